@@ -1,0 +1,1 @@
+"""What is learned from: registry, loaders, and the data set artefact."""

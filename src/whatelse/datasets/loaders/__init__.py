@@ -1,0 +1,1 @@
+"""One module per source or family of sources; ``prepare`` imports the one it runs."""

@@ -1,0 +1,411 @@
+"""The data set artefact: a folder of arrays with a description.
+
+``inputs.npy`` (records, *shape), uint8 where the source has integers, else float32;
+``labels.npy`` (records,) int64; ``attributes.parquet`` where there are properties of
+records; ``dataset.json``; ``record.json`` last. Values are checked once, before they
+are written; ``open_dataset`` checks only what is cheap.
+"""
+
+import contextlib
+import functools
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from whatelse import records
+from whatelse.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INPUTS = "inputs.npy"
+LABELS = "labels.npy"
+ATTRIBUTES = "attributes.parquet"
+INFO = "dataset.json"
+
+MIN_CLASS_RECORDS = 2
+"""A class needs a member and a non-member."""
+
+_DTYPES = ("uint8", "float32")
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened data set.
+
+    Attributes
+    ----------
+    folder : Path
+        The artefact.
+    inputs : ndarray of uint8 or float32, shape (records, *input_shape)
+        Raw values, memory-mapped, read-only; images are channels first.
+    labels : ndarray of int64, shape (records,)
+        Classes 0 to `num_classes` - 1.
+    info : dict
+        What ``dataset.json`` says.
+    """
+
+    folder: Path
+    inputs: npt.NDArray[Any]
+    labels: npt.NDArray[np.int64]
+    info: dict[str, Any]
+
+    @property
+    def num_records(self) -> int:
+        """Number of records."""
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return int(self.info["classes"])
+
+    def floats(
+        self, rows: slice | npt.NDArray[Any] = slice(None)
+    ) -> npt.NDArray[np.float32]:
+        """Return some records as a model sees them: ``raw * scale + shift``.
+
+        Parameters
+        ----------
+        rows : slice or ndarray of int or bool, optional
+            Which records; all by default.
+
+        Returns
+        -------
+        ndarray of float32, shape (num_rows, *input_shape)
+            A copy.
+        """
+        raw = np.asarray(self.inputs[rows], dtype=np.float32)
+        scale, shift = (self._factor(name, raw.ndim) for name in ("scale", "shift"))
+        return raw * scale + shift
+
+    def _factor(self, name: str, ndim: int) -> npt.NDArray[np.float32]:
+        factor = np.asarray(self.info[name], dtype=np.float32)
+        # One value a feature is one a channel for images: spread over the rest.
+        return factor.reshape(-1, *[1] * (ndim - 2)) if factor.ndim else factor
+
+    @functools.cached_property
+    def attributes(self) -> "pd.DataFrame":
+        """Properties of the records, one row each, read when first asked for.
+
+        Raises
+        ------
+        UserError
+            If the data set has none, or their file cannot be read.
+        """
+        import pandas as pd
+
+        path = self.folder / ATTRIBUTES
+        if ATTRIBUTES not in self.info["sha256"]:
+            raise UserError(f"{self.folder}: this data set has no attributes")
+        try:
+            frame = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read: {_line(error)}") from error
+        if len(frame) != self.num_records:
+            raise UserError(
+                f"{path}: {len(frame)} rows; allowed: {self.num_records}, one a record"
+            )
+        return frame
+
+
+def write_dataset(
+    folder: str | Path,
+    *,
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    info: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    attributes: Mapping[str, Any] | None = None,
+    inputs_from: Mapping[str, str | Path] | None = None,
+    code: Iterable[str | Path] = (),
+    origin: str | Path | None = None,
+) -> None:
+    """Check a data set and write it as an artefact.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The artefact; what an older run left there is replaced.
+    inputs : ndarray of uint8 or float32, shape (records, *input_shape)
+        Images are channels first.
+    labels : ndarray of int, shape (records,)
+        Classes 0 to ``len(class_names) - 1``, each with at least two records.
+    info : mapping
+        `name`, `title`, `class_names`, and optionally `scale` and `shift` (models see
+        ``raw * scale + shift``; a number, or one per feature or channel), `licence`,
+        `citation`, `source`, `stand_in_for`, `remarks`, `feature_names`.
+    settings : mapping
+        The resolved settings, for the record.
+    attributes : mapping of str to sequence, optional
+        Properties of records by name, each of length `records`.
+    inputs_from : mapping of str to path, optional
+        The raw files, by role, for the record.
+    code : iterable of path, optional
+        The sources that made the data set, for the record.
+    origin : str or Path, optional
+        What error messages name as the place of a bad value; `folder` by default.
+
+    Raises
+    ------
+    UserError
+        If a value is not allowed, or `folder` cannot be written. Nothing is left
+        behind then.
+    """
+    folder = Path(folder)
+    where = str(folder if origin is None else origin)
+    inputs, labels = np.asarray(inputs), np.asarray(labels)
+    class_names = [str(name) for name in info["class_names"]]
+    feature_names = info.get("feature_names")
+    _check_shapes(where, inputs, labels, attributes or {})
+    _check_labels(where, labels, class_names)
+    _check_finite(where, inputs, feature_names)
+    scale = _factor(where, "scale", info.get("scale", 1.0), inputs)
+    shift = _factor(where, "shift", info.get("shift", 0.0), inputs)
+    with _staged(folder) as staging:
+        _save(staging / INPUTS, inputs)
+        _save(staging / LABELS, labels.astype(np.int64))
+        files = [INPUTS, LABELS]
+        if attributes:
+            _save_attributes(staging / ATTRIBUTES, attributes)
+            files.append(ATTRIBUTES)
+        described = {
+            "name": info["name"],
+            "title": info["title"],
+            "records": len(labels),
+            "classes": len(class_names),
+            "class_names": class_names,
+            "input_shape": list(inputs.shape[1:]),
+            "dtype": inputs.dtype.name,
+            "scale": scale,
+            "shift": shift,
+            "licence": info.get("licence"),
+            "citation": info.get("citation"),
+            "source": info.get("source"),
+            "stand_in_for": info.get("stand_in_for"),
+            "remarks": list(info.get("remarks", ())),
+            "sha256": {name: records.file_digest(staging / name) for name in files},
+        }
+        if feature_names is not None:
+            described["feature_names"] = list(feature_names)
+        records.write_json(staging / INFO, described)
+        records.write_record(
+            staging,
+            kind="prepare",
+            spec=settings,
+            inputs=inputs_from or {},
+            code=code,
+            outputs=[*files, INFO],
+            extra={"remarks": described["remarks"]},
+        )
+
+
+def open_dataset(folder: str | Path) -> Dataset:
+    """Open a data set; its inputs stay on disk until they are used.
+
+    Parameters
+    ----------
+    folder : str or Path
+        An artefact that `write_dataset` made.
+
+    Returns
+    -------
+    Dataset
+        With memory-mapped inputs.
+
+    Raises
+    ------
+    UserError
+        If the folder is not a whole data set, or its arrays do not have the shapes
+        that ``dataset.json`` names.
+    """
+    folder = Path(folder)
+    if not (folder / records.RECORD).is_file():
+        raise UserError(f"{folder}: not a whole data set: no {records.RECORD} in it")
+    info = records.read_json(folder / INFO)
+    try:
+        num_records, num_classes = info["records"], info["classes"]
+        input_shape, dtype = tuple(info["input_shape"]), info["dtype"]
+        _ = info["scale"], info["shift"], info["sha256"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / INFO}: no field {error}") from None
+    inputs = _load(folder / INPUTS, mmap=True)
+    labels = _load(folder / LABELS, mmap=False)
+    _expect(folder / INPUTS, inputs, (num_records, *input_shape), dtype)
+    _expect(folder / LABELS, labels, (num_records,), "int64")
+    if num_records and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise UserError(
+            f"{folder / LABELS}: labels {labels.min()} to {labels.max()}; "
+            f"allowed: 0 to {num_classes - 1}"
+        )
+    return Dataset(folder, inputs, labels, info)
+
+
+def _check_shapes(
+    where: str,
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    attributes: Mapping[str, Any],
+) -> None:
+    if inputs.dtype.name not in _DTYPES:
+        raise UserError(
+            f"{where}: inputs: values of type {inputs.dtype}; "
+            f"allowed: {' or '.join(_DTYPES)}"
+        )
+    if inputs.ndim < 2 or not all(inputs.shape[1:]):
+        raise UserError(
+            f"{where}: inputs: shape {inputs.shape}; "
+            "allowed: (records, features) or (records, channels, height, width)"
+        )
+    if not len(inputs):
+        raise UserError(f"{where}: inputs: no records; allowed: at least 4")
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise UserError(
+            f"{where}: labels: {labels.dtype} of shape {labels.shape}; "
+            "allowed: whole numbers of shape (records,)"
+        )
+    for name, values in {"labels": labels, **attributes}.items():
+        if len(values) != len(inputs):
+            raise UserError(
+                f"{where}: {name}: {len(values)} values for {len(inputs)} records; "
+                "allowed: one a record"
+            )
+
+
+def _check_labels(
+    where: str, labels: npt.NDArray[Any], class_names: Sequence[str]
+) -> None:
+    num_classes = len(class_names)
+    if num_classes < 2:
+        raise UserError(f"{where}: labels: {num_classes} class; allowed: at least 2")
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if outside.size:
+        row = outside[0]
+        raise UserError(
+            f"{where}: labels, record {row}: label {labels[row]}; "
+            f"allowed: 0 to {num_classes - 1}"
+        )
+    counts = np.bincount(labels.astype(np.int64), minlength=num_classes)
+    small = np.flatnonzero(counts < MIN_CLASS_RECORDS)
+    if small.size:
+        of_class = small[0]
+        name = class_names[of_class]
+        named = "" if name == str(of_class) else f" ({name!r})"
+        raise UserError(
+            f"{where}: labels: class {of_class}{named} has {counts[of_class]} "
+            f"record{'' if counts[of_class] == 1 else 's'}; "
+            f"allowed: at least {MIN_CLASS_RECORDS} (a member and a non-member)"
+        )
+
+
+def _check_finite(
+    where: str, inputs: npt.NDArray[Any], feature_names: Sequence[str] | None
+) -> None:
+    if inputs.dtype.kind != "f":
+        return
+    step = max(1, _BLOCK // math.prod(inputs.shape[1:]))
+    for start in range(0, len(inputs), step):
+        block = inputs[start : start + step]
+        bad = np.argwhere(~np.isfinite(block))
+        if len(bad):
+            row, *feature = (int(index) for index in bad[0])
+            name = ", ".join(map(str, feature))
+            if feature_names is not None and len(feature) == 1:
+                name = repr(feature_names[feature[0]])
+            raise UserError(
+                f"{where}: inputs, record {start + row}, feature {name}: "
+                f"{block[tuple(bad[0])]}; allowed: finite numbers"
+            )
+
+
+def _factor(
+    where: str, name: str, value: Any, inputs: npt.NDArray[Any]
+) -> float | list[float]:
+    factor = np.asarray(value, dtype=np.float64)
+    if factor.shape not in ((), inputs.shape[1:2]) or not np.isfinite(factor).all():
+        raise UserError(
+            f"{where}: {name}: {value}; allowed: a finite number, "
+            f"or {inputs.shape[1]} of them"
+        )
+    return factor.tolist()
+
+
+@contextlib.contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder whose files then move into `folder`, the record last."""
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        made = [p for p in (folder, *folder.parents) if not p.exists()]
+    except OSError as error:
+        raise records.unwritable(folder, error) from error
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        folder.mkdir(exist_ok=True)
+        for stale in (records.RECORD, ATTRIBUTES):
+            (folder / stale).unlink(missing_ok=True)
+        names = sorted(path.name for path in staging.iterdir())
+        for name in sorted(names, key=records.RECORD.__eq__):
+            os.replace(staging / name, folder / name)
+    except OSError as error:
+        raise records.unwritable(folder, error) from error
+    except UserError as error:
+        # Name the artefact, not the temporary folder that is about to go.
+        if isinstance(error.__cause__, OSError):
+            raise records.unwritable(folder, error.__cause__) from error
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def _save(path: Path, array: npt.NDArray[Any]) -> None:
+    # numpy.save hides why a write fails (disk full) behind a count of items.
+    array = np.ascontiguousarray(array)
+    header = np.lib.format.header_data_from_array_1_0(array)
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _save_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({name: pa.array(values) for name, values in attributes.items()})
+    pq.write_table(table, path)
+
+
+def _load(path: Path, *, mmap: bool) -> npt.NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read: {_line(error)}") from error
+
+
+def _expect(
+    path: Path, array: npt.NDArray[Any], shape: tuple[int, ...], dtype: str
+) -> None:
+    if array.shape != shape or array.dtype.name != dtype:
+        raise UserError(
+            f"{path}: {array.dtype} of shape {array.shape}; "
+            f"{INFO} says {dtype} of shape {shape}"
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
