@@ -1,0 +1,1 @@
+"""How well an attack did: rates, curves, controls and spreads, with intervals."""
