@@ -1,0 +1,49 @@
+"""What a loader hands over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A data set in memory, not yet checked.
+
+    Attributes
+    ----------
+    inputs : ndarray of uint8 or float32, shape (records, *input_shape)
+        Raw values; images are channels first.
+    labels : ndarray of int, shape (records,)
+        Classes from 0.
+    class_names : sequence of str
+        One a class.
+    scale, shift : float
+        Models see ``raw * scale + shift``.
+    feature_names : sequence of str, optional
+        One a feature, where features have names.
+    attributes : mapping of str to sequence
+        Properties of records, by name.
+    remarks : tuple of str
+        What reports must repeat.
+    title : str, optional
+        Name in figures; the registry's by default.
+    files : mapping of str to Path
+        Files of the user's own that were read, by role.
+    digest : str, optional
+        Digest of what was read where that is too many files to list.
+    """
+
+    inputs: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    class_names: tuple[str, ...]
+    scale: float = 1.0
+    shift: float = 0.0
+    feature_names: tuple[str, ...] | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    title: str | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    digest: str | None = None
