@@ -1,0 +1,1 @@
+"""Architectures: parameters and forward passes, stacked over models."""

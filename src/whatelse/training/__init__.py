@@ -1,0 +1,1 @@
+"""How models are trained: plans, the ensemble trainer, and the block store."""

@@ -1,0 +1,349 @@
+"""Many small models of one architecture, trained in one program.
+
+Parameters are stacked over models, data stay on the device, batches are gathered
+per model. Model i depends on its own stream of random numbers alone: which models
+share its stack changes nothing, on CPU not a byte. Two things take care of that:
+batches are padded to one width with weight-zero records, so every kernel sees the
+same shape per model; and the optimizer treats each model's parameters as one row.
+
+Legend for shape suffixes: S models of the stack, B records of a batch, N records,
+P parameters of one model.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from whatelse.models.stacked import Architecture, aligned, initial
+from whatelse.seeding import stream
+from whatelse.training.settings import Adam, Cosine, InverseTime, Steps, TrainingSettings
+
+Strategy = Literal["stacked", "loop"]
+OnEpoch = Callable[[int, NDArray[np.float64]], None]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Records on a device, in their stored type.
+
+    Attributes
+    ----------
+    inputs : Tensor, shape (N, ...)
+        uint8 or float32; a record's features are ``inputs * scale + shift``.
+    labels : Tensor of int64, shape (N,)
+        Classes.
+    scale, shift : float
+        Applied as batches are gathered.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Return the features of some records, shape (*index.shape, ...)."""
+        taken = self.inputs.index_select(0, index.flatten()).to(torch.float32)
+        if self.scale != 1.0:
+            taken = taken.mul_(self.scale)
+        if self.shift != 0.0:
+            taken = taken.add_(self.shift)
+        return taken.view(*index.shape, *self.inputs.shape[1:])
+
+
+def choose_strategy(architecture: Architecture, device: torch.device) -> Strategy:
+    """Return the faster strategy for an architecture on a device.
+
+    Measured by ``benchmarks/ensemble.py``: on a CPU, stacks of perceptrons win and
+    stacks of convolutional nets (grouped convolution) lose. The number of models is
+    no criterion, so that a model does not change with the company it is trained in.
+    """
+    convolutional = any(len(shape) > 2 for shape in architecture.shapes.values())
+    return "loop" if convolutional and device.type == "cpu" else "stacked"
+
+
+def train(
+    architecture: Architecture,
+    settings: TrainingSettings,
+    data: TrainingData,
+    members: Sequence[NDArray[np.int64]],
+    *,
+    streams: Sequence[tuple[int | str, ...]],
+    seed: int,
+    strategy: Strategy,
+    on_epoch: OnEpoch | None = None,
+) -> dict[str, Tensor]:
+    """Train one model for each entry of `members`.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Common to all.
+    settings : TrainingSettings
+        Common to all.
+    data : TrainingData
+        All records, on the device to train on.
+    members : sequence of ndarray of int64
+        The records of each model; sizes may differ, none is empty.
+    streams : sequence of tuple
+        The name of each model's stream of random numbers.
+    seed : int
+        The study's seed.
+    strategy : {"stacked", "loop"}
+        One program for all, or one model after the other.
+    on_epoch : callable, optional
+        Called after each epoch with its number, from 1, and the mean training loss
+        of each model, shape (S,).
+
+    Returns
+    -------
+    dict of str to Tensor
+        Parameters stacked over models, float32, on the CPU.
+    """
+    trainer = _train_stacked if strategy == "stacked" else _train_loop
+    return trainer(architecture, settings, data, members, streams, seed, on_epoch)
+
+
+def learning_rate(settings: TrainingSettings, epoch: int) -> float:
+    """Return the learning rate of an epoch, counted from 0."""
+    base = settings.optimizer.learning_rate
+    schedule = settings.schedule
+    if isinstance(schedule, Cosine):
+        return base * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+    if isinstance(schedule, Steps):
+        return base * schedule.factor ** sum(epoch >= at for at in schedule.at)
+    if isinstance(schedule, InverseTime):
+        return base / (1 + schedule.decay * epoch)
+    return base
+
+
+def padded_batch(
+    architecture: Architecture, batch_size: int, num_features: int
+) -> int:
+    """Return the width that batches are padded to.
+
+    Kernels round differently by alignment, and vector kernels treat the last few
+    elements of a tensor apart. At this width each model's part of inputs, hidden
+    layers and logits fills whole cache lines, and that of hidden layers whole
+    unrolled vectors, wherever it lies in the stack.
+    """
+    outputs = [shape[0] for shape in architecture.shapes.values()]
+    needs = [(32, width) for width in outputs[:-2]]
+    needs += [(16, width) for width in (num_features, outputs[-1])]
+    step = math.lcm(*(unit // math.gcd(unit, width) for unit, width in needs))
+    return -(-batch_size // step) * step
+
+
+class _Rows:
+    """Parameters of a stack as rows of one matrix, with the optimizer's state."""
+
+    def __init__(
+        self, architecture: Architecture, starts: Sequence[Mapping[str, Tensor]],
+        settings: TrainingSettings, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        size = sum(aligned(math.prod(s)) for s in architecture.shapes.values())
+        self.values_SP = torch.zeros(len(starts), size, device=device)
+        self.gradients_SP = torch.zeros_like(self.values_SP)
+        self.leaves = _views(architecture, self.values_SP)
+        for name, leaf in self.leaves.items():
+            leaf.copy_(torch.stack([start[name] for start in starts]))
+            leaf.requires_grad_()
+        self._targets = list(_views(architecture, self.gradients_SP).values())
+        self._first = torch.zeros_like(self.values_SP)
+        self._second = torch.zeros_like(self.values_SP)
+        self._steps = [torch.zeros((), device=device) for _ in starts]
+
+    def gradients_from(self, loss: Tensor) -> None:
+        """Take the gradients of a summed loss: models do not mix in it."""
+        gradients = torch.autograd.grad(loss, list(self.leaves.values()))
+        for target, gradient in zip(self._targets, gradients, strict=True):
+            target.copy_(gradient)
+
+    def update(self, active: Sequence[int], rate: float) -> None:
+        """Take one step with the models that had records in this batch."""
+        rows = {
+            "params": [self.values_SP[i] for i in active],
+            "grads": [self.gradients_SP[i] for i in active],
+        }
+        first = [self._first[i] for i in active]
+        optimizer = self.settings.optimizer
+        common = {"lr": rate, "weight_decay": 2 * self.settings.l2, "maximize": False}
+        with torch.no_grad():
+            if isinstance(optimizer, Adam):
+                adam(
+                    **rows,
+                    exp_avgs=first,
+                    exp_avg_sqs=[self._second[i] for i in active],
+                    max_exp_avg_sqs=[],
+                    state_steps=[self._steps[i] for i in active],
+                    fused=True,
+                    amsgrad=False,
+                    beta1=0.9,
+                    beta2=0.999,
+                    eps=1e-8,
+                    **common,
+                )
+            else:
+                # A buffer of zeros equals PyTorch's "first step copies the
+                # gradient" because dampening is zero.
+                sgd(
+                    rows["params"],
+                    rows["grads"],
+                    first if optimizer.momentum else [None] * len(active),  # type: ignore[list-item]
+                    fused=True,
+                    momentum=optimizer.momentum,
+                    dampening=0.0,
+                    nesterov=optimizer.nesterov,
+                    **common,
+                )
+
+
+def _views(architecture: Architecture, rows_SP: Tensor) -> dict[str, Tensor]:
+    """Return each parameter of the stack as a view of the rows, shape (S, ...)."""
+    views, start = {}, 0
+    for name, shape in architecture.shapes.items():
+        stop = start + math.prod(shape)
+        views[name] = rows_SP[:, start:stop].unflatten(1, shape).detach()
+        start += aligned(stop - start)
+    return views
+
+
+def _epoch_order(
+    members: NDArray[np.int64], name: tuple[int | str, ...], seed: int, epoch: int
+) -> NDArray[np.int64]:
+    return stream(seed, *name, "batches", epoch).permutation(members)
+
+
+def _train_stacked(
+    architecture: Architecture,
+    settings: TrainingSettings,
+    data: TrainingData,
+    members: Sequence[NDArray[np.int64]],
+    streams: Sequence[tuple[int | str, ...]],
+    seed: int,
+    on_epoch: OnEpoch | None,
+) -> dict[str, Tensor]:
+    device = data.inputs.device
+    starts = [initial(architecture, stream(seed, *name, "init")) for name in streams]
+    rows = _Rows(architecture, starts, settings, device)
+    batch = settings.batch_size
+    width = padded_batch(architecture, batch, data.inputs[0].numel())
+    num_steps = [-(-len(own) // batch) for own in members]
+    order = np.zeros((len(members), max(num_steps) * batch), dtype=np.int64)
+    weights = np.zeros(order.shape, dtype=np.float32)
+    for i, own in enumerate(members):
+        weights[i, : len(own)] = 1.0
+    # Steps first, so that a step's batches of all models lie together.
+    steps = (len(members), max(num_steps), batch)
+    share = weights.reshape(steps)
+    share = share / np.maximum(share.sum(2, keepdims=True), 1.0)
+    share = np.pad(share.transpose(1, 0, 2), ((0, 0), (0, 0), (0, width - batch)))
+    share_TSB = torch.from_numpy(np.ascontiguousarray(share)).to(device)
+    active = [
+        [i for i, own in enumerate(num_steps) if step < own]
+        for step in range(max(num_steps))
+    ]
+    for epoch in range(settings.epochs):
+        for i, own in enumerate(members):
+            order[i, : len(own)] = _epoch_order(own, streams[i], seed, epoch)
+        padded = np.pad(
+            order.reshape(steps).transpose(1, 0, 2),
+            ((0, 0), (0, 0), (0, width - batch)),
+        )
+        order_TSB = torch.from_numpy(np.ascontiguousarray(padded)).to(device)
+        rate = learning_rate(settings, epoch)
+        total_S = torch.zeros(len(members), device=device)
+        for step in range(max(num_steps)):
+            index_SB = order_TSB[step]
+            logits_SBC = architecture.forward(rows.leaves, data.gather(index_SB))
+            losses_SB = functional.cross_entropy(
+                logits_SBC.flatten(0, 1),
+                data.labels[index_SB.flatten()],
+                reduction="none",
+            ).view(index_SB.shape)
+            losses_S = (losses_SB * share_TSB[step]).sum(1)
+            rows.gradients_from(losses_S.sum())
+            rows.update(active[step], rate)
+            total_S += losses_S.detach()
+        if on_epoch:
+            on_epoch(epoch + 1, total_S.cpu().double().numpy() / num_steps)
+    return {
+        name: part.detach().cpu().contiguous()
+        for name, part in _views(architecture, rows.values_SP).items()
+    }
+
+
+def _train_loop(
+    architecture: Architecture,
+    settings: TrainingSettings,
+    data: TrainingData,
+    members: Sequence[NDArray[np.int64]],
+    streams: Sequence[tuple[int | str, ...]],
+    seed: int,
+    on_epoch: OnEpoch | None,
+) -> dict[str, Tensor]:
+    """Train in PyTorch's plain form, one model after the other: the oracle."""
+    done = []
+    for own, name in zip(members, streams, strict=True):
+        hook = (lambda e, loss: on_epoch(e, loss)) if on_epoch else None
+        done.append(
+            _train_plain(architecture, settings, data, own, name, seed, hook)
+        )
+    return {name: torch.stack([model[name] for model in done]) for name in done[0]}
+
+
+def _train_plain(
+    architecture: Architecture,
+    settings: TrainingSettings,
+    data: TrainingData,
+    members: NDArray[np.int64],
+    name: tuple[int | str, ...],
+    seed: int,
+    on_epoch: OnEpoch | None,
+) -> dict[str, Tensor]:
+    device = data.inputs.device
+    module = architecture.module().to(device)
+    start = initial(architecture, stream(seed, *name, "init"))
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), start.values(), strict=True):
+            parameter.copy_(value)
+    chosen = settings.optimizer
+    decay = 2 * settings.l2
+    optimizer: torch.optim.Optimizer
+    if isinstance(chosen, Adam):
+        optimizer = torch.optim.Adam(
+            module.parameters(), chosen.learning_rate, weight_decay=decay, fused=True
+        )
+    else:
+        optimizer = torch.optim.SGD(
+            module.parameters(), chosen.learning_rate, momentum=chosen.momentum,
+            nesterov=chosen.nesterov, weight_decay=decay, fused=True,
+        )  # fmt: skip
+    for epoch in range(settings.epochs):
+        optimizer.param_groups[0]["lr"] = learning_rate(settings, epoch)
+        order = torch.from_numpy(_epoch_order(members, name, seed, epoch)).to(device)
+        total, batches = torch.zeros((), device=device), order.split(settings.batch_size)
+        for index in batches:
+            loss = functional.cross_entropy(
+                module(data.gather(index)), data.labels[index]
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        if on_epoch:
+            on_epoch(epoch + 1, np.array([total.item() / len(batches)]))
+    return {
+        key: parameter.detach().cpu()
+        for key, parameter in zip(architecture.shapes, module.parameters(), strict=True)
+    }

@@ -1,0 +1,144 @@
+"""Which records each model of an entry is trained and tested on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatelse.errors import UserError
+from whatelse.seeding import stream
+from whatelse.training.settings import ShadowPlan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rows of some models.
+
+    Attributes
+    ----------
+    models : ndarray of int64, shape (models,)
+        Which models; 0 is the target.
+    train : ndarray of bool, shape (models, records)
+        The records that a model is trained on.
+    test : ndarray of bool, shape (models, records)
+        The records that it is tested on: some of `train` (members) and as many of
+        the same classes that it never saw (non-members).
+    """
+
+    models: NDArray[np.int64]
+    train: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+
+
+def draw_plan(
+    labels: NDArray[np.int64],
+    models: range,
+    *,
+    members: int,
+    settings: ShadowPlan,
+    seed: int,
+    replicate: int,
+) -> Plan:
+    """Deal out the records, from the seed alone.
+
+    The rows of a model do not depend on which others are asked for. Every draw
+    takes the classes in the proportion in which they occur, and members and
+    non-members of a model match class by class.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (records,)
+        Classes.
+    models : range
+        Which models; 0 is the target.
+    members : int
+        Training-set size of every model.
+    settings : ShadowPlan
+        Numbers of shadows and non-members.
+    seed, replicate : int
+        Name the stream.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    UserError
+        If there are too few records.
+    """
+    outside = settings.non_members or members
+    if outside > members:
+        raise UserError(
+            f"plan.non_members: {outside} is above members ({members}); "
+            f"allowed: 2..{members}"
+        )
+    records = len(labels)
+    if 2 * (members + outside) > records:
+        allowed = (records // 2 - outside) if settings.non_members else records // 4
+        raise UserError(
+            f"members: {members} training and {outside} held-out records, twice over "
+            "because shadows share none with the target, are beyond the data set's "
+            f"{records}; allowed: members up to {max(allowed, 0)}"
+        )
+    everything = np.arange(records)
+    target = _split(everything, labels, members, outside, stream(seed, "plan", replicate, 0))  # fmt: skip  # noqa: E501
+    free = np.ones(records, dtype=bool)
+    free[np.concatenate(target)] = False
+    pool = np.flatnonzero(free)
+    train = np.zeros((len(models), records), dtype=bool)
+    test = np.zeros_like(train)
+    for row, model in enumerate(models):
+        if model == 0:
+            matched, others, held_out = target
+        else:
+            rng = stream(seed, "plan", replicate, model)
+            matched, others, held_out = _split(pool, labels, members, outside, rng)
+        train[row, matched] = train[row, others] = True
+        test[row, matched] = test[row, held_out] = True
+    return Plan(np.asarray(models, dtype=np.int64), train, test)
+
+
+def _split(
+    pool: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    members: int,
+    outside: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Draw (members matched by non-members, other members, non-members)."""
+    classes, counts = np.unique(labels[pool], return_counts=True)
+    pairs = _apportion(outside, counts, counts // 2)
+    more = _apportion(members - outside, counts, counts - 2 * pairs)
+    shuffled = rng.permutation(pool)
+    parts: tuple[list[NDArray[np.int64]], ...] = ([], [], [])
+    for label, pair, extra in zip(classes, pairs, more, strict=True):
+        ours = shuffled[labels[shuffled] == label]
+        parts[0].append(ours[:pair])
+        parts[2].append(ours[pair : 2 * pair])
+        parts[1].append(ours[2 * pair : 2 * pair + extra])
+    matched, others, held_out = (np.sort(np.concatenate(part)) for part in parts)
+    return matched, others, held_out
+
+
+def _apportion(
+    total: int, weights: NDArray[np.int64], caps: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Share `total` out in proportion to `weights` (largest remainder), up to `caps`.
+
+    Raises
+    ------
+    UserError
+        If the caps leave no room.
+    """
+    if total > caps.sum():
+        raise UserError(
+            f"members: the classes of the data set hold {int(caps.sum())} records for "
+            f"a part that needs {total}; allowed: fewer members or non-members"
+        )
+    shares = np.minimum(total * weights / weights.sum(), caps)
+    given = np.floor(shares).astype(np.int64)
+    while given.sum() < total:
+        remainder = np.where(given < caps, shares - given, -np.inf)
+        given[np.argmax(remainder)] += 1
+    return given

@@ -1,0 +1,93 @@
+"""Settings of training: how records are dealt out and how models are fitted."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sgd(_Settings):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"]
+    learning_rate: float = Field(..., gt=0, le=1000, allow_inf_nan=False)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "Sgd":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class Adam(_Settings):
+    """Adam with PyTorch's defaults for what is not named."""
+
+    kind: Literal["adam"]
+    learning_rate: float = Field(1.0e-3, gt=0, le=1000, allow_inf_nan=False)
+
+
+class Constant(_Settings):
+    """The learning rate stays."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class Cosine(_Settings):
+    """The learning rate falls to zero over the epochs along half a cosine."""
+
+    kind: Literal["cosine"]
+
+
+class Steps(_Settings):
+    """The learning rate is multiplied by `factor` at each of the epochs `at`."""
+
+    kind: Literal["steps"]
+    at: tuple[Annotated[int, Field(ge=1)], ...] = Field(..., strict=False, min_length=1)
+    factor: float = Field(0.1, gt=0, le=1)
+
+
+class InverseTime(_Settings):
+    """The learning rate is divided by 1 + `decay` x epoch."""
+
+    kind: Literal["inverse-time"]
+    decay: float = Field(..., ge=0, le=1000)
+
+
+class TrainingSettings(_Settings):
+    """How every model of an entry is fitted."""
+
+    optimizer: Annotated[Sgd | Adam, Field(discriminator="kind")]
+    schedule: Annotated[
+        Constant | Cosine | Steps | InverseTime, Field(discriminator="kind")
+    ] = Constant()
+    epochs: int = Field(..., ge=1, le=100_000)
+    batch_size: int = Field(32, ge=1, le=1_000_000)
+    l2: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="lambda of the penalty lambda * sum(theta^2), P1 Sec. IX.",
+    )
+
+
+class ShadowPlan(_Settings):
+    """P1's plan (Sec. V): a target, and shadows on data disjoint from the target's.
+
+    Model 0 is the target, models 1..shadows are the shadows. Each has its own
+    training records and as many others that it never saw; shadows may overlap.
+    """
+
+    kind: Literal["shadow"] = "shadow"
+    shadows: int = Field(..., ge=1, le=100_000, description="Shadow models a target.")
+    non_members: int | None = Field(
+        None,
+        ge=2,
+        description="Records held out to test a model on; by default as many as "
+        "members. With fewer, as many members are tested, so that the baseline "
+        "stays one half.",
+    )
