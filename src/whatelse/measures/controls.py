@@ -79,5 +79,5 @@ def holm(
     # A second to import.
     from statsmodels.stats.multitest import multipletests
 
-    rejected, adjusted, *_ = multipletests(list(p_values), alpha=alpha, method="holm")
-    return adjusted.tolist(), rejected.tolist()
+    adjusted = multipletests(list(p_values), method="holm")[1].tolist()
+    return adjusted, [value <= alpha for value in adjusted]

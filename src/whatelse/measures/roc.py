@@ -13,6 +13,9 @@ from scipy.special import expit, logit, ndtri
 from whatelse.measures import _checks
 from whatelse.measures.rates import Rate, rate
 
+# No sample resolves less.
+_LEAST_FPR = 1e-12
+
 
 class Curve(NamedTuple):
     """A ROC: vectors of one length, from (0, 0) to (1, 1)."""
@@ -150,7 +153,7 @@ def tpr_at_fpr(
     member : array_like of bool, shape (num_records,)
         True where the record is a member.
     fpr : float
-        The false-positive rate, in (0, 1].
+        The false-positive rate, in [1e-12, 1].
     confidence : float, optional
         Of the two-sided interval, in (0, 1).
 
@@ -168,8 +171,8 @@ def tpr_at_fpr(
         If `fpr` is out of range, the lengths differ or a column has the wrong shape
         or type.
     """
-    if not 0 < fpr <= 1:
-        raise ValueError(f"fpr: must be in (0, 1], is {fpr}")
+    if not _LEAST_FPR <= fpr <= 1:
+        raise ValueError(f"fpr: must be in [{_LEAST_FPR}, 1], is {fpr}")
     values, kinds = _checks.scored(scores, member)
     num_members = int(kinds.sum())
     num_non_members = len(kinds) - num_members
