@@ -110,7 +110,7 @@ def find(
             f"whatelse datasets fetch {name} --raw {raw}"
         )
     found = {}
-    trusted = records.read_json(listed)["trusted"] if entry.files else {}
+    trusted = records.read_json(listed).get("trusted", {}) if entry.files else {}
     for file in entry.files:
         places = [raw / path for path in file.paths if (raw / path).is_file()]
         if not places:

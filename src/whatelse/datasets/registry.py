@@ -73,6 +73,7 @@ class Entry(_Part):
     citation: str
     page: str
     records: int = Field(ge=1, strict=True)
+    classes: str
     stand_in_for: str | None = None
     files: tuple[RegistryFile, ...]
 

@@ -102,7 +102,7 @@ def _bits(where: str, number: int, row: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _stack(where: str, rows: Iterable[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-    stacked = []
+    stacked: list[npt.NDArray[np.uint8]] = []
     for number, row in enumerate(rows, start=1):
         if stacked and len(row) != len(stacked[0]):
             raise UserError(

@@ -1,0 +1,147 @@
+"""``whatelse datasets``: list, fetch, verify and prepare data sets."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from whatelse.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verbs and their arguments."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    listing = verbs.add_parser("list", help="show which data sets there are")
+    listing.add_argument("--raw", type=Path, help="where fetched files lie")
+    listing.set_defaults(act=_list)
+
+    fetching = verbs.add_parser("fetch", help="get the files of data sets")
+    fetching.add_argument("names", nargs="+", metavar="NAME")
+    fetching.add_argument("--raw", type=Path, required=True, help="where to put files")
+    fetching.add_argument(
+        "--trust",
+        action="store_true",
+        help="accept files whose digest is not known to us",
+    )
+    fetching.set_defaults(act=_fetch)
+
+    verifying = verbs.add_parser("verify", help="check the digests of fetched files")
+    verifying.add_argument("names", nargs="+", metavar="NAME")
+    verifying.add_argument("--raw", type=Path, required=True, help="where they lie")
+    verifying.set_defaults(act=_verify)
+
+    preparing = verbs.add_parser("prepare", help="make a data set from raw files")
+    preparing.add_argument(
+        "--spec", required=True, help='settings as JSON, e.g. {"source": "digits"}'
+    )
+    preparing.add_argument(
+        "--raw", type=Path, required=True, help="where fetched files lie"
+    )
+    preparing.add_argument("--out", type=Path, required=True, help="folder to write")
+    preparing.set_defaults(act=_prepare)
+
+    for verb in (listing, fetching, verifying, preparing):
+        verb.add_argument(
+            "--registry", type=Path, help="default: data/datasets.yaml of the checkout"
+        )
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Run the verb."""
+    if args.registry is None:
+        from whatelse.datasets.registry import default_registry
+
+        args.registry = default_registry()
+    args.act(args)
+    return None
+
+
+def _list(args: argparse.Namespace) -> None:
+    from whatelse.datasets.registry import FETCHED, Entry, read_registry
+
+    def state(name: str, entry: Entry) -> str:
+        fetched = args.raw is not None and (args.raw / name / FETCHED).is_file()
+        if not entry.files or fetched:
+            return "here"
+        if not all(file.urls for file in entry.files):
+            return "to be had by hand"
+        known = all(file.editions for file in entry.files)
+        return "to fetch" if known else "to fetch with --trust"
+
+    rows = [("name", "records", "classes", "state", "stands in for", "licence")]
+    for name, entry in read_registry(args.registry).items():
+        rows.append(
+            (
+                name,
+                f"{entry.records:,}",
+                entry.classes,
+                state(name, entry),
+                entry.stand_in_for or "",
+                entry.licence,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from whatelse.datasets.fetch import MIRROR, fetch
+    from whatelse.datasets.registry import entry_of, read_registry
+
+    registry = read_registry(args.registry)
+    entries = {name: entry_of(registry, name) for name in args.names}
+    for name, entry in entries.items():
+        found = fetch(
+            name,
+            entry,
+            raw=args.raw,
+            mirror=os.environ.get(MIRROR),
+            trust=args.trust,
+        )
+        for file in found:
+            print(f"{file.path}: {file.remark or 'the published bytes'}")
+        if not entry.files:
+            print(f"{name}: bundled, nothing to fetch")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from whatelse.datasets.prepare import find
+    from whatelse.datasets.registry import entry_of, read_registry
+
+    registry = read_registry(args.registry)
+    entries = {name: entry_of(registry, name) for name in args.names}
+    wrong = []
+    for name, entry in entries.items():
+        try:
+            for file in find(name, entry, raw=args.raw).values():
+                print(f"{file.path}: {file.remark or 'the published bytes'}")
+            if not entry.files:
+                print(f"{name}: bundled, nothing to verify")
+        except UserError as error:
+            wrong.append(str(error))
+    if wrong:
+        for line in wrong[:-1]:
+            print(f"error: {line}", file=sys.stderr)
+        raise UserError(wrong[-1])
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from whatelse import records
+    from whatelse.datasets.prepare import prepare
+    from whatelse.datasets.registry import first_problem
+    from whatelse.datasets.settings import DatasetSettings
+
+    telemetry = records.Telemetry()
+    try:
+        settings = TypeAdapter[DatasetSettings](DatasetSettings).validate_json(
+            args.spec
+        )
+    except ValidationError as error:
+        raise UserError(first_problem("--spec", error)) from None
+    prepare(settings, raw=args.raw, out=args.out, registry=args.registry)
+    telemetry.write(args.out)
