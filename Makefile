@@ -74,17 +74,19 @@ distclean: clean  ## remove downloads, .venv and caches as well
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp comes last: an interrupted installation is taken up again.
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml | $(BIN)/pip
+	@echo "Installing the locked packages into .venv: once, some minutes ..."
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "error: $(PYTHON) is not Python 3.11 or newer; name one:" \
 			"make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "error: $(PYTHON) cannot make virtual environments;" \
 			"on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	@echo "Installing the locked packages into .venv: once, about two minutes ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--no-deps --no-build-isolation --editable .
-	@touch $@
+	@$(PYTHON) -m venv --clear .venv
