@@ -1,0 +1,87 @@
+"""``whatelse figure``: draw one figure of a study from its attacks' results.
+
+Reads ``metrics.json``, ``curves.csv`` and ``scores.parquet`` of each attack folder;
+writes ``figure.pdf``, ``figure.png``, ``data.csv`` (the numbers behind the picture)
+and ``record.json``.
+"""
+
+import argparse
+import importlib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from whatelse.errors import UserError
+from whatelse.figures.settings import FigureSettings
+from whatelse.records import RECORD, Telemetry, atomic, read_json, write_record
+from whatelse.sources import closure
+
+
+class FigureSpec(BaseModel):
+    """What ``--spec`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: str
+    name: str
+    settings: FigureSettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        "--spec",
+        type=Path,
+        required=True,
+        metavar="JSON",
+        help="file with study, name and settings of the figure",
+    )
+    parser.add_argument(
+        "--attacks",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="attack results to draw, one folder for every attack and grid point",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw the figure and write it with its data and record."""
+    telemetry = Telemetry()
+    spec = _read_spec(args.spec)
+    module = f"whatelse.figures.{spec.settings.kind}"
+    figures = importlib.import_module(module)
+
+    from whatelse.figures import style
+    from whatelse.figures.results import load
+
+    results = load(args.attacks, spec.settings.attacks)
+    figure, data = figures.draw(spec.settings, results)
+    (args.out / RECORD).unlink(missing_ok=True)
+    with atomic(args.out / "data.csv") as file:
+        data.to_csv(file, index=False, lineterminator="\n")
+    pictures = style.save(figure, args.out)
+    telemetry.write(args.out)
+    write_record(
+        args.out,
+        kind="figure",
+        spec=spec.model_dump(mode="json"),
+        inputs={f"attack:{result.folder.name}": result.folder for result in results},
+        code=closure(module),
+        outputs=["data.csv", *pictures],
+    )
+
+
+def _read_spec(path: Path) -> FigureSpec:
+    try:
+        return FigureSpec.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{path}: {field}: {first['msg']}, got {first['input']!r}"
+        ) from None

@@ -1,0 +1,269 @@
+"""What figures read: the folder that an attack wrote, and words for legends."""
+
+import functools
+import math
+import numbers
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from whatelse.errors import UserError
+from whatelse.records import read_json
+
+
+class AttackResult:
+    """One attack at one point of its grid, over all its seeds.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds ``metrics.json``, ``curves.csv`` and ``scores.parquet``. The metrics
+        are read at once, curves and scores when they are asked for.
+
+    Raises
+    ------
+    UserError
+        If `folder` holds no metrics.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.metrics: dict[str, Any] = read_json(self.folder / "metrics.json")
+        try:
+            self.name: str = self.metrics["name"]
+            self.grid: dict[str, Any] = self.metrics["grid"]
+            self.dataset: dict[str, Any] = self.metrics["dataset"]
+            self.replicates: list[dict[str, Any]] = self.metrics["replicates"]
+            self.summary: dict[str, Any] = self.metrics["summary"]
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.folder / 'metrics.json'}: not the metrics of an attack: "
+                f"no {error}"
+            ) from None
+
+    @functools.cached_property
+    def curves(self) -> pd.DataFrame:
+        """ROC points of each seed: replicate, fpr, tpr, threshold."""
+        return pd.read_csv(self.folder / "curves.csv")
+
+    @functools.cached_property
+    def scores(self) -> pd.DataFrame:
+        """Score and decision of each record: replicate, member, score, ..."""
+        return pd.read_parquet(self.folder / "scores.parquet")
+
+    @property
+    def num_seeds(self) -> int:
+        """How many seeds were run."""
+        return len(self.replicates)
+
+    def variable(self, name: str) -> Any:
+        """Return a grid variable, or ``classes`` or ``records`` of the data set.
+
+        Raises
+        ------
+        UserError
+            If there is no variable of that name.
+        """
+        if name in self.grid:
+            return self.grid[name]
+        if name in ("classes", "records") and name in self.dataset:
+            return self.dataset[name]
+        known = sorted({*self.grid, "classes", "records"})
+        raise UserError(
+            f"x: attack {self.name!r} has no variable {name!r}; it has "
+            f"{', '.join(known)}"
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return the leading columns of this result's rows in ``data.csv``."""
+        return {
+            "attack": self.name,
+            "dataset": self.dataset["name"],
+            "stand_in_for": self.dataset.get("stand_in_for"),
+            **self.grid,
+        }
+
+
+def load(folders: Iterable[str | Path], attacks: Sequence[str]) -> list[AttackResult]:
+    """Read attack folders and bring them into the order of the legend.
+
+    Parameters
+    ----------
+    folders : iterable of path
+        One for every attack and grid point.
+    attacks : sequence of str
+        The names that the figure draws, in its order.
+
+    Returns
+    -------
+    list of AttackResult
+        Ordered by name as in `attacks`, then by data set and grid: numbers by size,
+        anything else as in `folders`.
+
+    Raises
+    ------
+    UserError
+        If a named attack is missing or a folder holds another one.
+    """
+    results = [AttackResult(folder) for folder in folders]
+    for result in results:
+        if result.name not in attacks:
+            raise UserError(
+                f"attacks: {result.folder} holds {result.name!r}, which this figure "
+                f"does not draw ({', '.join(attacks)})"
+            )
+    for name in attacks:
+        if all(result.name != name for result in results):
+            raise UserError(f"attacks: no result of {name!r} was given")
+    keys = _grid_keys(results, ())
+    ranks = [_ranks([result.dataset["name"] for result in results])]
+    ranks += [_ranks([result.grid.get(key) for result in results]) for key in keys]
+    order = sorted(
+        range(len(results)),
+        key=lambda index: (
+            attacks.index(results[index].name),
+            [rank[index] for rank in ranks],
+        ),
+    )
+    return [results[index] for index in order]
+
+
+def labels(
+    results: Sequence[AttackResult], *, without: Collection[str] = ()
+) -> list[str]:
+    """Return what tells results apart, in words: data set, grid values, attack.
+
+    Parameters
+    ----------
+    results : sequence of AttackResult
+        The curves of one legend.
+    without : collection of str, optional
+        Grid variables that are shown otherwise, e.g. on an axis.
+
+    Returns
+    -------
+    list of str
+        A label for each result; the data set's name where nothing differs.
+    """
+    columns = [[_source(result.dataset) for result in results]]
+    for key in _grid_keys(results, without):
+        columns.append([_setting(result, key) for result in results])
+    columns.append([result.name for result in results])
+    kept = [column for column in columns if len(set(column)) > 1]
+    if len({*zip(*columns, strict=True)}) < len(results) and not without:
+        kept.append([result.folder.name for result in results])
+    rows = zip(*(kept or columns[:1]), strict=True)
+    return [" · ".join(part for part in row if part) for row in rows]
+
+
+def shared(results: Sequence[AttackResult], *, without: Collection[str] = ()) -> str:
+    """Return what results have in common, in words: data, settings, seeds.
+
+    A data set that stands in for another is always named as such.
+    """
+    parts = [data_words(results)]
+    for key in _grid_keys(results, without):
+        column = {_setting(result, key) for result in results}
+        if len(column) == 1:
+            parts += column
+    seeds = sorted({result.num_seeds for result in results})
+    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    parts.append("one seed" if seeds == [1] else f"{count} seeds")
+    return " · ".join(part for part in parts if part)
+
+
+def data_words(results: Sequence[AttackResult]) -> str:
+    """Return the names of the data sets, stand-ins marked."""
+    datasets = {result.dataset["name"]: result.dataset for result in results}
+    groups: dict[str | None, list[str]] = {}
+    for name, dataset in datasets.items():
+        title = dataset.get("title") or name
+        words = title if len(datasets) == 1 and len(title) <= 60 else name
+        groups.setdefault(dataset.get("stand_in_for"), []).append(words)
+    return "; ".join(
+        ", ".join(names) + (f" (stand-in for {original})" if original else "")
+        for original, names in groups.items()
+    )
+
+
+def remarks(results: Sequence[AttackResult]) -> list[str]:
+    """Return the remarks on the data sets, each once."""
+    names = list(dict.fromkeys(result.dataset["name"] for result in results))
+    found: dict[str, dict[str, None]] = {}
+    for result in results:
+        for remark in result.dataset.get("remarks") or ():
+            found.setdefault(remark, {})[result.dataset["name"]] = None
+    return [
+        remark if len(about) == len(names) else f"{', '.join(about)}: {remark}"
+        for remark, about in found.items()
+    ]
+
+
+def is_ordered(results: Sequence[AttackResult]) -> bool:
+    """Return whether results differ by one number alone, e.g. training-set size."""
+    keys = [
+        key
+        for key in _grid_keys(results, ())
+        if len({_setting(result, key) for result in results}) > 1
+    ]
+    same = len({(result.name, result.dataset["name"]) for result in results}) == 1
+    return (
+        same
+        and len(keys) == 1
+        and all(is_number(result.grid.get(keys[0])) for result in results)
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Return whether `value` can stand on a numeric axis."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return math.isfinite(value)
+
+
+def value_words(value: Any) -> str:
+    """Return a grid value as text: ``1,200``, ``0.001``, ``yes``, ``l2``."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, numbers.Integral):
+        return f"{int(value):,}"
+    if isinstance(value, numbers.Real):
+        return f"{float(value):g}"
+    if value is None:
+        return "none"
+    return str(value)
+
+
+def variable_words(name: str) -> str:
+    """Return a grid variable as text: ``num_shadows`` becomes ``shadows``."""
+    return name.rpartition(".")[2].removeprefix("num_").replace("_", " ")
+
+
+def _setting(result: AttackResult, key: str) -> str:
+    """Return ``1,200 members`` or ``defence l2``; nothing where it is not set."""
+    if key not in result.grid:
+        return ""
+    value, words = result.grid[key], variable_words(key)
+    if value == result.dataset["name"]:
+        return ""  # said by the data set already
+    if isinstance(value, numbers.Integral) and words.endswith("s"):
+        return f"{value_words(value)} {words}"
+    return f"{words} {value_words(value)}"
+
+
+def _source(dataset: dict[str, Any]) -> str:
+    original = dataset.get("stand_in_for")
+    return dataset["name"] + (f", stand-in for {original}" if original else "")
+
+
+def _grid_keys(results: Sequence[AttackResult], without: Collection[str]) -> list[str]:
+    return sorted({key for result in results for key in result.grid} - {*without})
+
+
+def _ranks(values: Sequence[Any]) -> list[float]:
+    """Return sort keys: numbers by size, anything else by first appearance."""
+    if all(is_number(value) for value in values):
+        return [float(value) for value in values]
+    return [float(values.index(value)) for value in values]

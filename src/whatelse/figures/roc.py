@@ -1,0 +1,188 @@
+"""ROC curves on linear and on logarithmic axes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from whatelse.figures import style
+from whatelse.figures.results import AttackResult, is_ordered, labels, remarks, shared
+from whatelse.figures.settings import ROC
+
+_MOST_FOR_SEEDS = 4  # with more curves than this, the seeds' own lines only clutter
+
+
+@style.context()
+def draw(settings: ROC, results: Sequence[AttackResult]) -> tuple[Figure, pd.DataFrame]:
+    """Draw one curve for every result, averaged over its seeds.
+
+    Seeds are averaged vertically: the mean true-positive rate at each false-positive
+    rate. The logarithmic axes begin at 1 / number of non-members, the least rate
+    that the sample resolves.
+
+    Parameters
+    ----------
+    settings : ROC
+        What is asked for.
+    results : sequence of AttackResult
+        At least one, in the order of the legend.
+
+    Returns
+    -------
+    Figure
+        Two panels: linear axes and logarithmic axes.
+    DataFrame
+        A row for every result, seed (``replicate``; ``mean`` for the average) and
+        false-positive rate.
+    """
+    looks = style.looks(len(results), ordered=is_ordered(results))
+    names = [
+        f"{label}: AUC {_auc(result)}"
+        for label, result in zip(labels(results), results, strict=True)
+    ]
+    resolved = [resolution(result) for result in results]
+    figure, part = style.sheet(
+        settings.title,
+        shared(results),
+        [
+            settings.caption,
+            *_notes(results, few=len(results) <= _MOST_FOR_SEEDS),
+            *remarks(results),
+        ],
+        height=style.legend_height(names, beside=3.3),
+    )
+    linear, logarithmic = part.subplots(1, 2)
+    few = len(results) <= _MOST_FOR_SEEDS
+    frames = []
+    for index, result in enumerate(results):
+        look, least = looks[index], resolved[index]
+        marks = (0.1 + 0.15 * index / len(results), 0.3)
+        at = np.unique(np.r_[np.linspace(0, 1, 201), np.geomspace(least, 1, 121)])
+        seeds = [
+            interpolate(curve["fpr"].to_numpy(), curve["tpr"].to_numpy(), at)
+            for _, curve in result.curves.groupby("replicate", sort=True)
+        ]
+        mean = np.mean(seeds, axis=0)
+        if len(seeds) > 1 and few:
+            for seed in seeds:
+                _curve(linear, at, seed, look)
+                _curve(logarithmic, at, seed, look, least=least)
+        _curve(linear, at, mean, look, marks=marks)
+        _curve(logarithmic, at, mean, look, marks=marks, least=least)
+        numbers = sorted(result.curves["replicate"].unique())
+        for name, values in zip(["mean", *numbers], [mean, *seeds], strict=True):
+            frames.append(
+                pd.DataFrame(
+                    {**result.identity(), "replicate": name, "fpr": at, "tpr": values}
+                )
+            )
+    _finish(linear, logarithmic, min(resolved))
+    style.legend(part, names, looks)
+    return figure, pd.concat(frames, ignore_index=True)
+
+
+def interpolate(fpr: np.ndarray, tpr: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return the true-positive rate of one ROC curve at some false-positive rates.
+
+    Parameters
+    ----------
+    fpr, tpr : ndarray, shape (num_points,)
+        The curve, both rising from 0 to 1.
+    at : ndarray
+        False-positive rates in [0, 1].
+
+    Returns
+    -------
+    ndarray, shape as `at`
+        Linear between points, as tied scores ask for; where the curve rises
+        vertically, its top.
+    """
+    rates, last = np.unique(fpr[::-1], return_index=True)
+    return np.interp(at, rates, tpr[::-1][last])
+
+
+def resolution(result: AttackResult) -> float:
+    """Return 1 / number of non-members, for the seed that has the fewest."""
+    scores = result.scores
+    count = int(
+        (~scores["member"].astype(bool)).groupby(scores["replicate"]).sum().min()
+    )
+    return 1 / max(count, 2)
+
+
+def _curve(
+    panel: Axes,
+    fpr: np.ndarray,
+    tpr: np.ndarray,
+    look: style.Look,
+    *,
+    marks: tuple[float, float] | None = None,
+    least: float = 0.0,
+) -> None:
+    shown = (fpr >= least) & (tpr > 0) if least else slice(None)
+    x, y = fpr[shown], tpr[shown]
+    if not least:
+        x, y = np.r_[0.0, x], np.r_[0.0, y]
+    if marks is None:  # one seed, behind the mean
+        panel.plot(x, y, color=look.color, linewidth=0.7, alpha=0.3)
+        return
+    panel.plot(
+        x,
+        y,
+        color=look.color,
+        linestyle=look.linestyle,
+        marker=look.marker,
+        markevery=marks,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+    )
+
+
+def _finish(linear: Axes, logarithmic: Axes, least: float) -> None:
+    diagonal = np.array([least, 1.0])
+    for panel in (linear, logarithmic):
+        start = 0.0 if panel is linear else least
+        panel.plot(
+            [start, 1] if panel is linear else diagonal,
+            [start, 1] if panel is linear else diagonal,
+            color=style.GREY,
+            linewidth=0.9,
+            linestyle=(0, (4, 3)),
+            zorder=1,
+        )
+        panel.set_xlabel("false-positive rate")
+        panel.set_ylabel("true-positive rate")
+        panel.set_aspect("equal")
+    linear.set_xlim(-0.02, 1.02)
+    linear.set_ylim(-0.02, 1.02)
+    linear.set_title("linear axes")
+    logarithmic.set_xscale("log")
+    logarithmic.set_yscale("log")
+    logarithmic.set_xlim(least, 1.12)
+    logarithmic.set_ylim(least, 1.12)
+    logarithmic.set_title("logarithmic axes: few false positives")
+
+
+def _auc(result: AttackResult) -> str:
+    spread = result.summary["auc"]
+    if spread["std"] is not None:
+        return f"{spread['mean']:.3f} ± {spread['std']:.3f}"
+    rate = result.replicates[0]["attack"]["auc"]
+    return f"{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"
+
+
+def _notes(results: Sequence[AttackResult], *, few: bool) -> list[str]:
+    notes = ["Dashed: an attack that only guesses."]
+    counts = {result.num_seeds for result in results}
+    if counts != {1}:
+        faint = ", faint lines are single seeds" if few else ""
+        notes.append(
+            f"Curves are means over seeds{faint}; AUC: mean ± standard deviation "
+            "over seeds."
+        )
+    if 1 in counts:
+        notes.append("AUC of a single seed: with its 95% interval over records.")
+    notes.append("Logarithmic axes begin at 1 / number of non-members.")
+    return notes

@@ -1,0 +1,392 @@
+"""Metrics against a variable of the grid, e.g. precision against training-set size."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation, Transform
+
+from whatelse.errors import UserError
+from whatelse.figures import style
+from whatelse.figures.results import (
+    AttackResult,
+    is_number,
+    labels,
+    remarks,
+    shared,
+    value_words,
+    variable_words,
+)
+from whatelse.figures.settings import Trend
+
+_Y_LABELS = {
+    "precision": "precision of the attack",
+    "recall": "recall of the attack",
+    "accuracy": "accuracy of the attack",
+    "auc": "AUC of the attack",
+    "train_accuracy": "train accuracy of the target",
+    "test_accuracy": "test accuracy of the target",
+    "class_precision_mean": "precision, mean over classes",
+    "class_precision_median": "precision, median over classes",
+    "class_recall_median": "recall, median over classes",
+}
+_X_LABELS = {
+    "members": "members (records in the training set)",
+    "classes": "number of classes",
+    "records": "records in the data set",
+    "shadows": "number of shadow models",
+}
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Results that one line joins, in the order of `x`."""
+
+    label: str
+    results: tuple[AttackResult, ...]
+
+
+@style.context()
+def draw(
+    settings: Trend, results: Sequence[AttackResult]
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw a panel for every metric, with a line for every series of results.
+
+    Parameters
+    ----------
+    settings : Trend
+        What is asked for.
+    results : sequence of AttackResult
+        At least one, in the order of the legend.
+
+    Returns
+    -------
+    Figure
+        Means over seeds joined by lines, their 95% intervals, a point for each seed.
+    DataFrame
+        A row for every result and metric (``replicate`` is ``mean``) and one for
+        each of its seeds.
+
+    Raises
+    ------
+    UserError
+        If a result has no such variable, or two of a line share its value.
+    """
+    series = _series(settings.x, results)
+    axis = _Axis(settings, results)
+    looks = style.looks(len(series))
+    columns = min(len(settings.metrics), 3)
+    rows = -(-len(settings.metrics) // columns)
+    names = [line.label for line in series]
+    axes_height = (3.0 if columns < 3 else 2.6) * rows
+    has_legend = len(series) > 1
+    figure, part = style.sheet(
+        settings.title,
+        shared(results, without={settings.x}),
+        [settings.caption, *_notes(settings, results), *remarks(results)],
+        height=style.legend_height(names, beside=axes_height)
+        if has_legend
+        else axes_height,
+    )
+    panels = part.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[len(settings.metrics) :]:
+        panel.set_axis_off()
+    for panel, metric in zip(panels, settings.metrics, strict=False):
+        chance = guessing(metric, results)
+        if chance is not None:
+            style.baseline(panel, y=chance)
+        for index, (line, look) in enumerate(zip(series, looks, strict=True)):
+            shift = index - (len(series) - 1) / 2
+            _line(panel, line, metric, look, axis, shift=shift)
+        axis.finish(panel, points=460 / columns - 45)
+        panel.set_ylabel(_Y_LABELS[metric])
+        _limit(panel)
+    for panel in panels[
+        max(len(settings.metrics) - columns, 0) : len(settings.metrics)
+    ]:
+        # with nothing beneath it
+        panel.set_xlabel(textwrap.fill(axis.label, 24 if columns == 3 else 80))
+    if has_legend:
+        style.legend(part, names, looks)
+    return figure, _table(settings, series)
+
+
+def guessing(metric: str, results: Sequence[AttackResult]) -> float | None:
+    """Return what an attack reaches that knows nothing, or None where it varies.
+
+    AUC: 0.5. Precision: the share of members among the records attacked. Accuracy:
+    the share of the larger group. P1 attacks as many members as non-members, so
+    that all three are 0.5.
+    """
+    if metric == "auc":
+        return 0.5
+    if metric not in ("precision", "accuracy", "class_precision_mean"):
+        return None
+    shares = []
+    for result in results:
+        for replicate in result.replicates:
+            members = sum(row["members"] for row in replicate["per_class"])
+            others = sum(row["non_members"] for row in replicate["per_class"])
+            if members + others:
+                shares.append(members / (members + others))
+    if not shares or max(shares) - min(shares) > 0.005:
+        return None
+    share = float(np.mean(shares))
+    return max(share, 1 - share) if metric == "accuracy" else share
+
+
+class _Axis:
+    """The horizontal axis: where values stand, and how far apart things are drawn."""
+
+    def __init__(self, settings: Trend, results: Sequence[AttackResult]) -> None:
+        self._name = settings.x
+        self.label = settings.x_label or _X_LABELS.get(
+            settings.x.rpartition(".")[2], variable_words(settings.x)
+        )
+        found = [result.variable(settings.x) for result in results]
+        self._categories: list[Any] | None = None
+        if not all(is_number(value) for value in found):
+            self._categories = list(dict.fromkeys(found))
+            self._values = [float(n) for n in range(len(self._categories))]
+        else:
+            self._values = sorted({float(value) for value in found})
+        self._log = settings.x_scale == "log" and self._categories is None
+        if self._log and self._values[0] <= 0:
+            raise UserError(
+                f"x_scale: 'log' needs {settings.x} > 0, got {self._values[0]:g}"
+            )
+        low, high = self._scaled(self._values[0]), self._scaled(self._values[-1])
+        self._span = (high - low) or (1.0 if self._log else abs(low) or 1.0)
+
+    def place(self, result: AttackResult) -> float:
+        """Return the position of a result."""
+        value = result.variable(self._name)
+        return float(self._categories.index(value) if self._categories else value)
+
+    def finish(self, panel: Axes, *, points: float) -> None:
+        """Set scale, limits and ticks; the panel is about `points` wide."""
+        low = self._scaled(self._values[0]) - 0.09 * self._span
+        high = self._scaled(self._values[-1]) + 0.09 * self._span
+        if self._log:
+            panel.set_xscale("log")
+            low, high = 10**low, 10**high
+        panel.set_xlim(low, high)
+        if self._categories:
+            texts = [value_words(value) for value in self._categories]
+            slanted = max(len(text) for text in texts) * 5 + 6 > points / len(texts)
+            panel.set_xticks(
+                self._values,
+                texts,
+                rotation=30 if slanted else 0,
+                ha="right" if slanted else "center",
+            )
+        else:
+            ticks = self._ticks(points)
+            panel.set_xticks(ticks, [f"{value:,.12g}" for value in ticks])
+            panel.set_xticks([], minor=True)
+
+    def _scaled(self, value: float) -> float:
+        return float(np.log10(value)) if self._log else float(value)
+
+    def _ticks(self, points: float) -> list[float]:
+        """Return the values that occur, less those too close for their text."""
+        kept: list[float] = []
+        for value in reversed(self._values):
+            if kept:
+                gap = (self._scaled(kept[-1]) - self._scaled(value)) / self._span
+                characters = (len(f"{value:,.12g}") + len(f"{kept[-1]:,.12g}")) / 2
+                if gap * points / 1.18 < 5 * characters + 3:
+                    continue
+            kept.append(value)
+        return kept[::-1]
+
+
+def _series(x: str, results: Sequence[AttackResult]) -> list[_Series]:
+    """Group results into lines: everything but `x` (and what follows it) is equal."""
+    from_dataset = any(x not in result.grid for result in results)
+    names = {result.dataset["name"] for result in results}
+    groups: dict[tuple[Any, ...], list[AttackResult]] = {}
+    for result in results:
+        rest = {key: value for key, value in result.grid.items() if key != x}
+        if from_dataset:
+            # The data set is what changes along x, so it cannot tell lines apart.
+            rest = {key: value for key, value in rest.items() if value not in names}
+        dataset = None if from_dataset else result.dataset["name"]
+        key = (result.name, dataset, *sorted((k, repr(v)) for k, v in rest.items()))
+        groups.setdefault(key, []).append(result)
+    for group in groups.values():
+        values = [result.variable(x) for result in group]
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            raise UserError(
+                f"x: {len(twice)} results of attack {group[0].name!r} have the same "
+                f"{x} = {value_words(twice[0])}; choose a variable that tells them "
+                "apart"
+            )
+        if all(is_number(value) for value in values):
+            group.sort(key=lambda result: float(result.variable(x)))
+    heads = [group[0] for group in groups.values()]
+    return [
+        _Series(label, tuple(group))
+        for label, group in zip(
+            labels(heads, without={x}), groups.values(), strict=True
+        )
+    ]
+
+
+def _line(
+    panel: Axes,
+    line: _Series,
+    metric: str,
+    look: style.Look,
+    axis: _Axis,
+    *,
+    shift: float,
+) -> None:
+    known = [result for result in line.results if _spread(result, metric)]
+    spreads = [_spread(result, metric) for result in known]
+    places = [axis.place(result) for result in known]
+    beside = _moved(panel, 9 * shift)
+    panel.plot(
+        places,
+        [spread["mean"] for spread in spreads],
+        transform=beside,
+        color=look.color,
+        linestyle=look.linestyle,
+        marker=look.marker,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        markersize=6.5,
+        zorder=3,
+    )
+    for result, spread, place in zip(known, spreads, places, strict=True):
+        low, high = _interval(result, metric)
+        values = [value for value in spread["values"] if value is not None]
+        heights = [spread["mean"], low, high, *values]
+        # moved coordinates do not count for the axis' limits by themselves
+        panel.update_datalim([(place, y) for y in heights if y is not None])
+        if low is not None and high is not None:
+            panel.errorbar(
+                [place],
+                [spread["mean"]],
+                [[spread["mean"] - low], [high - spread["mean"]]],
+                transform=beside,
+                color=look.color,
+                capsize=3,
+                elinewidth=1.2,
+                zorder=2.5,
+            )
+        if len(values) > 1:
+            panel.plot(
+                [place] * len(values),
+                values,
+                transform=_moved(panel, 9 * shift + 6),
+                color=look.color,
+                linestyle="none",
+                marker=look.marker,
+                markerfacecolor="none",
+                markersize=3.2,
+                markeredgewidth=0.6,
+                alpha=0.7,
+                zorder=2,
+            )
+
+
+def _moved(panel: Axes, points: float) -> Transform:
+    """Return data coordinates moved to the right by some points of the page."""
+    figure = panel.get_figure(root=True)
+    assert figure is not None
+    shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+    return panel.transData + shift
+
+
+def _spread(result: AttackResult, metric: str) -> dict[str, Any]:
+    """Return a metric's spread over seeds, or {} where it is not known."""
+    spread = result.summary.get(metric)
+    return spread if spread and spread.get("mean") is not None else {}
+
+
+def _interval(result: AttackResult, metric: str) -> tuple[float | None, float | None]:
+    """Return the 95% interval: of the mean over seeds, or over one seed's records."""
+    spread = _spread(result, metric)
+    if result.num_seeds > 1:
+        return spread["low"], spread["high"]
+    replicate = result.replicates[0]
+    rate = replicate["attack"].get(metric) or replicate["target"].get(metric) or {}
+    return rate.get("low"), rate.get("high")
+
+
+def _limit(panel: Axes) -> None:
+    """Keep the vertical axis inside [0, 1], and never so tight that noise looms."""
+    if not np.isfinite(panel.dataLim.y0):
+        panel.set_yticks([])
+        panel.text(0.5, 0.5, "not known", ha="center", transform=panel.transAxes)
+        return
+    panel.autoscale_view(scalex=False)
+    low, high = panel.get_ylim()
+    middle, half = (low + high) / 2, max(high - low, 0.1) / 2
+    low, high = max(middle - half, -0.06 * half), min(middle + half, 1 + 0.06 * half)
+    panel.set_ylim(low, high)
+    panel.set_yticks(
+        [at for at in panel.get_yticks() if max(low, 0) <= at <= min(high, 1)]
+    )
+
+
+def _notes(settings: Trend, results: Sequence[AttackResult]) -> list[str]:
+    counts = {result.num_seeds for result in results}
+    notes = []
+    if counts != {1}:
+        notes.append(
+            "Line and bar: mean over seeds and its 95% t-interval; small open "
+            "marks: the seeds."
+        )
+    if 1 in counts:
+        notes.append("Bars of a single seed: 95% interval over its records.")
+    chances = {guessing(metric, results) for metric in settings.metrics} - {None}
+    if chances:
+        words = ", ".join(f"{chance:.2g}" for chance in sorted(chances))  # type: ignore[type-var]
+        notes.append(f"Dashed: an attack that only guesses ({words}).")
+    return notes
+
+
+def _table(settings: Trend, series: Sequence[_Series]) -> pd.DataFrame:
+    rows = []
+    for line in series:
+        for result in line.results:
+            for metric in settings.metrics:
+                spread = _spread(result, metric)
+                if not spread:
+                    continue
+                low, high = _interval(result, metric)
+                head = {
+                    **result.identity(),
+                    settings.x: result.variable(settings.x),
+                    "metric": metric,
+                }
+                rows.append(
+                    {
+                        **head,
+                        "replicate": "mean",
+                        "value": spread["mean"],
+                        "low": low,
+                        "high": high,
+                    }
+                )
+                for replicate, value in zip(
+                    result.replicates, spread["values"], strict=True
+                ):
+                    rows.append(
+                        {
+                            **head,
+                            "replicate": replicate["replicate"],
+                            "value": value,
+                            "low": None,
+                            "high": None,
+                        }
+                    )
+    return pd.DataFrame(rows)
