@@ -54,7 +54,7 @@ format: $(READY)  ## mend what ruff and snakefmt can mend
 ui: $(READY)  ## open the runs in MLflow on http://127.0.0.1:5000 (PORT=...)
 	@test -f mlflow.db || { echo "error: no runs yet; make demo makes some" >&2; exit 2; }
 	@$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
-		--host 127.0.0.1 --port $(PORT)
+		--host 127.0.0.1 --port $(PORT) --workers 1
 
 bench: $(READY)  ## models trained a second, stacked against loop; needs an idle machine
 	@$(BIN)/python benchmarks/ensemble.py
