@@ -41,21 +41,21 @@ class TrainingData:
         uint8 or float32; a record's features are ``inputs * scale + shift``.
     labels : Tensor of int64, shape (N,)
         Classes.
-    scale, shift : float
-        Applied as batches are gathered.
+    scale, shift : float or Tensor
+        Applied as batches are gathered; a tensor broadcasts over a record.
     """
 
     inputs: Tensor
     labels: Tensor
-    scale: float = 1.0
-    shift: float = 0.0
+    scale: float | Tensor = 1.0
+    shift: float | Tensor = 0.0
 
     def gather(self, index: Tensor) -> Tensor:
         """Return the features of some records, shape (*index.shape, ...)."""
         taken = self.inputs.index_select(0, index.flatten()).to(torch.float32)
-        if self.scale != 1.0:
+        if not isinstance(self.scale, float) or self.scale != 1.0:
             taken = taken.mul_(self.scale)
-        if self.shift != 0.0:
+        if not isinstance(self.shift, float) or self.shift != 0.0:
             taken = taken.add_(self.shift)
         return taken.view(*index.shape, *self.inputs.shape[1:])
 

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from whatelse.errors import UserError
 from whatelse.seeding import stream
-from whatelse.training.settings import ShadowPlan
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,14 @@ def draw_plan(
     models: range,
     *,
     members: int,
-    settings: ShadowPlan,
+    non_members: int | None,
     seed: int,
     replicate: int,
 ) -> Plan:
-    """Deal out the records, from the seed alone.
+    """Deal out the records, from the seed alone (P1 Sec. V).
+
+    Model 0 is the target. Every other model is a shadow, on records disjoint from
+    all that the target is trained and tested on; shadows may share records.
 
     The rows of a model do not depend on which others are asked for. Every draw
     takes the classes in the proportion in which they occur, and members and
@@ -53,8 +55,8 @@ def draw_plan(
         Which models; 0 is the target.
     members : int
         Training-set size of every model.
-    settings : ShadowPlan
-        Numbers of shadows and non-members.
+    non_members : int or None
+        Records held out to test a model on; None for as many as members.
     seed, replicate : int
         Name the stream.
 
@@ -67,22 +69,23 @@ def draw_plan(
     UserError
         If there are too few records.
     """
-    outside = settings.non_members or members
+    outside = non_members or members
     if outside > members:
         raise UserError(
-            f"plan.non_members: {outside} is above members ({members}); "
+            f"non_members: {outside} is above members ({members}); "
             f"allowed: 2..{members}"
         )
     records = len(labels)
     if 2 * (members + outside) > records:
-        allowed = (records // 2 - outside) if settings.non_members else records // 4
+        allowed = (records // 2 - outside) if non_members else records // 4
         raise UserError(
             f"members: {members} training and {outside} held-out records, twice over "
             "because shadows share none with the target, are beyond the data set's "
             f"{records}; allowed: members up to {max(allowed, 0)}"
         )
     everything = np.arange(records)
-    target = _split(everything, labels, members, outside, stream(seed, "plan", replicate, 0))  # fmt: skip  # noqa: E501
+    rng = stream(seed, "plan", replicate, 0)
+    target = _split(everything, labels, members, outside, rng)
     free = np.ones(records, dtype=bool)
     free[np.concatenate(target)] = False
     pool = np.flatnonzero(free)

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from whatelse.models.settings import ArchitectureSettings
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -75,19 +77,24 @@ class TrainingSettings(_Settings):
     )
 
 
-class ShadowPlan(_Settings):
-    """P1's plan (Sec. V): a target, and shadows on data disjoint from the target's.
+class TrainSpec(_Settings):
+    """A family of models: one target and any number of shadows.
 
-    Model 0 is the target, models 1..shadows are the shadows. Each has its own
-    training records and as many others that it never saw; shadows may overlap.
+    Model i depends on this, the data set and i alone. How many shadows a study asks
+    for is no part of it, so studies with more or fewer share what they have.
     """
 
-    kind: Literal["shadow"] = "shadow"
-    shadows: int = Field(..., ge=1, le=100_000, description="Shadow models a target.")
+    architecture: ArchitectureSettings
+    training: TrainingSettings
+    members: int = Field(
+        ..., ge=2, le=10**9, description="Training-set size of every model."
+    )
     non_members: int | None = Field(
         None,
         ge=2,
-        description="Records held out to test a model on; by default as many as "
-        "members. With fewer, as many members are tested, so that the baseline "
-        "stays one half.",
+        le=10**9,
+        description="Records held out to test a model on; as many as members if left "
+        "out. With fewer, as few members are tested, so that the baseline stays .5.",
     )
+    seed: int = Field(..., ge=0, lt=2**63)
+    replicate: int = Field(..., ge=0)

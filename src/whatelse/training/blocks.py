@@ -1,0 +1,123 @@
+"""The block store: some models of a family in one folder, stacked.
+
+``models.safetensors`` holds every parameter with a leading model axis, ``plan.npz``
+the records that each model was trained and tested on, ``model.json`` what is needed
+to run them. Nothing is ever unpickled.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from whatelse import records
+from whatelse.errors import UserError
+from whatelse.models.settings import ArchitectureSettings
+from whatelse.models.stacked import Architecture, build
+from whatelse.training.plan import Plan
+
+MODELS, PLAN, MODEL = "models.safetensors", "plan.npz", "model.json"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some models of a family.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        Runs them.
+    parameters : dict of str to Tensor
+        Stacked over models, float32.
+    plan : Plan
+        Rows in the order of the stack.
+    """
+
+    architecture: Architecture
+    parameters: dict[str, torch.Tensor]
+    plan: Plan
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors as safetensors, under a temporary name first."""
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    try:
+        records.write_with(path, lambda place: save_file(whole, place))
+    except SafetensorError as error:
+        raise UserError(f"{path}: cannot write here: {error}") from error
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    UserError
+        If it is missing, truncated, or no safetensors file.
+    """
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a safetensors file: {error}") from None
+    return tensors
+
+
+def save_block(
+    folder: Path, *, description: Mapping[str, Any], plan: Plan,
+    parameters: Mapping[str, torch.Tensor],
+) -> list[str]:  # fmt: skip
+    """Write a block's files but its record; return their names."""
+    save_tensors(folder / MODELS, parameters)
+    packed = {
+        "models": plan.models,
+        "records": np.array(plan.train.shape[1]),
+        "train": np.packbits(plan.train, axis=1),
+        "test": np.packbits(plan.test, axis=1),
+    }
+    with records.atomic(folder / PLAN, "wb") as file:
+        np.savez(file, **packed)
+    records.write_json(folder / MODEL, dict(description))
+    return [MODELS, PLAN, MODEL]
+
+
+def load_block(folder: Path) -> Block:
+    """Read a block and check it against itself.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or broken, or shapes or numbers of models disagree.
+    """
+    description = records.read_json(folder / MODEL)
+    parameters = load_tensors(folder / MODELS)
+    try:
+        with np.load(folder / PLAN, allow_pickle=False) as stored:
+            count = int(stored["records"])
+            plan = Plan(
+                stored["models"],
+                np.unpackbits(stored["train"], axis=1, count=count).astype(bool),
+                np.unpackbits(stored["test"], axis=1, count=count).astype(bool),
+            )
+        settings = TypeAdapter(ArchitectureSettings).validate_json(
+            json.dumps(description["architecture"])
+        )
+        architecture = build(
+            settings, tuple(description["input_shape"]), description["classes"]
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: not a block of models: {error}") from None
+    for name, shape in architecture.shapes.items():
+        expected = (len(plan.models), *shape)
+        found = tuple(parameters[name].shape) if name in parameters else "nothing"
+        if found != expected:
+            raise UserError(f"{folder / MODELS}: {name} is {found}, not {expected}")
+    return Block(architecture, parameters, plan)
