@@ -1,6 +1,7 @@
 """Your own arrays in an .npz file."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,10 @@ def load(settings: Npz) -> Loaded:
 def _read(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UserError(f"{path}: one array; allowed: an .npz file with names")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UserError(f"{path}: one array; allowed: an .npz file with names")
+        with loaded as file:
             for name in names:
                 if name not in file.files:
                     raise UserError(
@@ -62,10 +64,10 @@ def _read(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
                     arrays[name] = file[name]
                 except ValueError as error:
                     raise UserError(f"{path}: {name}: refused: {error}") from None
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: truncated or damaged: {error}") from None
     return arrays

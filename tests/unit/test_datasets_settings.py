@@ -1,0 +1,70 @@
+"""Settings of data sets: strict, closed, and known to the loaders and registry."""
+
+import typing
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from whatelse import sources
+from whatelse.datasets import prepare
+from whatelse.datasets.registry import default_registry, read_registry
+from whatelse.datasets.settings import DatasetSettings
+
+ADAPTER: TypeAdapter[DatasetSettings] = TypeAdapter(DatasetSettings)
+KINDS = typing.get_args(typing.get_args(DatasetSettings)[0])
+SOURCES = [typing.get_args(k.model_fields["source"].annotation)[0] for k in KINDS]
+
+
+def test_every_source_has_a_loader_and_published_ones_an_entry() -> None:
+    assert list(prepare.LOADERS) == SOURCES
+    assert set(SOURCES) - set(prepare.OWN) == set(read_registry(default_registry()))
+
+
+def test_every_field_is_described() -> None:
+    for kind in KINDS:
+        for name, field in kind.model_fields.items():
+            assert field.description, (kind.__name__, name)
+
+
+def test_defaults_and_lists() -> None:
+    assert ADAPTER.validate_python({"source": "retail"}).classes == 100
+    table = {"source": "table", "path": "a.csv", "label": "y", "drop": ["id"]}
+    assert ADAPTER.validate_python(table).drop == ("id",)
+    assert ADAPTER.validate_json('{"source":"npz","path":"a.npz","scale":1}').scale == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"source": "purchase"}, ()),
+        ({"source": "digits", "classes": 3}, ("digits", "classes")),
+        ({"source": "retail", "classes": "20"}, ("retail", "classes")),
+        ({"source": "retail", "classes": 1}, ("retail", "classes")),
+        ({"source": "retail", "classes": 101}, ("retail", "classes")),
+        ({"source": "retail", "classes": 20.0}, ("retail", "classes")),
+        # what YAML makes of 1e-3
+        ({"source": "npz", "path": "a.npz", "scale": "1e-3"}, ("npz", "scale")),
+        ({"source": "images", "path": "a"}, ("images", "size")),
+        ({"source": "table", "path": "a.csv", "label": ""}, ("table", "label")),
+    ],
+)
+def test_bad_settings_are_refused(given: dict, field: tuple) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ADAPTER.validate_python(given)
+    assert [problem["loc"] for problem in caught.value.errors()] == [field]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_depends_on_no_other_loader(source: str) -> None:
+    own = prepare.LOADERS[source].partition(":")[0].rpartition(".")[2]
+    shared = {"__init__", "archives", "encode"}
+    loaders = {p.stem for p in prepare.code_of(source) if p.parent.name == "loaders"}
+    assert own in loaders
+    assert loaders <= {own} | shared
+
+
+def test_preparing_depends_on_no_question_and_not_on_fetching() -> None:
+    files = sources.closure("whatelse.datasets.prepare")
+    names = {path.relative_to(sources.PACKAGE).as_posix() for path in files}
+    assert "datasets/fetch.py" not in names
+    assert {name.partition("/")[0] for name in names if "/" in name} == {"datasets"}
