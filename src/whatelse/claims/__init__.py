@@ -1,0 +1,1 @@
+"""Published numbers held beside ours: claims, verdicts and the table of both."""
