@@ -7,13 +7,14 @@ and ``record.json``.
 
 import argparse
 import importlib
+from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from whatelse.errors import UserError
+from whatelse.arguments import json_argument
 from whatelse.figures.settings import FigureSettings
-from whatelse.records import RECORD, Telemetry, atomic, read_json, write_record
+from whatelse.records import RECORD, Telemetry, atomic, unwritable, write_record
 from whatelse.sources import closure
 
 
@@ -31,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument(
         "--spec",
-        type=Path,
+        type=json_argument(FigureSpec),
         required=True,
         metavar="JSON",
-        help="file with study, name and settings of the figure",
+        help="study, name and settings of the figure",
     )
     parser.add_argument(
         "--attacks",
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw the figure and write it with its data and record."""
     telemetry = Telemetry()
-    spec = _read_spec(args.spec)
+    spec: FigureSpec = args.spec
     module = f"whatelse.figures.{spec.settings.kind}"
     figures = importlib.import_module(module)
 
@@ -61,7 +62,10 @@ def run(args: argparse.Namespace) -> None:
 
     results = load(args.attacks, spec.settings.attacks)
     figure, data = figures.draw(spec.settings, results)
-    (args.out / RECORD).unlink(missing_ok=True)
+    try:
+        (args.out / RECORD).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(args.out, error) from error
     with atomic(args.out / "data.csv") as file:
         data.to_csv(file, index=False, lineterminator="\n")
     pictures = style.save(figure, args.out)
@@ -73,15 +77,5 @@ def run(args: argparse.Namespace) -> None:
         inputs={f"attack:{result.folder.name}": result.folder for result in results},
         code=closure(module),
         outputs=["data.csv", *pictures],
+        extra={"matplotlib": metadata.version("matplotlib")},
     )
-
-
-def _read_spec(path: Path) -> FigureSpec:
-    try:
-        return FigureSpec.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{path}: {field}: {first['msg']}, got {first['input']!r}"
-        ) from None

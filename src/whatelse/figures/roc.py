@@ -51,7 +51,7 @@ def draw(settings: ROC, results: Sequence[AttackResult]) -> tuple[Figure, pd.Dat
             *_notes(results, few=len(results) <= _MOST_FOR_SEEDS),
             *remarks(results),
         ],
-        height=style.legend_height(names, beside=3.3),
+        height=style.legend_height(names, beside=3.62),
     )
     linear, logarithmic = part.subplots(1, 2)
     few = len(results) <= _MOST_FOR_SEEDS
@@ -154,7 +154,8 @@ def _finish(linear: Axes, logarithmic: Axes, least: float) -> None:
         )
         panel.set_xlabel("false-positive rate")
         panel.set_ylabel("true-positive rate")
-        panel.set_aspect("equal")
+        panel.set_box_aspect(1)
+        panel.set_anchor("N")
     linear.set_xlim(-0.02, 1.02)
     linear.set_ylim(-0.02, 1.02)
     linear.set_title("linear axes")
