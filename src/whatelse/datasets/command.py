@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from whatelse.arguments import json_argument
 from whatelse.errors import UserError
 
 
@@ -129,19 +130,11 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from pydantic import TypeAdapter, ValidationError
-
     from whatelse import records
     from whatelse.datasets.prepare import prepare
-    from whatelse.datasets.registry import first_problem
     from whatelse.datasets.settings import DatasetSettings
 
     telemetry = records.Telemetry()
-    try:
-        settings = TypeAdapter[DatasetSettings](DatasetSettings).validate_json(
-            args.spec
-        )
-    except ValidationError as error:
-        raise UserError(first_problem("--spec", error)) from None
+    settings = json_argument(DatasetSettings)(args.spec)
     prepare(settings, raw=args.raw, out=args.out, registry=args.registry)
     telemetry.write(args.out)

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ def read_registry(path: str | Path) -> Registry:
     try:
         registry = TypeAdapter(Registry).validate_python(raw)
     except ValidationError as error:
-        raise UserError(first_problem(str(path), error)) from None
+        raise UserError(_problem(path, error)) from None
     for name, entry in registry.items():
         for file in entry.files:
             for place in file.paths:
@@ -141,14 +140,12 @@ def read_registry(path: str | Path) -> Registry:
     return registry
 
 
-def first_problem(where: str, error: ValidationError) -> str:
-    """Return one line that names place, field, value and what is allowed."""
-    problem = error.errors(include_url=False)[0]
-    field = ".".join(map(str, problem["loc"])) or "value"
-    value = json.dumps(problem["input"], default=str)
-    if len(value) > 60:
-        value = value[:57] + "..."
-    return f"{where}: {field}: {value}: {problem['msg']}"
+def _problem(path: Path, error: ValidationError) -> str:
+    # Not from whatelse.arguments: that would make every data set depend on the
+    # command line.
+    first = error.errors(include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    return f"{path}: {field}: {first['msg']}, got {str(first['input'])[:60]!r}"
 
 
 def entry_of(registry: Mapping[str, Entry], name: str) -> Entry:
