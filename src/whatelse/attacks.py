@@ -3,16 +3,17 @@
 import argparse
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from whatelse import records
 from whatelse.arguments import json_argument
-from whatelse.membership.evaluate import Findings, evaluate
 from whatelse.membership.settings import MembershipAttack
-from whatelse.models.outputs import load_outputs
 from whatelse.sources import closure
+
+if TYPE_CHECKING:
+    from whatelse.membership.evaluate import Findings
 
 KINDS = {
     "membership.shadow": "whatelse.membership.shadow",
@@ -54,6 +55,9 @@ def run(args: argparse.Namespace) -> None:
     """Run the attack and write metrics, scores and curves."""
     import torch
 
+    from whatelse.membership.evaluate import evaluate
+    from whatelse.models.outputs import load_outputs
+
     telemetry = records.Telemetry()
     torch.set_num_threads(args.threads)
     spec: AttackSpec = args.spec
@@ -90,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _write(folder: Path, findings: Findings, head: dict[str, Any]) -> list[str]:
+def _write(folder: Path, findings: "Findings", head: dict[str, Any]) -> list[str]:
     with records.atomic(folder / "curves.csv") as file:
         findings.curves.to_csv(file, index=False, lineterminator="\n")
     records.write_with(

@@ -1,58 +1,10 @@
-"""What the outside sees of a model: the released form of its answers (P1 Sec. IX)."""
-
-from typing import Annotated, Literal
+"""The door through which the outside sees a model (P1 Sec. IX)."""
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from whatelse.errors import UserError
-
-
-class _Release(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    max_queries: int | None = Field(
-        None, ge=1, description="Most answers that a model gives; no limit if left out."
-    )
-
-
-class Probabilities(_Release):
-    """All class probabilities."""
-
-    kind: Literal["probabilities"] = "probabilities"
-
-
-class Top(_Release):
-    """The `count` largest probabilities; the others are zero."""
-
-    kind: Literal["top"]
-    count: int = Field(..., ge=1, le=100_000)
-
-
-class Rounded(_Release):
-    """Probabilities rounded to some decimal places."""
-
-    kind: Literal["rounded"]
-    decimals: int = Field(..., ge=1, le=7)
-
-
-class Temperature(_Release):
-    """Probabilities of the logits divided by `temperature`."""
-
-    kind: Literal["temperature"]
-    temperature: float = Field(..., gt=0, le=1e6)
-
-
-class Label(_Release):
-    """The most probable class only, as a one-hot vector."""
-
-    kind: Literal["label"]
-
-
-ReleaseSettings = Annotated[
-    Probabilities | Top | Rounded | Temperature | Label, Field(discriminator="kind")
-]
+from whatelse.models.settings import Label, ReleaseSettings, Rounded, Temperature, Top
 
 
 class Oracle:

@@ -1,4 +1,4 @@
-"""Settings of architectures."""
+"""Settings of architectures, and of what the outside sees of a model."""
 
 from typing import Annotated, Literal
 
@@ -42,3 +42,51 @@ class Cnn(ArchitectureBase):
 
 
 ArchitectureSettings = Annotated[Mlp | Cnn, Field(discriminator="kind")]
+
+
+class _Release(BaseModel):
+    """The released form of a model's answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    max_queries: int | None = Field(
+        None, ge=1, description="Most answers that a model gives; no limit if left out."
+    )
+
+
+class Probabilities(_Release):
+    """All class probabilities."""
+
+    kind: Literal["probabilities"] = "probabilities"
+
+
+class Top(_Release):
+    """The `count` largest probabilities; the others are zero."""
+
+    kind: Literal["top"]
+    count: int = Field(..., ge=1, le=100_000)
+
+
+class Rounded(_Release):
+    """Probabilities rounded to some decimal places."""
+
+    kind: Literal["rounded"]
+    decimals: int = Field(..., ge=1, le=7)
+
+
+class Temperature(_Release):
+    """Probabilities of the logits divided by `temperature`."""
+
+    kind: Literal["temperature"]
+    temperature: float = Field(..., gt=0, le=1e6)
+
+
+class Label(_Release):
+    """The most probable class only, as a one-hot vector."""
+
+    kind: Literal["label"]
+
+
+ReleaseSettings = Annotated[
+    Probabilities | Top | Rounded | Temperature | Label, Field(discriminator="kind")
+]

@@ -11,7 +11,8 @@ from whatelse.arguments import json_argument
 from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
 from whatelse.models.outputs import CONTROL, TARGET, Outputs, about_dataset, save_outputs
-from whatelse.models.release import Oracle, ReleaseSettings
+from whatelse.models.release import Oracle
+from whatelse.models.settings import ReleaseSettings
 from whatelse.sources import closure
 from whatelse.training.blocks import Block, load_block
 from whatelse.training.device import prepare_device, resident

@@ -1,0 +1,1 @@
+"""Studies: the grammar of a study file, and what it resolves to."""

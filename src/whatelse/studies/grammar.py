@@ -1,0 +1,250 @@
+"""The grammar of a study file; ``config/README.md`` is its manual.
+
+An entry of ``datasets``, ``models``, ``releases`` or ``attacks`` may carry ``foreach``:
+field paths with lists of values. It then stands for every point of that grid.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
+
+from whatelse.arguments import validation_line
+from whatelse.claims.settings import Claim
+from whatelse.datasets.settings import DatasetSettings
+from whatelse.errors import UserError
+from whatelse.figures.settings import FigureSettings
+from whatelse.membership.settings import MembershipAttack
+from whatelse.models.settings import (
+    ArchitectureSettings,
+    Probabilities,
+    ReleaseSettings,
+)
+from whatelse.training.settings import TrainingSettings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
+Grid = dict[str, Any]
+FULL = "full"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Trained(_Entry):
+    """Models to train: a target and its shadows for each replicate."""
+
+    dataset: Name = Field(..., description="A data set of this study.")
+    architecture: ArchitectureSettings
+    training: TrainingSettings
+    members: int = Field(..., ge=2, description="Training-set size of every model.")
+    non_members: int | None = Field(
+        None,
+        ge=2,
+        description="Records held out to test a model on; as many as members if left "
+        "out.",
+    )
+    shadows: int = Field(..., ge=1, le=100_000, description="Shadow models a target.")
+    replicates: int = Field(
+        1, ge=1, le=1000, description="Targets, each with its own draw and shadows."
+    )
+    block: int = Field(
+        8, ge=2, le=4096, description="Models that are trained and stored together."
+    )
+
+
+class External(_Entry):
+    """A model that you trained elsewhere, by its outputs."""
+
+    external: str = Field(
+        ...,
+        min_length=1,
+        description="An .npz or .parquet file of outputs; README.md says what is in it.",
+    )
+    title: str = Field("", description="Name in figures; the file's name if empty.")
+
+
+class AttackEntry(_Entry):
+    """What every attack entry has beside the attack's own settings."""
+
+    models: Name = Field(..., description="An entry of `models`; all its grid points.")
+    release: Name = Field(
+        FULL, description="An entry of `releases`, or full: all probabilities."
+    )
+
+
+_ATTACKS = get_args(get_args(MembershipAttack)[0])
+Attack = Annotated[
+    # Each attack's settings with the entry's fields: made here so that a new attack
+    # needs nothing but its settings.
+    reduce(
+        or_,
+        [
+            create_model(f"{kind.__name__}Entry", __base__=(AttackEntry, kind))
+            for kind in _ATTACKS
+        ],
+    ),
+    Field(discriminator="kind"),
+]
+
+
+class Study(_Entry):
+    """One study: what is learned from, trained, attacked, drawn and claimed."""
+
+    study: Name = Field(..., description="Its name; that of the file.")
+    question: Literal["membership"] = Field(..., description="Which question it asks.")
+    title: str = Field(..., min_length=1, description="Heading in report and MLflow.")
+    description: str = Field("", description="A few sentences for the report.")
+    seed: int = Field(
+        ..., ge=0, lt=2**63, description="Every random number derives from it."
+    )
+    datasets: dict[Name, Any] = {}
+    models: dict[Name, Any] = Field(..., min_length=1)
+    releases: dict[Name, Any] = {}
+    attacks: dict[Name, Any] = Field(..., min_length=1)
+    figures: dict[Name, FigureSettings] = {}
+    claims: tuple[Claim, ...] = ()
+
+
+SECTIONS: dict[str, Any] = {
+    "datasets": DatasetSettings,
+    "models": Trained | External,
+    "releases": ReleaseSettings,
+    "attacks": Attack,
+}
+
+
+class Instance(BaseModel):
+    """One grid point of an entry."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    section: str
+    entry: str
+    grid: Grid
+    settings: Any
+
+    @property
+    def name(self) -> str:
+        """The entry's name with the grid point: what folders are called."""
+        return instance_name(self.entry, self.grid)
+
+
+def instance_name(entry: str, grid: Grid) -> str:
+    """Return e.g. ``net.members-100``."""
+    words = [
+        f"{variable}-{re.sub(r'[^A-Za-z0-9_+]+', '_', str(value)).strip('_')}"
+        for variable, value in grid.items()
+    ]
+    return ".".join([entry, *words])
+
+
+def read_study(path: Path) -> Study:
+    """Read a study file and check all that can be known without data.
+
+    Parameters
+    ----------
+    path : Path
+        YAML.
+
+    Returns
+    -------
+    Study
+        Sections with grids are kept raw; `instances` expands them.
+
+    Raises
+    ------
+    UserError
+        In one line: the file, the field, the value and what is allowed.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such study file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    study: Study = _validated(str(path), Study, raw)
+    if study.study != path.stem:
+        raise UserError(
+            f"{path}: study: {study.study!r} is not the file's name; allowed: "
+            f"{path.stem!r}"
+        )
+    return study
+
+
+def instances(path: Path, study: Study, section: str) -> list[Instance]:
+    """Return every grid point of every entry of a section, settings checked."""
+    found = []
+    for entry, raw in getattr(study, section).items():
+        where = f"{path}: {section}.{entry}"
+        for grid, point in _grid(where, raw):
+            place = where + "".join(f" [{k}={v}]" for k, v in grid.items())
+            settings = _validated(place, SECTIONS[section], point)
+            found.append(
+                Instance(section=section, entry=entry, grid=grid, settings=settings)
+            )
+    return found
+
+
+def _validated(where: str, schema: Any, raw: Any) -> Any:
+    # Through JSON: YAML's lists are tuples there, and its dates plain text.
+    text = json.dumps(raw, default=str)
+    if schema is SECTIONS["models"] and isinstance(raw, Mapping):
+        schema = External if "external" in raw else Trained
+    try:
+        return TypeAdapter(schema).validate_json(text)
+    except ValidationError as error:
+        raise UserError(validation_line(where, error)) from None
+
+
+def _grid(where: str, raw: Any) -> Iterator[tuple[Grid, Any]]:
+    """Yield (grid point, entry with its values) for an entry with ``foreach``."""
+    if not isinstance(raw, dict):
+        raise UserError(f"{where}: {raw!r} is no entry; allowed: a mapping of fields")
+    axes = raw.get("foreach", {})
+    plain = {key: value for key, value in raw.items() if key != "foreach"}
+    if not isinstance(axes, dict):
+        raise UserError(f"{where}.foreach: allowed: a mapping of field to values")
+    for field, values in axes.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{where}.foreach.{field}: allowed: a list of values")
+        if len({json.dumps(v, default=str) for v in values}) < len(values):
+            raise UserError(f"{where}.foreach.{field}: a value occurs twice")
+    variables = [str(field).rsplit(".", 1)[-1] for field in axes]
+    if len(set(variables)) < len(variables):
+        raise UserError(f"{where}.foreach: two fields with one last name: {variables}")
+    for values in itertools.product(*axes.values()):
+        point = json.loads(json.dumps(plain, default=str))
+        for field, value in zip(axes, values, strict=True):
+            _set(where, point, str(field).split("."), value)
+        yield dict(zip(variables, values, strict=True)), point
+
+
+def _set(where: str, point: dict[str, Any], field: list[str], value: Any) -> None:
+    for part in field[:-1]:
+        point = point.setdefault(part, {})
+        if not isinstance(point, dict):
+            raise UserError(f"{where}.foreach: {'.'.join(field)}: {part} is no mapping")
+    point[field[-1]] = value
+
+
+def default_release() -> ReleaseSettings:
+    """Return what `release: full` means."""
+    return Probabilities()
