@@ -451,14 +451,15 @@ FILES = ("data.csv", "figure.pdf", "figure.png", "record.json")
 
 
 @pytest.mark.parametrize("kind", settings.KINDS)
-def test_verb_writes_the_same_bytes_twice(
+def test_verb_writes_the_same_bytes_again(
     kind: str, tmp_path: Path, sizes: list[Path]
 ) -> None:
     own = {"x": "members", "metrics": ["auc"]} if kind == "trend" else {}
-    for name in ("one", "two"):
+    runs = ("one", "two", "three")
+    for name in runs:
         assert _figure(tmp_path / name, sizes, kind=kind, **own) == 0
     for name in FILES:
-        digests = {file_digest(tmp_path / run / name) for run in ("one", "two")}
+        digests = {file_digest(tmp_path / run / name) for run in runs}
         assert len(digests) == 1, name
     record = read_json(tmp_path / "one" / "record.json")
     assert sorted(record["outputs"]) == sorted(FILES[:-1])

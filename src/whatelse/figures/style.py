@@ -17,12 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
 from whatelse.records import write_with
 
 WIDTH = 7.2
 """Width of a figure in inches: a page's text width."""
 
+_DPI = 160
 GREY = "#555555"
 _FAINT = "#dddddd"
 
@@ -142,7 +144,7 @@ def sheet(
     top = 0.14 + 0.19 * len(head) + 0.155 * len(below) + 0.08
     bottom = 0.10 + 0.135 * len(foot) if foot else 0.02
     total = top + height + bottom
-    figure = Figure(figsize=(WIDTH, total), layout="constrained")
+    figure = Figure(figsize=(WIDTH, total), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(
         3, 1, height_ratios=[top, height, bottom], hspace=0, wspace=0
@@ -223,6 +225,7 @@ def baseline(axes: Axes, *, x: float | None = None, y: float | None = None) -> N
 def save(figure: Figure, folder: Path) -> list[str]:
     """Write ``figure.pdf`` and ``figure.png`` (160 dpi), and return their names."""
     with context():
+        _settle(figure)
         write_with(
             folder / "figure.pdf",
             lambda path: figure.savefig(
@@ -234,7 +237,17 @@ def save(figure: Figure, folder: Path) -> list[str]:
         write_with(
             folder / "figure.png",
             lambda path: figure.savefig(
-                path, format="png", dpi=160, metadata={"Software": None}
+                path, format="png", dpi=_DPI, metadata={"Software": None}
             ),
         )
     return ["figure.pdf", "figure.png"]
+
+
+def _settle(figure: Figure) -> None:
+    """Fix the layout: its solver's last bits differ from run to run, so round them."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        for axes in part.axes:
+            box = axes.get_position(original=True)
+            axes.set_position(Bbox(box.get_points().round(6)))
