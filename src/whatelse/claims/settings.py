@@ -185,11 +185,17 @@ class Claim(_Settings):
     )
     relation: Relation = Field(description="What is asked of our number.")
     comparable: Comparable | None = Field(
-        None, description="When our number may be held against the paper's at all."
+        None,
+        description="When our number may be held against the paper's at all; not with "
+        "grows_with and falls_with, which look at several targets.",
     )
 
     @model_validator(mode="after")
-    def _has_number(self) -> Self:
+    def _fits_together(self) -> Self:
         if isinstance(self.relation, Within) and self.published is None:
-            raise ValueError("published: the relation 'within' needs a published number")
+            raise ValueError("published: the relation 'within' needs one")
+        if self.comparable and isinstance(self.relation, GrowsWith | FallsWith):
+            raise ValueError(
+                f"comparable: {self.relation.kind} looks at no single target; leave out"
+            )
         return self

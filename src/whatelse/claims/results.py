@@ -1,0 +1,217 @@
+"""What claims read: the metrics of every attack instance of a study."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from whatelse.claims.settings import Where
+from whatelse.errors import UserError
+from whatelse.records import read_json
+
+_OF_DATASET = ("classes", "records")
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One attack at one point of its grid, over all its seeds.
+
+    Attributes
+    ----------
+    folder : str
+        Name of its folder.
+    name : str
+        The attack's name in the study.
+    grid, dataset : dict
+        The grid point; what the data set says of itself.
+    replicates : list of dict
+        One a seed, as in ``metrics.json``.
+    summary : dict
+        Spreads over seeds by metric.
+    """
+
+    folder: str
+    name: str
+    grid: dict[str, Any]
+    dataset: dict[str, Any]
+    replicates: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+    @property
+    def stand_in_for(self) -> str | None:
+        """The data set that this one's stands in for."""
+        found: str | None = self.dataset.get("stand_in_for")
+        return found
+
+    @property
+    def words(self) -> str:
+        """The grid point as text: ``members=1200, dataset=location``."""
+        parts = [f"{key}={value}" for key, value in self.grid.items()]
+        if "dataset" not in self.grid:
+            parts.append(f"dataset={self.dataset['name']}")
+        return ", ".join(parts)
+
+    def variables(self) -> dict[str, tuple[Any, ...]]:
+        """Return what a condition may name, with the values that fulfil it."""
+        found = {
+            key: (self.dataset[key],) for key in _OF_DATASET if key in self.dataset
+        }
+        found.update({key: (value,) for key, value in self.grid.items()})
+        found["dataset"] = (self.dataset["name"], *found.get("dataset", ()))
+        return found
+
+    def spread(self, metric: str) -> dict[str, Any] | None:
+        """Return a metric over seeds; None where it is unknown."""
+        found: dict[str, Any] | None = self.summary.get(metric)
+        return found if found and found.get("values") else None
+
+    def by_seed(self, metric: str) -> dict[int, float | None]:
+        """Return a metric by replicate number."""
+        spread = self.spread(metric)
+        if spread is None:
+            return {}
+        numbers = [replicate["replicate"] for replicate in self.replicates]
+        return dict(zip(numbers, spread["values"], strict=True))
+
+
+def load(folders: Iterable[str | Path]) -> list[Instance]:
+    """Read the results of a study's attacks.
+
+    Parameters
+    ----------
+    folders : iterable of path
+        One for every attack and grid point; each holds ``metrics.json``.
+
+    Returns
+    -------
+    list of Instance
+        Sorted by folder name.
+
+    Raises
+    ------
+    UserError
+        If a folder holds no metrics, or two folders have one name.
+    """
+    found: dict[str, Instance] = {}
+    for folder in map(Path, folders):
+        path = folder / "metrics.json"
+        metrics = read_json(path)
+        try:
+            instance = Instance(
+                folder=folder.name,
+                name=metrics["name"],
+                grid=metrics["grid"],
+                dataset=metrics["dataset"],
+                replicates=metrics["replicates"],
+                summary=metrics["summary"],
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: not the metrics of an attack: {error}") from None
+        if folder.name in found:
+            raise UserError(f"--attacks: two folders are called {folder.name!r}")
+        found[folder.name] = instance
+    return [found[name] for name in sorted(found)]
+
+
+def select(
+    instances: Iterable[Instance], attack: str, where: Where, *, place: str
+) -> list[Instance]:
+    """Return the instances of an attack that fulfil all conditions, at least one.
+
+    Raises
+    ------
+    UserError
+        If there is none; the message begins with `place` and names what exists.
+    """
+    instances = list(instances)
+    ours = [instance for instance in instances if instance.name == attack]
+    if not ours:
+        names = sorted({instance.name for instance in instances})
+        raise UserError(
+            f"{place}: attack: no result of {attack!r}; there are: {', '.join(names)}"
+        )
+    known = sorted({name for instance in ours for name in instance.variables()})
+    for name in where:
+        if name not in known:
+            raise UserError(
+                f"{place}: where: attack {attack!r} has no variable {name!r}; allowed: "
+                f"{', '.join(known)}"
+            )
+    found = [instance for instance in ours if _fulfils(instance, where)]
+    if not found:
+        raise UserError(
+            f"{place}: where: {_words(where)} matches no instance of {attack!r}; there "
+            f"are: {listed(ours)}"
+        )
+    return found
+
+
+def select_one(
+    instances: Iterable[Instance], attack: str, where: Where, *, place: str
+) -> Instance:
+    """Return the one instance of an attack that fulfils all conditions.
+
+    Raises
+    ------
+    UserError
+        If there is none, or more than one.
+    """
+    found = select(instances, attack, where, place=place)
+    if len(found) > 1:
+        raise UserError(
+            f"{place}: where: {_words(where)} matches {len(found)} instances of "
+            f"{attack!r}, must single out one: {listed(found)}"
+        )
+    return found[0]
+
+
+def listed(instances: Iterable[Instance]) -> str:
+    """Return some instances as text, for messages."""
+    texts = [f"[{instance.words}]" for instance in instances]
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return " ".join(texts[:_SHOWN]) + more
+
+
+def number_of(instance: Instance, variable: str, *, place: str) -> float:
+    """Return a grid variable as a number.
+
+    Raises
+    ------
+    UserError
+        If the instance has no such variable, or it is no number.
+    """
+    values = instance.variables()
+    if variable not in values:
+        raise UserError(
+            f"{place}: variable: {instance.name!r} has no {variable!r}; allowed: "
+            f"{', '.join(sorted(values))}"
+        )
+    value = values[variable][0]
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+    ):
+        raise UserError(
+            f"{place}: variable: {variable!r} must have numbers, has {value!r}"
+        )
+    return value
+
+
+def _words(where: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in where.items()) or "no condition"
+
+
+def _fulfils(instance: Instance, where: Where) -> bool:
+    values = instance.variables()
+    return all(
+        any(_same(value, wanted) for value in values.get(name, ()))
+        for name, wanted in where.items()
+    )
+
+
+def _same(value: Any, wanted: str | int | float | bool) -> bool:
+    # True is not 1 here: a grid may hold both.
+    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
