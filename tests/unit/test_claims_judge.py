@@ -240,7 +240,7 @@ def test_growth_is_paired_over_seeds(tmp_path: Path) -> None:
     assert row["ours"]["low"] == pytest.approx(0.12 - 0.049683, abs=1e-6)
     assert row["ours"]["high"] == pytest.approx(0.12 + 0.049683, abs=1e-6)
     assert row["ours"]["what"] == "precision: members 900 minus members 100"
-    assert row["reason"].endswith("two values")
+    assert row["reason"].endswith("paired over 3 seeds")
     falls = judge(claim(relation={"kind": "falls_with", "variable": "members"}), found)
     assert falls["verdict"] == "missed"
 
@@ -312,15 +312,19 @@ def test_order_of_two_instances(tmp_path: Path) -> None:
         other = {"kind": kind, "attack": "threshold", "where": {}, "metric": metric}
         row = judge(claim(where={"members": size}, relation=other), found)
         assert row["verdict"] == verdict
-        assert len(row["points"]) == 2
+        labels = [point["label"] for point in row["points"]]
+        assert labels == [
+            f"precision of shadow at members={size}, dataset=location",
+            f"{metric or 'precision'} of threshold at dataset=location",
+        ]
+        assert row["relation"].startswith(f"{kind} {metric or 'that'} of threshold")
 
 
 def test_order_by_another_metric_of_the_same_instance(tmp_path: Path) -> None:
     found = [instance(tmp_path / "a", precision=[0.5, 0.5], recall=[0.9, 0.8])]
     row = judge(claim(relation={"kind": "below", "metric": "recall"}), found)
-    assert row["ours"]["what"].startswith(
-        "precision of shadow [dataset=location] minus"
-    )
+    assert row["ours"]["what"] == "precision minus recall"
+    assert row["relation"] == "below recall"
     assert row["ours"]["mean"] == pytest.approx(-0.35)
 
 

@@ -14,15 +14,15 @@ from whatelse.claims.results import (
 )
 from whatelse.claims.settings import (
     Above,
-    AtLeast,
-    AtMost,
     Below,
     Between,
     Claim,
     Comparable,
     FallsWith,
     GrowsWith,
+    LowerBound,
     Relation,
+    UpperBound,
     Within,
 )
 from whatelse.errors import UserError
@@ -192,16 +192,16 @@ def relation_words(relation: Relation) -> str:
             return f"within {relation.tolerance:g} of the published number"
         case Between():
             return f"between {relation.low:g} and {relation.high:g}"
-        case AtLeast():
+        case LowerBound():
             return f"at least {relation.bound:g}"
-        case AtMost():
+        case UpperBound():
             return f"at most {relation.bound:g}"
         case GrowsWith():
             return f"grows with {relation.variable}"
         case FallsWith():
             return f"falls with {relation.variable}"
     side = "above" if isinstance(relation, Above) else "below"
-    parts = [relation.metric or "", f"of {relation.attack}" if relation.attack else ""]
+    parts = [relation.metric or "that", f"of {relation.attack}" * bool(relation.attack)]
     if relation.where is not None:
         conditions = ", ".join(f"{k}={v}" for k, v in relation.where.items())
         parts.append(f"at {conditions or 'the one instance'}")
@@ -213,7 +213,7 @@ _Judged = tuple[list[dict[str, Any]], dict[str, Any], Verdict, str]
 
 def _bound(
     claim: Claim,
-    relation: Within | Between | AtLeast | AtMost,
+    relation: Within | Between | LowerBound | UpperBound,
     instances: Sequence[Instance],
     paper: Published | None,
     place: str,
@@ -235,10 +235,10 @@ def _bound(
             low, high = relation.low - _ROUNDING, relation.high + _ROUNDING
             holds = low <= mean <= high
             reason = f"the mean is {mean:.3f}"
-        case AtLeast():
+        case LowerBound():
             holds = mean >= relation.bound - _ROUNDING
             reason = f"the mean is {mean:.3f}"
-        case AtMost():
+        case UpperBound():
             holds = mean <= relation.bound + _ROUNDING
             reason = f"the mean is {mean:.3f}"
     reason += f", asked {relation_words(relation)}; {_seeds(point)}"
@@ -281,7 +281,9 @@ def _trend(
         ordered[0][1].by_seed(claim.metric),
         positive=grows,
     )
-    return points, ours, verdict, f"{reason}; {_monotone(points, grows=grows)}"
+    if len(points) > 2:
+        reason = f"{reason}; {_monotone(points, grows=grows)}"
+    return points, ours, verdict, reason
 
 
 def _order(
@@ -301,8 +303,11 @@ def _order(
             "must differ"
         )
     points = [_point(one, claim.metric, place), _point(other, metric, place)]
+    labels = _told_apart(points)
+    for point, label in zip(points, labels, strict=True):
+        point["label"] = label
     ours, verdict, reason = _difference(
-        f"{_side(points[0])} minus {_side(points[1])}",
+        f"{labels[0]} minus {labels[1]}",
         one.by_seed(claim.metric),
         other.by_seed(metric),
         positive=isinstance(relation, Above),
@@ -348,7 +353,7 @@ def _monotone(points: Sequence[Mapping[str, Any]], *, grows: bool) -> str:
         if (step < 0) if grows else (step > 0):
             verb = "falls" if grows else "grows"
             return f"not monotone: {verb} from {before['label']} to {after['label']}"
-    return f"monotone over {len(known)} values" if len(known) > 2 else "two values"
+    return f"monotone over {len(known)} values"
 
 
 def _too_far(
@@ -418,8 +423,16 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in ("mean", "std", "count", "low", "high")}
 
 
-def _side(point: Mapping[str, Any]) -> str:
-    return f"{point['metric']} of {point['attack']} [{point['label']}]"
+def _told_apart(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return labels for the two sides of an order: metric, and what else differs."""
+    names = [("of ", "attack"), ("at ", "label")]
+    differ = [
+        (word, name) for word, name in names if len({p[name] for p in points}) > 1
+    ]
+    return [
+        " ".join([point["metric"], *(f"{word}{point[name]}" for word, name in differ)])
+        for point in points
+    ]
 
 
 def _seeds(point: Mapping[str, Any]) -> str:

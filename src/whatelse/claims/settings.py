@@ -61,14 +61,14 @@ class Between(_Settings):
         return self
 
 
-class AtLeast(_Settings):
+class LowerBound(_Settings):
     """Our mean reaches a bound."""
 
     kind: Literal["at_least"]
     bound: float = Field(description="Smallest mean that fulfils the claim.")
 
 
-class AtMost(_Settings):
+class UpperBound(_Settings):
     """Our mean stays under a bound."""
 
     kind: Literal["at_most"]
@@ -133,7 +133,7 @@ class Below(_Order):
 
 
 Relation = Annotated[
-    Within | Between | AtLeast | AtMost | GrowsWith | FallsWith | Above | Below,
+    Within | Between | LowerBound | UpperBound | GrowsWith | FallsWith | Above | Below,
     Field(discriminator="kind"),
 ]
 """What is asked of our numbers; ``kind`` says which."""

@@ -19,7 +19,7 @@ _SIGNS = {
     "shown only": ("○", "open"),
     "not judged: one seed": ("○", "open"),
 }
-_COLUMNS = ("Claim", "Published", "Ours", "Target accuracy", "Verdict")
+_COLUMNS = ("Claim", "Verdict", "Published", "Ours", "Target train / test")
 
 # No colour carries meaning alone: every verdict is a word with a sign.
 _STYLE = """
@@ -34,10 +34,11 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .5rem .7rem;
   border-bottom: 1px solid #d5d5d5; font-weight: normal; }
 thead th { border-bottom: 2px solid #444; font-weight: 600; white-space: nowrap; }
-tbody th { min-width: 15rem; }
+tbody th { min-width: 12rem; }
 small, .more { display: block; color: #555; font-size: .84rem; }
-.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.verdict { border-left: 4px solid #999; min-width: 13rem; }
+.number, .numbers { font-variant-numeric: tabular-nums; }
+.numbers { min-width: 9.5rem; }
+.verdict { border-left: 4px solid #999; min-width: 11rem; }
 .verdict b, .counts b { white-space: nowrap; }
 .good { border-left-color: #00694b; } .good b { color: #00593f; }
 .bad { border-left-color: #b3261e; } .bad b { color: #9c1c15; }
@@ -98,13 +99,13 @@ def markdown_text(table: Table) -> str:
     for row in table["claims"]:
         lines.append(
             _md_row(
-                "<br>".join(_plain(line) for line in cell)
+                "<br>".join(_plain(line) for line in cell if line)
                 for cell in (
                     [row["claim"], _asked(row)],
+                    [f"{_sign(row['verdict'])} {_verdict(row)}", row["reason"]],
                     _published(row),
                     _ours(row),
                     _targets(row),
-                    [f"{_sign(row['verdict'])} {_verdict(row)}", row["reason"]],
                 )
             )
         )
@@ -180,19 +181,21 @@ def _html_row(row: Row) -> str:
     asked = f"<small>{escape(_asked(row))}</small>"
     cells = [
         f'<th scope="row">{escape(row["claim"])}{asked}</th>',
-        _html_cell(_published(row), abbreviated=row["published"]),
-        _html_cell(_ours(row)),
-        _html_cell(_targets(row)),
         f'<td class="verdict {kind}"><b>{sign} {escape(_verdict(row))}</b>'
         f"<small>{escape(row['reason'])}</small></td>",
+        _html_cell(_published(row), abbreviated=row["published"]),
+        _html_cell(_ours(row), kind="numbers"),
+        _html_cell(_targets(row), kind="numbers"),
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _html_cell(lines: Sequence[str], *, abbreviated: Row | None = None) -> str:
+def _html_cell(
+    lines: Sequence[str], *, kind: str = "words", abbreviated: Row | None = None
+) -> str:
     """Return a cell: the first line in full size, the others small below it."""
-    first, *others = lines
-    texts = [escape(line) for line in others]
+    first, *others = (_unbroken(escape(line)) for line in lines)
+    texts = others
     if abbreviated:
         mark, meaning = abbreviated["mark"], escape(abbreviated["meaning"])
         texts = [
@@ -200,7 +203,15 @@ def _html_cell(lines: Sequence[str], *, abbreviated: Row | None = None) -> str:
             for text in texts
         ]
     small = "".join(f'<span class="more">{text}</span>' for text in texts)
-    return f'<td><span class="number">{escape(first)}</span>{small}</td>'
+    number = f'<span class="number">{first}</span>' if first else ""
+    return f'<td class="{kind}">{number}{small}</td>'
+
+
+def _unbroken(text: str) -> str:
+    """Hold two numbers and the sign between them on one line."""
+    for sign in ("±", "/"):
+        text = text.replace(f" {sign} ", f"&nbsp;{sign}&nbsp;")
+    return text
 
 
 def _html_controls(controls: Table) -> list[str]:
@@ -261,30 +272,21 @@ def _ours(row: Row) -> list[str]:
     ours, points = row["ours"], row["points"]
     if len(points) == 1:
         return [_mean(ours), _interval(ours)]
-    mixed = len({point["metric"] for point in points}) > 1
     lines = [f"difference {_mean(ours, sign='+')}", _interval(ours, sign="+")]
-    for point in points:
-        name = f"{point['metric']} of " if mixed else ""
-        name += f"{point['attack']}, " if point["attack"] != row["attack"] else ""
-        lines.append(f"{name}{point['label']}: {_mean(point)}")
-    return lines
+    return lines + [f"{point['label']}: {_mean(point)}" for point in points]
 
 
 def _targets(row: Row) -> list[str]:
     points = row["points"]
     if len(points) == 1:
-        return _accuracies(points[0])
-    return ["each:"] + [
-        f"{point['label']}: {', '.join(_accuracies(point))}" for point in points
-    ]
+        return [_accuracies(points[0])]
+    lines = [f"{point['label']}: {_accuracies(point)}" for point in points]
+    return ["", *lines]  # the first line of a cell is its one number
 
 
-def _accuracies(point: Row) -> list[str]:
-    return [
-        f"{name} {point[f'{name}_accuracy']:.3f}"
-        for name in ("train", "test")
-        if point[f"{name}_accuracy"] is not None
-    ] or ["unknown"]
+def _accuracies(point: Row) -> str:
+    train, test = point["train_accuracy"], point["test_accuracy"]
+    return " / ".join("unknown" if v is None else f"{v:.3f}" for v in (train, test))
 
 
 def _single_target(points: Sequence[Row], point: Row) -> list[float | None]:
