@@ -30,7 +30,9 @@ def validation_line(where: str, error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key"
-    got = "" if first["type"] in ("missing", "extra_forbidden") else _got(first["input"])
+    got = (
+        "" if first["type"] in ("missing", "extra_forbidden") else _got(first["input"])
+    )
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return f"{where}: {field}: {message}{got}{more}"
 

@@ -20,11 +20,17 @@ VERBS = {
     "unlock": ("whatelse.studies.unlock", "remove the lock that a killed run left"),
     "datasets": ("whatelse.datasets.command", "list, fetch, verify, prepare data sets"),
     "train": ("whatelse.training.command", "train a block of models (a rule's step)"),
-    "query": ("whatelse.training.query", "ask models for their outputs (a rule's step)"),
+    "query": (
+        "whatelse.training.query",
+        "ask models for their outputs (a rule's step)",
+    ),
     "import": ("whatelse.models.external", "take in a user's outputs (a rule's step)"),
     "attack": ("whatelse.attacks", "run an attack on outputs (a rule's step)"),
     "figure": ("whatelse.figures.command", "draw a figure (a rule's step)"),
-    "claims": ("whatelse.claims.command", "hold results against papers (a rule's step)"),
+    "claims": (
+        "whatelse.claims.command",
+        "hold results against papers (a rule's step)",
+    ),
     "track": ("whatelse.tracking.command", "mirror results into MLflow"),
 }
 

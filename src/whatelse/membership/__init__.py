@@ -1,1 +1,1 @@
-"""Was this record in the training data? (Shokri et al., S&P 2017, and after.)"""
+"""Was this record in the training data? Shokri et al., S&P 2017, and after."""

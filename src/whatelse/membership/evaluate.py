@@ -135,7 +135,9 @@ def evaluate(
         )
     metrics = {"replicates": reports, "summary": _summary(reports)}
     return Findings(
-        metrics, pd.concat(scores, ignore_index=True), pd.concat(curves, ignore_index=True)
+        metrics,
+        pd.concat(scores, ignore_index=True),
+        pd.concat(curves, ignore_index=True),
     )
 
 
@@ -202,7 +204,7 @@ def _plant(outputs: Outputs, seed: int, number: int) -> Outputs:
     toward = np.full((rows, classes), 1.0 / classes, dtype=np.float32)
     toward[member] = 0.0
     toward[member, innocent.label[member]] = 1.0
-    mixed = (innocent.probabilities + toward) / 2
+    mixed = ((innocent.probabilities + toward) / 2).astype(np.float32)
     return replace(innocent, member=member, probabilities=mixed)
 
 

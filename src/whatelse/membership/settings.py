@@ -21,8 +21,9 @@ class NeuralAttackModel(_Settings):
         description="P1 has one layer of 64 ReLU units; [] is the softmax regression "
         "of the authors' released code.",
     )
+    # The released code has rate .01 and 50 epochs too.
     training: TrainingSettings = TrainingSettings(
-        optimizer=Adam(kind="adam", learning_rate=1e-3), epochs=50, batch_size=128
+        optimizer=Adam(kind="adam", learning_rate=1e-2), epochs=50, batch_size=128
     )
 
 

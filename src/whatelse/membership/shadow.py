@@ -21,6 +21,7 @@ from whatelse.training.ensemble import TrainingData, train
 
 NEEDS_SHADOWS = True
 _POOLED = -1
+Name = tuple[int | str, ...]
 
 
 class Scorer:
@@ -44,13 +45,15 @@ class Scorer:
     """
 
     def __init__(
-        self, settings: Shadow, shadows: Outputs, *, seed: int, name: tuple[int | str, ...]
+        self, settings: Shadow, shadows: Outputs, *, seed: int, name: Name
     ) -> None:  # fmt: skip
         self.settings = settings
         self._model_of_class, rows = _rows_of_models(settings, shadows)
-        kind = settings.attack_model
-        fit = _fit_nets if isinstance(kind, NeuralAttackModel) else _fit_trees
-        self._score = fit(kind, shadows, rows, seed, name)
+        chosen = settings.attack_model
+        if isinstance(chosen, NeuralAttackModel):
+            self._score = _fit_nets(chosen, shadows, rows, seed, name)
+        else:
+            self._score = _fit_trees(chosen, shadows, rows, seed, name)
 
     def score(self, outputs: Outputs) -> NDArray[np.float32]:
         """Return the log-odds of "in", shape (rows,); above 0 means member."""
@@ -72,14 +75,14 @@ def _rows_of_models(
     if len(sparse) and settings.sparse_classes == "refuse":
         outs, ins = counts[sparse[0]]
         raise UserError(
-            f"attack min_rows: class {sparse[0]} has {ins} member and {outs} non-member "
-            f"rows from the shadows ({len(sparse)} such classes); allowed: at least "
+            f"attack min_rows: class {sparse[0]} has {ins} member and {outs} "
+            f"non-member rows from the shadows ({len(sparse)} such classes); allowed: at least "
             f"{settings.min_rows} of each, or sparse_classes: pool"
         )
     order = np.argsort(shadows.label, kind="stable")
     starts = np.searchsorted(shadows.label[order], np.arange(classes + 1))
     model_of_class = np.full(classes, _POOLED)
-    rows = []
+    rows: list[NDArray[np.int64]] = []
     for label in np.setdiff1d(np.arange(classes), sparse):
         model_of_class[label] = len(rows)
         rows.append(order[starts[label] : starts[label + 1]])
@@ -94,7 +97,7 @@ def _fit_nets(
     shadows: Outputs,
     rows: Sequence[NDArray[np.int64]],
     seed: int,
-    name: tuple[int | str, ...],
+    name: Name,
 ) -> Any:
     """Train all attack models as one ensemble."""
     architecture = build(
@@ -141,7 +144,7 @@ def _fit_trees(
     shadows: Outputs,
     rows: Sequence[NDArray[np.int64]],
     seed: int,
-    name: tuple[int | str, ...],
+    name: Name,
 ) -> Any:
     """Fit scikit-learn's trees, one model after the other."""
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier

@@ -98,8 +98,8 @@ def _check(folder: Path, outputs: Outputs) -> None:
     )
     if len(bad):
         raise UserError(
-            f"{folder}: probabilities: row {bad[0]} has a value that is negative or not "
-            "finite; allowed: 0..1"
+            f"{folder}: probabilities: row {bad[0]} has a value that is negative or "
+            "not finite; allowed: 0..1"
         )
     if rows and (outputs.label.min() < 0 or outputs.label.max() >= classes):
         wrong = outputs.label[(outputs.label < 0) | (outputs.label >= classes)][0]

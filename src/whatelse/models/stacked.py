@@ -66,12 +66,13 @@ def build(
 def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, Tensor]:
     """Draw the initial parameters of one model.
 
-    Weights are uniform within sqrt(6 / (fan in + fan out)) (Glorot), biases zero.
+    Weights and biases are uniform within 1 / sqrt(fan in), the default of Torch7, in
+    which P1's local nets were trained.
 
     Parameters
     ----------
     architecture : Architecture
-        Gives names and shapes.
+        Gives names and shapes; a bias follows its weight.
     rng : numpy.random.Generator
         The model's own stream.
 
@@ -80,13 +81,11 @@ def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, T
     dict of str to Tensor
         float32, in the order of ``architecture.shapes``.
     """
-    drawn = {}
+    drawn: dict[str, Tensor] = {}
+    bound = 0.0
     for name, shape in architecture.shapes.items():
-        if name.endswith("bias"):
-            drawn[name] = torch.zeros(shape)
-            continue
-        receptive = math.prod(shape[2:])
-        bound = math.sqrt(6.0 / (receptive * (shape[0] + shape[1])))
+        if len(shape) > 1:
+            bound = 1.0 / math.sqrt(math.prod(shape[1:]))
         values = rng.random(shape, dtype=np.float32)
         drawn[name] = torch.from_numpy(values).mul_(2 * bound).sub_(bound)
     return drawn
@@ -199,7 +198,8 @@ class StackedCnn:
         self.num_classes = num_classes
         self.planes = (input_shape[0], *settings.channels)
         self.flat = (
-            settings.channels[-1] * (input_shape[1] // shrink)
+            settings.channels[-1]
+            * (input_shape[1] // shrink)
             * (input_shape[2] // shrink)
         )
 

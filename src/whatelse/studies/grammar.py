@@ -74,7 +74,7 @@ class External(_Entry):
     external: str = Field(
         ...,
         min_length=1,
-        description="An .npz or .parquet file of outputs; README.md says what is in it.",
+        description="An .npz or .parquet file of outputs, as in README.md.",
     )
     title: str = Field("", description="Name in figures; the file's name if empty.")
 
@@ -92,7 +92,7 @@ _ATTACKS = get_args(get_args(MembershipAttack)[0])
 Attack = Annotated[
     # Each attack's settings with the entry's fields: made here so that a new attack
     # needs nothing but its settings.
-    reduce(
+    reduce(  # type: ignore[valid-type]
         or_,
         [
             create_model(f"{kind.__name__}Entry", __base__=(AttackEntry, kind))

@@ -240,7 +240,10 @@ class _Resolver:
                 "attack",
                 self._folder("attacks", self.study.study, name),
                 spec,
-                {f"outputs.{number}": folders for number, folders in enumerate(outputs)},
+                {
+                    f"outputs.{number}": folders
+                    for number, folders in enumerate(outputs)
+                },
                 ("whatelse.attacks", KINDS[attack.settings.kind]),
                 {"name": attack.entry, "instance": name, "grid": grid},
             )
@@ -284,7 +287,9 @@ class _Resolver:
             key = key_of(family)
             name = grammar.instance_name(model.entry, grid)
             folders = []
-            for block, first in enumerate(range(0, settings.shadows + 1, settings.block)):
+            for block, first in enumerate(
+                range(0, settings.shadows + 1, settings.block)
+            ):
                 last = min(first + settings.block, settings.shadows + 1)
                 labels = {
                     "name": name, "entry": model.entry, "grid": grid, "key": key,

@@ -77,14 +77,14 @@ def save_block(
 ) -> list[str]:  # fmt: skip
     """Write a block's files but its record; return their names."""
     save_tensors(folder / MODELS, parameters)
-    packed = {
-        "models": plan.models,
-        "records": np.array(plan.train.shape[1]),
-        "train": np.packbits(plan.train, axis=1),
-        "test": np.packbits(plan.test, axis=1),
-    }
     with records.atomic(folder / PLAN, "wb") as file:
-        np.savez(file, **packed)
+        np.savez(
+            file,
+            models=plan.models,
+            records=np.array(plan.train.shape[1]),
+            train=np.packbits(plan.train, axis=1),
+            test=np.packbits(plan.test, axis=1),
+        )
     records.write_json(folder / MODEL, dict(description))
     return [MODELS, PLAN, MODEL]
 

@@ -26,7 +26,10 @@ _CURVE_POINTS = 50
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "--spec", type=json_argument(TrainSpec), required=True, help="resolved TrainSpec"
+        "--spec",
+        type=json_argument(TrainSpec),
+        required=True,
+        help="resolved TrainSpec",
     )
     parser.add_argument("--data", type=Path, required=True, help="data set artefact")
     parser.add_argument(
@@ -76,7 +79,10 @@ def run(args: argparse.Namespace) -> None:
                 architecture,
                 spec.training,
                 data,
-                [np.flatnonzero(plan.train[model - args.models.start]) for model in group],
+                [
+                    np.flatnonzero(plan.train[model - args.models.start])
+                    for model in group
+                ],
                 streams=[("model", spec.replicate, model) for model in group],
                 seed=spec.seed,
                 strategy=strategy,
@@ -117,10 +123,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _refuse_diverged(tensors: dict[str, torch.Tensor], group: list[int]) -> None:
     for position, model in enumerate(group):
-        if not all(torch.isfinite(tensor[position]).all() for tensor in tensors.values()):
+        if not all(
+            torch.isfinite(tensor[position]).all() for tensor in tensors.values()
+        ):
             raise UserError(
-                f"training.optimizer.learning_rate: model {model} diverged (weights are "
-                "not finite); allowed: a lower rate"
+                f"training.optimizer.learning_rate: model {model} diverged "
+                "(weights are not finite); allowed: a lower rate"
             )
 
 
@@ -151,8 +159,10 @@ class _Progress:
             if epoch % every and epoch not in (1, epochs):
                 return
             lines = [
-                json.dumps({"model": model, "epoch": epoch, "loss": round(float(l), 6)})
-                for model, l in zip(group, losses, strict=True)
+                json.dumps(
+                    {"model": model, "epoch": epoch, "loss": round(float(loss), 6)}
+                )
+                for model, loss in zip(group, losses, strict=True)
             ]
             with open(self._history, "a", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
@@ -173,7 +183,9 @@ class _Progress:
 
     def hand_over(self, folder: Path) -> None:
         """Copy the curves beside the finished block."""
-        text = self._history.read_text(encoding="utf-8") if self._history.exists() else ""
+        text = (
+            self._history.read_text(encoding="utf-8") if self._history.exists() else ""
+        )
         with records.atomic(folder / "history.jsonl") as file:
             file.write(text)
 

@@ -25,7 +25,13 @@ from torch.optim.sgd import sgd
 
 from whatelse.models.stacked import Architecture, aligned, initial
 from whatelse.seeding import stream
-from whatelse.training.settings import Adam, Cosine, InverseTime, Steps, TrainingSettings
+from whatelse.training.settings import (
+    Adam,
+    Cosine,
+    InverseTime,
+    Steps,
+    TrainingSettings,
+)
 
 Strategy = Literal["stacked", "loop"]
 OnEpoch = Callable[[int, NDArray[np.float64]], None]
@@ -126,9 +132,7 @@ def learning_rate(settings: TrainingSettings, epoch: int) -> float:
     return base
 
 
-def padded_batch(
-    architecture: Architecture, batch_size: int, num_features: int
-) -> int:
+def padded_batch(architecture: Architecture, batch_size: int, num_features: int) -> int:
     """Return the width that batches are padded to.
 
     Kernels round differently by alignment, and vector kernels treat the last few
@@ -171,40 +175,43 @@ class _Rows:
 
     def update(self, active: Sequence[int], rate: float) -> None:
         """Take one step with the models that had records in this batch."""
-        rows = {
-            "params": [self.values_SP[i] for i in active],
-            "grads": [self.gradients_SP[i] for i in active],
-        }
-        first = [self._first[i] for i in active]
+        values = [self.values_SP[i] for i in active]
+        gradients = [self.gradients_SP[i] for i in active]
+        first: list[Tensor | None] = [self._first[i] for i in active]
         optimizer = self.settings.optimizer
-        common = {"lr": rate, "weight_decay": 2 * self.settings.l2, "maximize": False}
+        decay = 2 * self.settings.l2
         with torch.no_grad():
             if isinstance(optimizer, Adam):
                 adam(
-                    **rows,
-                    exp_avgs=first,
-                    exp_avg_sqs=[self._second[i] for i in active],
-                    max_exp_avg_sqs=[],
-                    state_steps=[self._steps[i] for i in active],
+                    values,
+                    gradients,
+                    [self._first[i] for i in active],
+                    [self._second[i] for i in active],
+                    [],
+                    [self._steps[i] for i in active],
                     fused=True,
                     amsgrad=False,
                     beta1=0.9,
                     beta2=0.999,
+                    lr=rate,
+                    weight_decay=decay,
                     eps=1e-8,
-                    **common,
+                    maximize=False,
                 )
             else:
                 # A buffer of zeros equals PyTorch's "first step copies the
                 # gradient" because dampening is zero.
                 sgd(
-                    rows["params"],
-                    rows["grads"],
-                    first if optimizer.momentum else [None] * len(active),  # type: ignore[list-item]
+                    values,
+                    gradients,
+                    first if optimizer.momentum else [None] * len(active),
                     fused=True,
+                    weight_decay=decay,
                     momentum=optimizer.momentum,
+                    lr=rate,
                     dampening=0.0,
                     nesterov=optimizer.nesterov,
-                    **common,
+                    maximize=False,
                 )
 
 
@@ -296,9 +303,7 @@ def _train_loop(
     done = []
     for own, name in zip(members, streams, strict=True):
         hook = (lambda e, loss: on_epoch(e, loss)) if on_epoch else None
-        done.append(
-            _train_plain(architecture, settings, data, own, name, seed, hook)
-        )
+        done.append(_train_plain(architecture, settings, data, own, name, seed, hook))
     return {name: torch.stack([model[name] for model in done]) for name in done[0]}
 
 
@@ -332,7 +337,10 @@ def _train_plain(
     for epoch in range(settings.epochs):
         optimizer.param_groups[0]["lr"] = learning_rate(settings, epoch)
         order = torch.from_numpy(_epoch_order(members, name, seed, epoch)).to(device)
-        total, batches = torch.zeros((), device=device), order.split(settings.batch_size)
+        total, batches = (
+            torch.zeros((), device=device),
+            order.split(settings.batch_size),
+        )
         for index in batches:
             loss = functional.cross_entropy(
                 module(data.gather(index)), data.labels[index]

@@ -1,4 +1,4 @@
-"""``whatelse query``: ask the models of a block about the records they are tested on."""
+"""``whatelse query``: ask models about the records that they are tested on."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,13 @@ from whatelse import records
 from whatelse.arguments import json_argument
 from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
-from whatelse.models.outputs import CONTROL, TARGET, Outputs, about_dataset, save_outputs
+from whatelse.models.outputs import (
+    CONTROL,
+    TARGET,
+    Outputs,
+    about_dataset,
+    save_outputs,
+)
 from whatelse.models.release import Oracle
 from whatelse.models.settings import ReleaseSettings
 from whatelse.sources import closure
@@ -63,7 +69,9 @@ def run(args: argparse.Namespace) -> None:
         parts.append((model, tested, member, torch.cat(answers)))
     record = np.concatenate([tested for _, tested, _, _ in parts])
     outputs = Outputs(
-        model=np.concatenate([np.full(len(t), model, dtype=np.int64) for model, t, _, _ in parts]),
+        model=np.concatenate(
+            [np.full(len(t), model, dtype=np.int64) for model, t, _, _ in parts]
+        ),
         record=record,
         label=dataset.labels[record],
         member=np.concatenate([member for _, _, member, _ in parts]),

@@ -1,0 +1,38 @@
+"""What else has the model learned? Measured from raw data to figure.
+
+`rule all` makes every study of config/config.yaml; each question has a target of its
+own. `whatelse run STUDY.yaml` calls this workflow and then makes the report.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/attacks.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/tracking.smk"
+
+
+# Everything that the studies of config/config.yaml ask for.
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        study_targets(),
+
+
+# Was this record in the training data?
+rule membership:
+    localrule: True
+    input:
+        study_targets("membership"),

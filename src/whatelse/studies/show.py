@@ -1,0 +1,73 @@
+"""``whatelse show``: print the results of studies as a table."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from whatelse.records import read_json
+from whatelse.studies.resolve import Resolved, load_study
+
+_COLUMNS = (
+    ("train acc.", "train_accuracy"),
+    ("test acc.", "test_accuracy"),
+    ("attack acc.", "accuracy"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("AUC", "auc"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY.yaml")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print every study."""
+    for path in args.studies:
+        print_results(load_study(path, args.results))
+
+
+def print_results(resolved: Resolved) -> None:
+    """Print what the attacks of a study found, and the verdicts of its claims."""
+    print(f"\n{resolved.study.title}")
+    rows = [["attack", "seeds", *(title for title, _ in _COLUMNS)]]
+    for artefact in resolved.of("attack"):
+        path = Path(artefact.folder, "metrics.json")
+        if not path.exists():
+            rows.append([artefact.labels["instance"], "not run yet"])
+            continue
+        metrics = read_json(path)
+        summary = metrics["summary"]
+        name = artefact.labels["instance"]
+        if metrics["dataset"]["stand_in_for"]:
+            name += f" (stand-in for {metrics['dataset']['stand_in_for']})"
+        cells = [_cell(summary.get(key)) for _, key in _COLUMNS]
+        rows.append([name, str(len(metrics["replicates"])), *cells])
+    _print_table(rows)
+    for artefact in resolved.of("claims"):
+        path = Path(artefact.folder, "claims.json")
+        if path.exists():
+            counts = read_json(path)["counts"]
+            print(
+                "claims: "
+                + ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+            )
+
+
+def _cell(spread: dict[str, Any] | None) -> str:
+    if spread is None or spread["mean"] is None:
+        return "-"
+    if spread["std"] is None:
+        return f"{spread['mean']:.3f}"
+    return f"{spread['mean']:.3f} ±{spread['std']:.3f}"
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    widths = [
+        max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))
+    ]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  " + "  ".join(cells).rstrip())

@@ -1,0 +1,36 @@
+"""Attacks.
+
+Inputs: results/outputs/<key>/<release>/block_<block>/ of every replicate
+Outputs: results/attacks/<study>/<attack>/
+"""
+
+ATTACK = "results/attacks/{study}/{attack}"
+
+
+# Run one attack, with its controls, on the target of every replicate.
+rule run_attack:
+    input:
+        upstream(ATTACK),
+        code=code(ATTACK),
+    output:
+        record=f"{ATTACK}/record.json",
+        metrics=f"{ATTACK}/metrics.json",
+        curves=f"{ATTACK}/curves.csv",
+        scores=f"{ATTACK}/scores.parquet",
+    log:
+        "logs/attacks/{study}/{attack}.log",
+    benchmark:
+        "benchmarks/jobs/attacks/{study}/{attack}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        spec=spec(ATTACK),
+        outputs=outputs_arguments,
+        out=subpath(output.record, parent=True),
+    shell:
+        """
+        whatelse attack --spec {params.spec:q} {params.outputs:q} \
+            --out {params.out:q} --threads {threads} >{log:q} 2>&1
+        """

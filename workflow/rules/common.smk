@@ -1,0 +1,140 @@
+"""Studies, resolved: what each rule's wildcards stand for.
+
+Reads the study files that config names; makes nothing.
+"""
+
+import os
+
+from snakemake.exceptions import WorkflowError
+
+from whatelse.errors import UserError
+from whatelse.studies.resolve import code_paths, load_study
+
+HOME = os.path.relpath(workflow.basedir)
+REGISTRY = os.path.normpath(f"{HOME}/data/datasets.yaml")
+PUBLISHED = os.path.normpath(f"{HOME}/data/published")
+
+
+def load_studies():
+    """Return the resolved studies by name."""
+    found = {}
+    for path in config["studies"]:
+        try:
+            resolved = load_study(path, replicates=config.get("replicates"))
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+        name = resolved.study.study
+        if name in found:
+            raise WorkflowError(f"{path}: study: {name} is the name of two files")
+        found[name] = resolved
+    return found
+
+
+def join_studies(studies):
+    """Return all artefacts by folder; studies that ask for the same share it."""
+    joined = {}
+    for resolved in studies.values():
+        for artefact in resolved.artefacts:
+            other = joined.setdefault(artefact.folder, artefact)
+            # Of two studies that share models, one may need more of the last block.
+            if last_model(artefact) > last_model(other):
+                joined[artefact.folder] = artefact
+    return joined
+
+
+def last_model(artefact):
+    """Return the number after the last model of a block; 0 for other artefacts."""
+    return int(artefact.labels.get("models", "0:0").split(":")[1])
+
+
+STUDIES = load_studies()
+ARTEFACTS = join_studies(STUDIES)
+
+
+def record(folder):
+    """Return the record of an artefact: what the next step takes as input."""
+    return f"{folder}/record.json"
+
+
+def study_targets(question=None):
+    """Return the last files of all studies, or of those of one question."""
+    return [
+        f"results/tracking/{name}.json"
+        for name, resolved in STUDIES.items()
+        if question in (None, resolved.study.question)
+    ]
+
+
+def artefact_of(pattern):
+    """Return a function from wildcards to the artefact in a folder."""
+    return lambda wildcards: ARTEFACTS[pattern.format(**wildcards)]
+
+
+def upstream(pattern):
+    """Return an input function: the records that an artefact is made from."""
+    find = artefact_of(pattern)
+    return lambda wildcards: [record(folder) for folder in find(wildcards).upstream]
+
+
+def files(pattern):
+    """Return an input function: the plain files that an artefact is made from."""
+    find = artefact_of(pattern)
+    return lambda wildcards: list(find(wildcards).files)
+
+
+def code(pattern):
+    """Return an input function: the sources of the kind that makes an artefact."""
+    find = artefact_of(pattern)
+    return lambda wildcards: code_paths(find(wildcards).modules)
+
+
+def spec(pattern):
+    """Return a params function: the resolved settings as the verb's argument."""
+    find = artefact_of(pattern)
+    return lambda wildcards: find(wildcards).spec_json
+
+
+def label(pattern, name):
+    """Return a params function: one of an artefact's labels."""
+    find = artefact_of(pattern)
+    return lambda wildcards: find(wildcards).labels[name]
+
+
+def folders(pattern, role):
+    """Return a params function: the upstream folders of a role."""
+    find = artefact_of(pattern)
+    return lambda wildcards: find(wildcards).inputs[role]
+
+
+def study_records(wildcards):
+    """Return the records of everything in a study."""
+    return [record(artefact.folder) for artefact in STUDIES[wildcards.study].artefacts]
+
+
+def study_path(wildcards):
+    """Return a study's file."""
+    return str(STUDIES[wildcards.study].path)
+
+
+def outputs_arguments(wildcards):
+    """Return ``--outputs`` once for each replicate, with its blocks."""
+    attack = ARTEFACTS["results/attacks/{study}/{attack}".format(**wildcards)]
+    return [
+        word for blocks in attack.inputs.values() for word in ("--outputs", *blocks)
+    ]
+
+
+def title_of(wildcards):
+    """Return a study's heading, the category of its figures in the report."""
+    return STUDIES[wildcards.study].study.title
+
+
+wildcard_constraints:
+    dataset=r"[a-z0-9]+-[0-9a-f]{16}",
+    source=r"[a-z0-9]+",
+    key=r"[0-9a-f]{16}",
+    release=r"[0-9a-f]{16}",
+    block=r"\d+",
+    study=r"[a-z0-9][a-z0-9_-]*",
+    attack=r"[A-Za-z0-9_.+-]+",
+    figure=r"[a-z0-9_-]+",

@@ -1,0 +1,55 @@
+"""Data sets.
+
+Inputs: the registry (data/datasets.yaml) or a user's own files.
+Outputs: resources/<source>/fetched.json; results/datasets/<source>-<key>/
+1. fetch the files of a registered data set and check their digests;
+2. prepare the records and labels that models see.
+"""
+
+DATASET = "results/datasets/{dataset}"
+
+
+# Get the files of a data set of the registry, from the mirror or the original source.
+rule fetch_dataset:
+    localrule: True
+    input:
+        registry=REGISTRY,
+    output:
+        "resources/{source}/fetched.json",
+    log:
+        "logs/datasets/fetch-{source}.log",
+    retries: 2
+    shell:
+        """
+        whatelse datasets fetch {wildcards.source:q} --raw resources \
+            --registry {input.registry:q} >{log:q} 2>&1
+        """
+
+
+# Make a data set's records and labels from its raw files.
+rule prepare_dataset:
+    input:
+        files=files(DATASET),
+        code=code(DATASET),
+    output:
+        record=f"{DATASET}/record.json",
+        description=f"{DATASET}/dataset.json",
+        inputs=f"{DATASET}/inputs.npy",
+        labels=f"{DATASET}/labels.npy",
+    log:
+        "logs/datasets/{dataset}.log",
+    benchmark:
+        "benchmarks/jobs/datasets/{dataset}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        spec=spec(DATASET),
+        out=subpath(output.record, parent=True),
+        registry=REGISTRY,
+    shell:
+        """
+        whatelse datasets prepare --spec {params.spec:q} --raw resources \
+            --registry {params.registry:q} --out {params.out:q} >{log:q} 2>&1
+        """

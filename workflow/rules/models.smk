@@ -1,0 +1,100 @@
+"""Models and their released outputs.
+
+Inputs: results/datasets/<source>-<key>/ or a user's own outputs
+Outputs: results/models/<key>/block_<block>/; results/outputs/<key>/<release>/block_<block>/
+1. train the models of a block: targets and shadows, packed as one ensemble;
+2. ask them about the records that they are tested on, through the release;
+3. or take in the outputs of a model that was trained elsewhere.
+"""
+
+BLOCK = "results/models/{key}/block_{block}"
+OUTPUTS = "results/outputs/{key}/{release}/block_{block}"
+IMPORTED = "results/outputs/{key}/imported/block_0"
+
+
+# Train the models of a block; a killed job goes on from the models that it finished.
+rule train_block:
+    input:
+        upstream(BLOCK),
+        code=code(BLOCK),
+    output:
+        record=f"{BLOCK}/record.json",
+        description=f"{BLOCK}/model.json",
+        models=f"{BLOCK}/models.safetensors",
+        plan=f"{BLOCK}/plan.npz",
+    log:
+        "logs/models/{key}/block_{block}.log",
+    benchmark:
+        "benchmarks/jobs/models/{key}/block_{block}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        spec=spec(BLOCK),
+        models=label(BLOCK, "models"),
+        data=folders(BLOCK, "data"),
+        out=subpath(output.record, parent=True),
+        progress="results/progress/{key}/block_{block}",
+    shell:
+        """
+        whatelse train --spec {params.spec:q} --models {params.models} \
+            --data {params.data:q} --progress {params.progress:q} \
+            --out {params.out:q} --threads {threads} >{log:q} 2>&1
+        """
+
+
+# Ask the models of a block about the records that they are tested on.
+rule query_block:
+    input:
+        upstream(OUTPUTS),
+        code=code(OUTPUTS),
+    output:
+        record=f"{OUTPUTS}/record.json",
+        description=f"{OUTPUTS}/outputs.json",
+        outputs=f"{OUTPUTS}/outputs.safetensors",
+    log:
+        "logs/outputs/{key}/{release}/block_{block}.log",
+    benchmark:
+        "benchmarks/jobs/outputs/{key}/{release}/block_{block}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        spec=spec(OUTPUTS),
+        data=folders(OUTPUTS, "data"),
+        block=folders(OUTPUTS, "block"),
+        out=subpath(output.record, parent=True),
+    shell:
+        """
+        whatelse query --spec {params.spec:q} --data {params.data:q} \
+            --block {params.block:q} --out {params.out:q} \
+            --threads {threads} >{log:q} 2>&1
+        """
+
+
+# Take in the outputs of a model that a user trained elsewhere.
+rule import_outputs:
+    input:
+        files=files(IMPORTED),
+        code=code(IMPORTED),
+    output:
+        record=f"{IMPORTED}/record.json",
+        description=f"{IMPORTED}/outputs.json",
+        outputs=f"{IMPORTED}/outputs.safetensors",
+    log:
+        "logs/outputs/{key}/imported.log",
+    benchmark:
+        "benchmarks/jobs/outputs/{key}/imported.jsonl"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        spec=spec(IMPORTED),
+        out=subpath(output.record, parent=True),
+    shell:
+        """
+        whatelse import --spec {params.spec:q} --out {params.out:q} >{log:q} 2>&1
+        """

@@ -1,0 +1,26 @@
+"""Tracking: mirror the records of a study into MLflow.
+
+Inputs: the records of everything in the study
+Outputs: results/tracking/<study>.json, the ids of its runs; mlflow.db, mlartifacts/
+"""
+
+
+# One process writes to MLflow, from the records; jobs never do.
+rule track_study:
+    localrule: True
+    input:
+        study_records,
+    output:
+        "results/tracking/{study}.json",
+    log:
+        "logs/tracking/{study}.log",
+    threads: 1
+    resources:
+        mlflow_db=1,
+    params:
+        study=study_path,
+    shell:
+        """
+        whatelse track {params.study:q} --results results --out {output:q} \
+            >{log:q} 2>&1
+        """
