@@ -26,13 +26,13 @@ include: "workflow/rules/tracking.smk"
 # Everything that the studies of config/config.yaml ask for.
 rule all:
     default_target: True
-    localrule: True
     input:
         study_targets(),
+    localrule: True
 
 
 # Was this record in the training data?
 rule membership:
-    localrule: True
     input:
         study_targets("membership"),
+    localrule: True

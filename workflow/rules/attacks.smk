@@ -21,6 +21,8 @@ rule run_attack:
         "logs/attacks/{study}/{attack}.log",
     benchmark:
         "benchmarks/jobs/attacks/{study}/{attack}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=8000,

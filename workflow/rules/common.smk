@@ -13,6 +13,8 @@ from whatelse.studies.resolve import code_paths, load_study
 HOME = os.path.relpath(workflow.basedir)
 REGISTRY = os.path.normpath(f"{HOME}/data/datasets.yaml")
 PUBLISHED = os.path.normpath(f"{HOME}/data/published")
+# For `--sdm conda`, after `conda env create --file environment.yml`; idle without.
+ENVIRONMENT = "whatelse"
 
 
 def load_studies():
@@ -122,6 +124,11 @@ def outputs_arguments(wildcards):
     return [
         word for blocks in attack.inputs.values() for word in ("--outputs", *blocks)
     ]
+
+
+def published_folder(wildcards):
+    """Return where the papers' numbers lie."""
+    return PUBLISHED
 
 
 def title_of(wildcards):

@@ -11,7 +11,6 @@ DATASET = "results/datasets/{dataset}"
 
 # Get the files of a data set of the registry, from the mirror or the original source.
 rule fetch_dataset:
-    localrule: True
     input:
         registry=REGISTRY,
     output:
@@ -19,6 +18,9 @@ rule fetch_dataset:
     log:
         "logs/datasets/fetch-{source}.log",
     retries: 2
+    localrule: True
+    conda:
+        ENVIRONMENT
     shell:
         """
         whatelse datasets fetch {wildcards.source:q} --raw resources \
@@ -40,6 +42,8 @@ rule prepare_dataset:
         "logs/datasets/{dataset}.log",
     benchmark:
         "benchmarks/jobs/datasets/{dataset}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,

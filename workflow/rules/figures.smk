@@ -34,6 +34,8 @@ rule draw_figure:
         "logs/figures/{study}/{figure}.log",
     benchmark:
         "benchmarks/jobs/figures/{study}/{figure}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
@@ -72,6 +74,8 @@ rule check_claims:
         "logs/claims/{study}.log",
     benchmark:
         "benchmarks/jobs/claims/{study}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
@@ -79,7 +83,7 @@ rule check_claims:
     params:
         spec=spec(CLAIMS),
         attacks=folders(CLAIMS, "attacks"),
-        published=PUBLISHED,
+        published=published_folder,
         out=subpath(output.record, parent=True),
     shell:
         """

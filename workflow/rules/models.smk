@@ -26,6 +26,8 @@ rule train_block:
         "logs/models/{key}/block_{block}.log",
     benchmark:
         "benchmarks/jobs/models/{key}/block_{block}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
@@ -57,6 +59,8 @@ rule query_block:
         "logs/outputs/{key}/{release}/block_{block}.log",
     benchmark:
         "benchmarks/jobs/outputs/{key}/{release}/block_{block}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=8000,
@@ -87,6 +91,8 @@ rule import_outputs:
         "logs/outputs/{key}/imported.log",
     benchmark:
         "benchmarks/jobs/outputs/{key}/imported.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=8000,

@@ -7,13 +7,15 @@ Outputs: results/tracking/<study>.json, the ids of its runs; mlflow.db, mlartifa
 
 # One process writes to MLflow, from the records; jobs never do.
 rule track_study:
-    localrule: True
     input:
         study_records,
     output:
         "results/tracking/{study}.json",
     log:
         "logs/tracking/{study}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mlflow_db=1,
