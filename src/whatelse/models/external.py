@@ -14,6 +14,8 @@ The rows of shadows say for each shadow which records it was itself trained on.
 """
 
 import argparse
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +125,14 @@ def read_external(path: Path, title: str) -> Outputs:
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise UserError(f"{path}: one array; allowed: an .npz file with names")
+        with stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, AttributeError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not an .npz of plain arrays: {error}") from None
 
 
@@ -156,7 +161,8 @@ def _integers(
     path: Path, name: str, values: NDArray[Any], highest: int
 ) -> NDArray[np.int64]:
     try:
-        whole = values.astype(np.int64)
+        with np.errstate(invalid="ignore"):  # NaN is found as no whole number
+            whole = values.astype(np.int64)
         bad = np.flatnonzero((whole != values) | (whole < 0) | (whole > highest))
     except (ValueError, TypeError):
         raise UserError(f"{path}: {name}: not numbers; allowed: 0..{highest}") from None
@@ -175,7 +181,7 @@ def _rows_of_one(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
     except (ValueError, TypeError):
         raise UserError(f"{path}: probabilities: not numbers; allowed: 0..1") from None
     good = np.isfinite(numbers) & (numbers >= 0) & (numbers <= 1 + 1e-6)
-    bad = np.flatnonzero(~good.all(1) | (numbers.sum(1) > 1 + 1e-3))
+    bad = np.flatnonzero(~good.all(1) | (np.where(good, numbers, 0).sum(1) > 1 + 1e-3))
     if len(bad):
         raise UserError(
             f"{path}: probabilities: row {bad[0]} is "

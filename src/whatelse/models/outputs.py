@@ -1,6 +1,6 @@
 """Released outputs of some models: one row for each model and tested record."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from whatelse import records
 from whatelse.errors import UserError
 
 OUTPUTS, ABOUT = "outputs.safetensors", "outputs.json"
+_ROWS = ("model", "record", "label", "member", "probabilities")
 TARGET, CONTROL = 0, -1  # numbers of models; those above are shadows
 _SMALLEST = 1e-12  # where a released probability is zero
 
@@ -79,11 +80,11 @@ def save_outputs(folder: Path, outputs: Outputs) -> list[str]:
         If a row is no probability vector or a label is beyond the classes.
     """
     _check(folder, outputs)
-    arrays = {
-        name: np.ascontiguousarray(getattr(outputs, name))
-        for name in ("model", "record", "label", "member", "probabilities")
-    }
-    records.write_with(folder / OUTPUTS, lambda path: save_file(arrays, path))
+    arrays = {name: np.ascontiguousarray(getattr(outputs, name)) for name in _ROWS}
+    try:
+        records.write_with(folder / OUTPUTS, lambda path: save_file(arrays, path))
+    except SafetensorError as error:
+        raise UserError(f"{folder / OUTPUTS}: cannot write here: {error}") from error
     records.write_json(folder / ABOUT, outputs.about)
     return [OUTPUTS, ABOUT]
 
@@ -121,14 +122,15 @@ def load_outputs(folders: Sequence[Path]) -> Outputs:
         except (OSError, SafetensorError) as error:
             raise UserError(f"{folder / OUTPUTS}: cannot be read: {error}") from None
     about = records.read_json(folders[0] / ABOUT)
-    return Outputs(
-        **{name: np.concatenate([p[name] for p in parts]) for name in _names(parts)},
-        about=about,
-    )
-
-
-def _names(parts: Sequence[dict[str, NDArray[Any]]]) -> Iterable[str]:
-    return ("model", "record", "label", "member", "probabilities") if parts else ()
+    try:
+        joined = {
+            name: np.concatenate([part[name] for part in parts]) for name in _ROWS
+        }
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{folders[0].parent}: not outputs of one model family: {error}"
+        ) from None
+    return Outputs(**joined, about=about)
 
 
 def about_dataset(name: str, info: dict[str, Any]) -> dict[str, Any]:

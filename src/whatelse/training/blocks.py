@@ -6,6 +6,8 @@ to run them. Nothing is ever unpickled.
 """
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,9 @@ from whatelse.models.settings import ArchitectureSettings
 from whatelse.models.stacked import Architecture, build
 from whatelse.training.plan import Plan
 
+_BROKEN = (
+    OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 MODELS, PLAN, MODEL = "models.safetensors", "plan.npz", "model.json"
 
 
@@ -113,7 +118,7 @@ def load_block(folder: Path) -> Block:
         architecture = build(
             settings, tuple(description["input_shape"]), description["classes"]
         )
-    except (OSError, ValueError, KeyError) as error:
+    except _BROKEN as error:
         raise UserError(f"{folder}: not a block of models: {error}") from None
     for name, shape in architecture.shapes.items():
         expected = (len(plan.models), *shape)
