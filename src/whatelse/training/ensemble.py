@@ -317,7 +317,10 @@ def _train_plain(
     on_epoch: OnEpoch | None,
 ) -> dict[str, Tensor]:
     device = data.inputs.device
-    module = architecture.module().to(device)
+    # Made without numbers first: PyTorch would draw them from its global generator.
+    with torch.device("meta"):
+        module = architecture.module()
+    module.to_empty(device=device)
     start = initial(architecture, stream(seed, *name, "init"))
     with torch.no_grad():
         for parameter, value in zip(module.parameters(), start.values(), strict=True):
