@@ -102,6 +102,12 @@ def label(pattern, name):
     return lambda wildcards: find(wildcards).labels[name]
 
 
+def report_labels(pattern, form):
+    """Return a labels function: how the report lists a figure."""
+    title = label(pattern, "title")
+    return lambda wildcards: {"figure": title(wildcards), "form": form}
+
+
 def folders(pattern, role):
     """Return a params function: the upstream folders of a role."""
     find = artefact_of(pattern)

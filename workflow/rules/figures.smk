@@ -21,14 +21,14 @@ rule draw_figure:
             caption="../report/figure.rst",
             category=title_of,
             subcategory="Figures",
-            labels={"figure": "{figure}", "form": "picture"},
+            labels=report_labels(FIGURE, "picture"),
         ),
         data=report(
             f"{FIGURE}/data.csv",
             caption="../report/figure.rst",
             category=title_of,
             subcategory="Figures",
-            labels={"figure": "{figure}", "form": "data"},
+            labels=report_labels(FIGURE, "values"),
         ),
     log:
         "logs/figures/{study}/{figure}.log",
@@ -68,7 +68,7 @@ rule check_claims:
             caption="../report/claims.rst",
             category=title_of,
             subcategory="Claims",
-            labels={"figure": "claims", "form": "table"},
+            labels={"table": "Published numbers and ours"},
         ),
     log:
         "logs/claims/{study}.log",
