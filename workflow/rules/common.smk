@@ -13,8 +13,9 @@ from whatelse.studies.resolve import code_paths, load_study
 HOME = os.path.relpath(workflow.basedir)
 REGISTRY = os.path.normpath(f"{HOME}/data/datasets.yaml")
 PUBLISHED = os.path.normpath(f"{HOME}/data/published")
-# For `--sdm conda`, after `conda env create --file environment.yml`; idle without.
-ENVIRONMENT = "whatelse"
+# What jobs run in, for linter and report: Snakemake is called from inside it, since
+# `--sdm conda` cannot install a checkout.
+ENVIRONMENT = os.path.join(workflow.basedir, "environment.yml")
 
 
 def load_studies():
