@@ -8,10 +8,13 @@ short table of results. Everything but the checks and the table is Snakemake's w
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from whatelse.cli import ERRORS
 from whatelse.errors import UserError
@@ -19,6 +22,12 @@ from whatelse.sources import PACKAGE
 from whatelse.studies.resolve import Resolved, load_study
 
 RESULTS = Path("results")
+_LOG_LINES = 30
+# What Snakemake says: a step that ended, how many did, and a job that failed. Every
+# rule of ours ends in ">LOG 2>&1".
+_FINISHED = re.compile(r"Finished jobid: \d+ \(Rule: (\w+)\)")
+_STEPS = re.compile(r"(\d+) of (\d+) steps")
+_FAILED = re.compile(r">(\S+) 2>&1' returned non-zero exit status (\d+)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,15 +59,13 @@ def run(args: argparse.Namespace) -> int:
         )
     _refuse_missing_files(studies)
     before = _state(studies)
-    code, lines = _snakemake(args)
-    if code:
-        for line in lines[:-1]:
-            print(f"error: {line}", file=sys.stderr)
-        if lines:
-            raise UserError(lines[-1])
-        return code
     if args.dry_run:
-        return 0
+        return subprocess.run(
+            _command(args, "--quiet", "host", "--dry-run"), env=_environment()
+        ).returncode
+    code = _snakemake(args)
+    if code:
+        return code
     report = RESULTS / "report.html"
     if before == _state(studies) and report.exists():
         print("Nothing to do: everything is up to date.")
@@ -105,22 +112,78 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
-def _snakemake(args: argparse.Namespace) -> tuple[int, list[str]]:
-    """Run the workflow; return its exit code and the one-line errors of its jobs."""
-    more = ["--quiet", "rules", "host"]
-    if args.cores:
-        more += ["--cores", str(args.cores)]
-    if args.dry_run:
-        more += ["--dry-run"]
+def _snakemake(args: argparse.Namespace) -> int:
+    """Run the workflow, a line a step; return its exit code.
+
+    Of Snakemake's own lines only the progress is shown, and all of them if it failed
+    otherwise than by a job: a job's failure is told by its one line of bad input, or
+    by the end of its log.
+
+    Raises
+    ------
+    UserError
+        If jobs failed, and all of them by bad input; the others' lines are printed.
+    """
     with tempfile.TemporaryDirectory() as place:
         errors = Path(place, "errors")
-        done = subprocess.run(
-            _command(args, *more), env={**_environment(), ERRORS: str(errors)}
+        process = subprocess.Popen(
+            _command(args, "--quiet", "rules", "host"),
+            env={**_environment(), ERRORS: str(errors)},
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        assert process.stderr is not None
+        try:
+            said = "".join(_progress(process.stderr))
+        except KeyboardInterrupt:
+            process.communicate()  # Snakemake was interrupted as well: it ends its jobs
+            return 130
+        code = process.wait()
         lines = (
-            errors.read_text(encoding="utf-8").splitlines() if errors.exists() else []
+            sorted(set(errors.read_text(encoding="utf-8").splitlines()))
+            if errors.exists()
+            else []
         )
-    return done.returncode, sorted(set(lines))
+    if not code:
+        return 0
+    failed = _FAILED.findall(said)
+    if "LockException" in said:
+        raise UserError(
+            f"{Path('.snakemake/locks')}: another run works here, or one was killed; "
+            "`whatelse unlock` removes the lock of a run that is gone"
+        )
+    bugs = sorted({log for log, status in failed if status != "2"})
+    if not failed:
+        print(said, end="", file=sys.stderr)
+    for log in bugs:
+        print(f"\n{log}:\n{_end(Path(log))}", file=sys.stderr)
+    if lines and not bugs:
+        for line in lines[:-1]:
+            print(f"error: {line}", file=sys.stderr)
+        raise UserError(lines[-1])
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    return code
+
+
+def _progress(stream: IO[str]) -> Iterator[str]:
+    """Show each step that ends; pass every line on."""
+    rule = ""
+    for line in stream:
+        if found := _FINISHED.match(line):
+            rule = found[1]
+        elif found := _STEPS.match(line):
+            print(f"  {found[1]} of {found[2]}: {rule}", file=sys.stderr, flush=True)
+        yield line
+
+
+def _end(log: Path) -> str:
+    """Return the last lines of a log."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        return str(error)
+    return "\n".join(lines[-_LOG_LINES:])
 
 
 def _report(args: argparse.Namespace, report: Path) -> None:
