@@ -36,3 +36,8 @@ rule membership:
     input:
         study_targets("membership"),
     localrule: True
+
+
+# Only now: a block is safe from being made again once Snakemake knows that it is done.
+onsuccess:
+    clear_progress()

@@ -4,6 +4,8 @@ Reads the study files that config names; makes nothing.
 """
 
 import os
+import shutil
+from contextlib import suppress
 
 from snakemake.exceptions import WorkflowError
 
@@ -141,6 +143,21 @@ def published_folder(wildcards):
 def title_of(wildcards):
     """Return a study's heading, the category of its figures in the report."""
     return STUDIES[wildcards.study].study.title
+
+
+def progress(artefact):
+    """Return where a block keeps its finished models while it is in work."""
+    key, block = artefact.labels["key"], artefact.labels["block"]
+    return f"results/progress/{key}/block_{block}"
+
+
+def clear_progress():
+    """Remove the progress of blocks that are done."""
+    for artefact in ARTEFACTS.values():
+        if artefact.kind == "train" and os.path.exists(record(artefact.folder)):
+            shutil.rmtree(progress(artefact), ignore_errors=True)
+            with suppress(OSError):
+                os.rmdir(os.path.dirname(progress(artefact)))
 
 
 wildcard_constraints:

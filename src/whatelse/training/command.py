@@ -118,7 +118,8 @@ def run(args: argparse.Namespace) -> None:
         code=code,
         outputs=written,
     )
-    progress.clear()
+    # Progress stays until the workflow is done: a job that is killed now has not been
+    # taken for finished yet, and Snakemake deletes its block.
 
 
 def _refuse_diverged(tensors: dict[str, torch.Tensor], group: list[int]) -> None:
