@@ -1,0 +1,182 @@
+"""benchmarks/ensemble.py: arguments, refusal of a busy machine, form of the results."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+STUDY = """
+study: tiny
+question: membership
+title: Tiny
+seed: 1
+datasets:
+  digits: {source: digits}
+models:
+  net:
+    dataset: digits
+    architecture: {kind: mlp, hidden: [8], activation: tanh}
+    training: {optimizer: {kind: adam, learning_rate: 0.001}, epochs: 10}
+    members: 64
+    shadows: 2
+    replicates: 2
+  conv:
+    dataset: digits
+    architecture: {kind: cnn, channels: [2], hidden: 4}
+    training: {optimizer: {kind: sgd, learning_rate: 0.1}, epochs: 10}
+    members: 64
+    shadows: 2
+attacks:
+  shadow: {kind: membership.shadow, models: net}
+  conv: {kind: membership.shadow, models: conv}
+"""
+
+
+@pytest.fixture(scope="module")
+def benchmark(repository: Path) -> ModuleType:
+    place = repository / "benchmarks" / "ensemble.py"
+    spec = importlib.util.spec_from_file_location("ensemble_benchmark", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def machine(folder: Path, *, load: float, idle: int, busy: int):
+    """Make a /proc whose clock shows `idle` and `busy` ticks once one waits."""
+    folder.mkdir()
+    (folder / "loadavg").write_text(f"{load} 0.1 0.1 1/100 1234\n")
+    (folder / "stat").write_text("cpu  100 0 0 1000 0 0 0 0 0 0\n")
+
+    def wait(seconds: float) -> None:
+        text = f"cpu  {100 + busy} 0 0 {1000 + idle} 0 0 0 0 0 0\n"
+        (folder / "stat").write_text(text)
+
+    return wait
+
+
+@pytest.mark.parametrize(
+    ("load", "idle", "busy", "reason"),
+    [
+        (0.0, 89, 11, "the CPU is 89% idle; allowed: at least 90%"),
+        (1.2, 100, 0, "the load average is 1.20; allowed: at most 1.00"),
+    ],
+)
+def test_a_busy_machine_is_refused(
+    benchmark, study, tmp_path, capsys, load, idle, busy, reason
+):
+    wait = machine(tmp_path / "proc", load=load, idle=idle, busy=busy)
+    arguments = ["--studies", str(study), "--out", str(tmp_path / "out")]
+    assert benchmark.main(arguments, proc=tmp_path / "proc", wait=wait) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"error: {reason} (--force measures all the same)\n"
+    assert not printed.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_idle_machine_is_accepted(benchmark, tmp_path):
+    wait = machine(tmp_path / "proc", load=1.0, idle=90, busy=10)
+    assert benchmark.busy_reason(tmp_path / "proc", wait) is None
+
+
+def test_stolen_time_is_not_idle_and_waiting_for_disks_is(benchmark):
+    assert benchmark.cpu_ticks("cpu  1 2 3 40 5 6 7 80 9 9\ncpu0 ...") == (45, 144)
+
+
+@pytest.mark.parametrize("flag", [["--rounds", "0"], ["--seconds", "-1"]])
+def test_bad_arguments_are_one_line(benchmark, study, capsys, flag):
+    assert benchmark.main(["--studies", str(study), *flag]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {flag[0]}: {flag[1]}")
+
+
+def test_a_missing_study_is_one_line(benchmark, tmp_path, capsys):
+    assert benchmark.main(["--studies", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml: no such study file" in capsys.readouterr().err
+
+
+def test_replicates_are_one_cell(benchmark, study):
+    net, conv = benchmark.cells_of([study])
+    assert (net.net, net.pack, net.members) == ("64-8-10 tanh", 3, 64)
+    assert conv.net == "1x8x8 conv 2 dense 4-10 tanh"
+
+
+def test_operations_by_hand(benchmark, study):
+    net, conv = benchmark.cells_of([study])
+    runs = 64 * 10  # members, epochs
+    assert benchmark.flops(net) == runs * (4 * 64 * 8 + 6 * 8 * 10)
+    # 2 filters of 3x3 at 64 places; pooled to 2x4x4; 4 units; 10 classes
+    assert benchmark.flops(conv) == runs * (4 * 18 * 64 + 6 * 32 * 4 + 6 * 4 * 10)
+
+
+def test_cut_work_is_counted_as_a_share_of_the_study(benchmark, study):
+    net, _ = benchmark.cells_of([study])
+    # 32 of 64 members in batches of 32, 5 of 10 epochs: a quarter of each model
+    assert benchmark.Work(models=3, epochs=5, members=32).share_of(net) == 0.75
+
+
+def test_ratios_are_paired_within_rounds(benchmark):
+    rates = dict(zip(benchmark.WAYS, ([4, 1], [2, 3], [1, 3], [2, 1]), strict=True))
+    timing = benchmark.Timing(rates, foreign=[0.0, 0.0])
+    assert timing.ratios() == [4 / 2, 3 / 3]
+
+
+def test_the_page_needs_its_marks(benchmark, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("no marks\n")
+    with pytest.raises(benchmark.UserError, match="page.md: allowed: a page with"):
+        benchmark.write_markdown(page, {})
+    assert page.read_text() == "no marks\n"
+
+
+@pytest.mark.slow
+def test_a_quick_run_writes_results_and_table(benchmark, study, repository, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{benchmark.BEGIN}old{benchmark.END}\nafter\n")
+    done = subprocess.run(
+        [
+            sys.executable, repository / "benchmarks" / "ensemble.py", "--quick",
+            "--force", "--studies", study, "--out", tmp_path / "out",
+            "--markdown", page,
+        ],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (written,) = (tmp_path / "out").iterdir()
+    assert written.name.startswith("ensemble-")
+    results = json.loads(written.read_text())
+    assert results["quick"]
+    assert set(results["matmul_gflops"]) == {"1", "2"}
+    assert {"python", "torch", "scikit-learn"} <= set(results["versions"])
+    net, conv = results["cells"]
+    assert set(net["models_per_second"]) == {*benchmark.WAYS, benchmark.SKLEARN}
+    assert set(conv["models_per_second"]) == set(benchmark.WAYS)
+    for cell in (net, conv):
+        assert all(rate > 0 for rate in cell["models_per_second"].values())
+        ratio = cell["stacked_to_loop"]
+        assert ratio["min"] == ratio["median"] == ratio["max"] > 0  # one round
+        assert cell["timed"]["stacked"]["models"] == 3
+    assert (net["bar"], conv["bar"], conv["reached"]) == (3.0, 1.0, True)
+    assert (net["auto"], net["auto_to_loop"]) == (
+        "stacked",
+        net["stacked_to_loop"]["median"],
+    )
+    assert (conv["auto"], conv["auto_to_loop"]) == ("loop", 1.0)
+    text = page.read_text()
+    assert text.startswith(f"before\n{benchmark.BEGIN}\n")
+    assert text.endswith(f"{benchmark.END}\nafter\n")
+    assert "| 64-8-10 tanh | 64 | 32 | 3 |" in text
+    assert "old" not in text
