@@ -77,11 +77,15 @@ def draw_plan(
         )
     records = len(labels)
     if 2 * (members + outside) > records:
-        allowed = (records // 2 - outside) if non_members else records // 4
+        allowed = f"members up to {records // 4}"
+        if non_members and records // 2 - outside >= outside:
+            allowed = f"members up to {records // 2 - outside}"
+        elif non_members:
+            allowed = f"members and non_members up to {records // 4}"
         raise UserError(
             f"members: {members} training and {outside} held-out records, twice over "
             "because shadows share none with the target, are beyond the data set's "
-            f"{records}; allowed: members up to {max(allowed, 0)}"
+            f"{records}; allowed: {allowed}"
         )
     everything = np.arange(records)
     rng = stream(seed, "plan", replicate, 0)
@@ -111,8 +115,8 @@ def _split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Draw (members matched by non-members, other members, non-members)."""
     classes, counts = np.unique(labels[pool], return_counts=True)
-    pairs = _apportion(outside, counts, counts // 2)
-    more = _apportion(members - outside, counts, counts - 2 * pairs)
+    pairs = _apportion(outside, counts, counts // 2, rng)
+    more = _apportion(members - outside, counts, counts - 2 * pairs, rng)
     shuffled = rng.permutation(pool)
     parts: tuple[list[NDArray[np.int64]], ...] = ([], [], [])
     for label, pair, extra in zip(classes, pairs, more, strict=True):
@@ -125,9 +129,15 @@ def _split(
 
 
 def _apportion(
-    total: int, weights: NDArray[np.int64], caps: NDArray[np.int64]
+    total: int,
+    weights: NDArray[np.int64],
+    caps: NDArray[np.int64],
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Share `total` out in proportion to `weights` (largest remainder), up to `caps`.
+    """Share `total` out in proportion to `weights`, up to `caps`.
+
+    Remainders are drawn by lot: by size, a class with less than one record due would
+    never be in any training set.
 
     Raises
     ------
@@ -139,9 +149,13 @@ def _apportion(
             f"members: the classes of the data set hold {int(caps.sum())} records for "
             f"a part that needs {total}; allowed: fewer members or non-members"
         )
-    shares = np.minimum(total * weights / weights.sum(), caps)
-    given = np.floor(shares).astype(np.int64)
-    while given.sum() < total:
-        remainder = np.where(given < caps, shares - given, -np.inf)
-        given[np.argmax(remainder)] += 1
+    given, remainders = np.divmod(total * weights, weights.sum())
+    given = np.minimum(given, caps)
+    chances = np.where(given < caps, remainders, 0)
+    for _ in range(total - int(given.sum())):
+        if not chances.any():  # the caps of other classes left more to share out
+            chances = caps - given
+        drawn = rng.choice(len(caps), p=chances / chances.sum())
+        given[drawn] += 1
+        chances[drawn] = 0
     return given
