@@ -5,11 +5,13 @@ import os
 from pathlib import Path
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from whatelse import records
 from whatelse.errors import UserError
 from whatelse.models.external import read_external
 from whatelse.models.outputs import TARGET
+from whatelse.studies.grammar import Name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
 
 
+def _is_name(text: str) -> bool:
+    try:
+        TypeAdapter(Name).validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
 def run(args: argparse.Namespace) -> None:
     """Check the outputs and write the study."""
-    if args.out.suffix != ".yaml" or not args.out.stem.replace("-", "").isalnum():
+    if args.out.suffix != ".yaml" or not _is_name(args.out.stem):
         raise UserError(
-            f"--out: {args.out}; allowed: a name of letters, digits and hyphens that "
-            "ends in .yaml"
+            f"--out: {args.out}; allowed: a name of lower-case letters, digits and "
+            "hyphens that ends in .yaml"
         )
     title = args.title or args.outputs.stem
     outputs = read_external(args.outputs, title)
@@ -39,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
             "kind": "membership.shadow", "models": "mine", "sparse_classes": "pool"
         }  # fmt: skip
     study = {
-        "study": args.out.stem.lower(),
+        "study": args.out.stem,
         "question": "membership",
         "title": f"Membership inference on {title}",
         "seed": args.seed,
