@@ -88,19 +88,13 @@ class AttackEntry(_Entry):
     )
 
 
-_ATTACKS = get_args(get_args(MembershipAttack)[0])
-Attack = Annotated[
-    # Each attack's settings with the entry's fields: made here so that a new attack
-    # needs nothing but its settings.
-    reduce(  # type: ignore[valid-type]
-        or_,
-        [
-            create_model(f"{kind.__name__}Entry", __base__=(AttackEntry, kind))
-            for kind in _ATTACKS
-        ],
-    ),
-    Field(discriminator="kind"),
+# Each attack's settings with the entry's fields: made here so that a new attack needs
+# nothing but its settings.
+_ENTRIES = [
+    create_model(f"{kind.__name__}Entry", __base__=(AttackEntry, kind))
+    for kind in get_args(get_args(MembershipAttack)[0])
 ]
+ATTACK: Any = Annotated[reduce(or_, _ENTRIES), Field(discriminator="kind")]
 
 
 class Study(_Entry):
@@ -125,7 +119,7 @@ SECTIONS: dict[str, Any] = {
     "datasets": DatasetSettings,
     "models": Trained | External,
     "releases": ReleaseSettings,
-    "attacks": Attack,
+    "attacks": ATTACK,
 }
 
 

@@ -29,13 +29,15 @@ def prepare_device(name: str, threads: int) -> torch.device:
         If a GPU is asked for and none is there.
     """
     torch.set_num_threads(threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: cuda is not available here; allowed: auto, cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        # What runs on a CPU here is deterministic anyway, and this loads the compiler.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     return torch.device(name)
 
 
