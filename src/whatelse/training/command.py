@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
         "spec": spec.model_dump(mode="json"),
         "data": records.artefact_digest(args.data),
         "code": records.files_digest(code),
+        "versions": records.versions(),
     }
     progress = _Progress(args.progress, identity)
     missing = [model for model in args.models if model not in progress.finished]
