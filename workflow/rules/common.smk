@@ -62,12 +62,14 @@ def record(folder):
 
 
 def study_targets(question=None):
-    """Return the last files of all studies, or of those of one question."""
-    return [
-        f"results/tracking/{name}.json"
-        for name, resolved in STUDIES.items()
-        if question in (None, resolved.study.question)
-    ]
+    """Return what studies end in, of all questions or of one.
+
+    Every record is named: Snakemake does not miss what only leads to a target.
+    """
+    chosen = [r for r in STUDIES.values() if question in (None, r.study.question)]
+    tracked = [f"results/tracking/{resolved.study.study}.json" for resolved in chosen]
+    made = [record(artefact.folder) for r in chosen for artefact in r.artefacts]
+    return [*tracked, *made]
 
 
 def artefact_of(pattern):

@@ -57,7 +57,7 @@ rule draw_figure:
 rule check_claims:
     input:
         upstream(CLAIMS),
-        published=sorted(Path(PUBLISHED).glob("*.yaml")),
+        published=files(CLAIMS),
         code=code(CLAIMS),
     output:
         record=f"{CLAIMS}/record.json",
