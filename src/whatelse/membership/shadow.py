@@ -76,8 +76,8 @@ def _rows_of_models(
         outs, ins = counts[sparse[0]]
         raise UserError(
             f"attack min_rows: class {sparse[0]} has {ins} member and {outs} "
-            f"non-member rows from the shadows ({len(sparse)} such classes); allowed: at least "
-            f"{settings.min_rows} of each, or sparse_classes: pool"
+            f"non-member rows from the shadows ({len(sparse)} such classes); allowed: "
+            f"at least {settings.min_rows} of each, or sparse_classes: pool"
         )
     order = np.argsort(shadows.label, kind="stable")
     starts = np.searchsorted(shadows.label[order], np.arange(classes + 1))

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from whatelse.attacks import KINDS
+from whatelse.claims.command import published_keys
+from whatelse.claims.published import read_published
 from whatelse.datasets.prepare import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
 from whatelse.records import canonical_json, key_of
-from whatelse.sources import closure
+from whatelse.sources import PACKAGE, closure
 from whatelse.studies import grammar
 from whatelse.studies.grammar import External, Instance, Study, Trained
 
+PUBLISHED = PACKAGE.parents[1] / "data" / "published"
 _BUNDLED = ("digits",)
 
 
@@ -215,7 +218,7 @@ class _Resolver:
         datasets = self._entry(points, model, "datasets", model.settings.dataset)
         for dataset in datasets:
             grid = self._grid(dataset, model, release, attack)
-            outputs = self._outputs(dataset, model, release_settings, grid)
+            outputs = self._outputs(dataset, model, release_settings)
             yield self._attack_on(attack, grid, outputs)
 
     def _attack_on(
@@ -264,7 +267,7 @@ class _Resolver:
         )
 
     def _outputs(
-        self, dataset: Instance, model: Instance, release: Any, grid: grammar.Grid
+        self, dataset: Instance, model: Instance, release: Any
     ) -> list[list[str]]:
         """Add a model entry's blocks and their outputs; return the outputs' folders."""
         settings: Trained = model.settings
@@ -273,6 +276,8 @@ class _Resolver:
         if self.replicates is not None:
             count = min(count, self.replicates)
         release_spec = release.model_dump(mode="json")
+        # The models' own grid: attacks of several grid points share them.
+        grid = self._grid(dataset, model)
         found = []
         for replicate in range(count):
             spec = {
@@ -360,8 +365,13 @@ class _Resolver:
         )
 
     def _claims(self, attacks: Mapping[str, list[Artefact]]) -> None:
+        published = os.path.relpath(PUBLISHED)
+        files = set()
         for number, claim in enumerate(self.study.claims):
             self._named(f"claims[{number}].attack", [claim.attack], attacks)
+            keys = list(published_keys(claim))
+            read_published(Path(published), keys)  # refuses ids that are not there
+            files |= {f"{published}/{key.split('/')[0]}.yaml" for key in keys}
         self._add(
             Artefact(
                 "claims",
@@ -373,5 +383,6 @@ class _Resolver:
                 {"attacks": self._named("claims", attacks, attacks)},
                 ("whatelse.claims.command",),
                 {"name": self.study.study},
+                tuple(sorted(files)),
             )
         )
