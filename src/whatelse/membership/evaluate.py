@@ -72,10 +72,12 @@ def evaluate(
     for number, outputs in enumerate(replicates):
         target = outputs.of(outputs.model == TARGET)
         shadows = outputs.of(outputs.model > TARGET)
-        if not 0 < target.member.sum() < len(target.member):
+        inside = int(target.member.sum())
+        outside = len(target.member) - inside
+        if inside < 1 or outside < 2:
             raise UserError(
-                "outputs: the target has only members or only non-members; an attack "
-                "needs some of each"
+                f"outputs: the target has {inside} members and {outside} non-members; "
+                "allowed: at least 1 and 2 (the controls halve the non-members)"
             )
         if needs_shadows and not len(shadows.model):
             raise UserError(
@@ -188,7 +190,9 @@ def _positive(
     """
     planted_shadows = _plant(shadows, seed, number) if len(shadows.model) else shadows
     planted = _plant(target, seed, number)
-    scorer = make_scorer(settings, planted_shadows, seed=seed, name=(number, "plant"))
+    scorer = make_scorer(
+        settings.for_control(), planted_shadows, seed=seed, name=(number, "plant")
+    )
     score = scorer.score(planted)
     return {
         "what": "a leak planted in the outputs of non-members",

@@ -1,6 +1,6 @@
 """Settings of the membership attacks."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -51,6 +51,10 @@ class _Attack(_Settings):
         "non-members cannot resolve are refused.",
     )
 
+    def for_control(self) -> Self:
+        """Return the settings of the positive control, which has half of the rows."""
+        return self
+
 
 class Shadow(_Attack):
     """P1's attack: models trained on shadows tell members by the output vector."""
@@ -71,6 +75,14 @@ class Shadow(_Attack):
         description="A class with fewer rows stops the attack, or shares a model that "
         "is trained on the rows of all classes.",
     )
+
+    def for_control(self) -> Self:
+        """Return the settings of the positive control, which has half of the rows.
+
+        A class with enough rows for the attack may have too few there: it is pooled.
+        """
+        half = max(1, self.min_rows // 2)
+        return self.model_copy(update={"min_rows": half, "sparse_classes": "pool"})
 
 
 class Threshold(_Attack):

@@ -87,6 +87,13 @@ def _rows_of_models(
         model_of_class[label] = len(rows)
         rows.append(order[starts[label] : starts[label + 1]])
     if len(sparse):
+        outs, ins = counts.sum(0)
+        if min(outs, ins) < settings.min_rows:
+            raise UserError(
+                f"attack min_rows: all classes together have {ins} member and {outs} "
+                "non-member rows from the shadows; allowed: at least "
+                f"{settings.min_rows} of each"
+            )
         model_of_class[sparse] = len(rows)
         rows.append(np.arange(len(shadows.label)))
     return model_of_class, rows
