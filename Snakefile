@@ -40,4 +40,4 @@ rule membership:
 
 # Only now: a block is safe from being made again once Snakemake knows that it is done.
 onsuccess:
-    clear_progress()
+    clear_leavings()

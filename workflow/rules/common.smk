@@ -150,16 +150,19 @@ def title_of(wildcards):
 def progress(artefact):
     """Return where a block keeps its finished models while it is in work."""
     key, block = artefact.labels["key"], artefact.labels["block"]
-    return f"results/progress/{key}/block_{block}"
+    return Path(f"results/progress/{key}/block_{block}")
 
 
-def clear_progress():
-    """Remove the progress of blocks that are done."""
-    for artefact in ARTEFACTS.values():
-        if artefact.kind == "train" and os.path.exists(record(artefact.folder)):
+def clear_leavings():
+    """Remove the progress of blocks that are done, and what killed jobs left."""
+    done = [a for a in ARTEFACTS.values() if os.path.exists(record(a.folder))]
+    for artefact in done:
+        for path in Path(artefact.folder).glob(".*.tmp*"):
+            path.unlink()
+        if artefact.kind == "train":
             shutil.rmtree(progress(artefact), ignore_errors=True)
             with suppress(OSError):
-                os.rmdir(os.path.dirname(progress(artefact)))
+                progress(artefact).parent.rmdir()
 
 
 wildcard_constraints:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from whatelse.records import read_json
+from whatelse.records import read_json, write_json
 from whatelse.studies.resolve import Resolved, load_study
 
 _COLUMNS = (
@@ -21,12 +21,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY.yaml")
     parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument(
+        "--summary", type=Path, metavar="FOLDER",
+        help="also write the means, a small JSON file an attack, e.g. for DVC",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
     """Print every study."""
     for path in args.studies:
-        print_results(load_study(path, args.results))
+        resolved = load_study(path, args.results)
+        print_results(resolved)
+        if args.summary:
+            write_summary(args.summary / resolved.study.study, resolved)
+
+
+def write_summary(folder: Path, resolved: Resolved) -> None:
+    """Write a flat JSON file of means for each attack that has run; remove others."""
+    written = set()
+    for artefact in resolved.of("attack"):
+        path = Path(artefact.folder, "metrics.json")
+        if not path.exists():
+            continue
+        summary = read_json(path)["summary"]
+        means = {key: summary[key]["mean"] for _, key in _COLUMNS if key in summary}
+        written.add(folder / f"{artefact.labels['instance']}.json")
+        write_json(folder / f"{artefact.labels['instance']}.json", means)
+    for path in set(folder.glob("*.json")) - written:
+        path.unlink()
 
 
 def print_results(resolved: Resolved) -> None:

@@ -1,0 +1,132 @@
+"""Copies of the repository, with a small study, that workflow tests run and edit."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whatelse import records
+
+STUDY = "membership-digits"
+"""The demo's: what names the demo (config.yaml, dvc.yaml) then runs as it is."""
+
+
+class Checkout:
+    """A copy of the repository whose own package, rules and studies are what runs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.results = root / "results"
+        self.study = root / "config" / "studies" / f"{STUDY}.yaml"
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MLFLOW_", "WHATELSE_", "SNAKEMAKE_"))
+        } | {
+            "PYTHONPATH": str(root / "src"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def call(
+        self, *command: str, code: int | None = 0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy; by default it has to succeed."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment | environment, text=True,
+            capture_output=True, timeout=300,
+        )  # fmt: skip
+        if code is not None:
+            assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def whatelse(
+        self, *words: str, code: int | None = 0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return self.call("whatelse", *words, code=code, **environment)
+
+    def snakemake(self, *words: str, code: int = 0) -> str:
+        done = self.call("snakemake", *words, code=code)
+        return done.stdout + done.stderr
+
+    def run(self, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run the small study."""
+        return self.whatelse("run", str(self.study.relative_to(self.root)), **more)
+
+    def planned(self) -> dict[str, int]:
+        """Return what Snakemake would do: how many jobs of which rule."""
+        said = self.snakemake("--dry-run", "--quiet", "rules", "host")
+        jobs = dict(re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE))
+        jobs.pop("total", None)
+        jobs.pop("all", None)
+        return {rule: int(count) for rule, count in jobs.items()}
+
+    def edit_study(self, change: Mapping[str, Any]) -> None:
+        """Change settings of the small study, by dotted path."""
+        study = yaml.safe_load(self.study.read_text())
+        for path, value in change.items():
+            *parents, last = path.split(".")
+            place = study
+            for name in parents:
+                place = place[name]
+            place[last] = value
+        self.study.write_text(yaml.safe_dump(study, sort_keys=False))
+
+    def records(self) -> dict[str, str]:
+        """Return the digest of every record below the results."""
+        return {
+            str(path.relative_to(self.root)): records.file_digest(path)
+            for path in sorted(self.results.rglob(records.RECORD))
+        }
+
+    def strays(self) -> list[str]:
+        """Return the temporary files that were left behind."""
+        return [
+            str(path) for path in self.root.rglob("*")
+            if ".tmp" in path.name and ".snakemake" not in path.parts
+        ]  # fmt: skip
+
+    def metrics(self, attack: str = "shadow") -> Any:
+        path = self.results / "attacks" / STUDY / attack / "metrics.json"
+        return json.loads(path.read_text())
+
+
+def small(study: dict[str, Any]) -> dict[str, Any]:
+    """Shrink the demo to seconds, with a second attack."""
+    study["models"]["net"] |= {
+        "members": 60, "shadows": 4, "replicates": 2, "block": 5,
+        "architecture": {"kind": "mlp", "hidden": [16], "activation": "tanh"},
+        "training": {
+            "optimizer": {"kind": "adam", "learning_rate": 0.001},
+            "epochs": 3,
+            "batch_size": 20,
+        },
+    }  # fmt: skip
+    del study["models"]["net"]["foreach"]
+    study["attacks"]["threshold"] = {"kind": "membership.threshold", "models": "net"}
+    del study["figures"]["size"], study["figures"]["classes"]
+    study["figures"]["table"]["attacks"] = ["shadow", "threshold"]
+    study["claims"] = [
+        {
+            "claim": "Three epochs give nobody away",
+            "attack": "threshold",
+            "metric": "auc",
+            "relation": {"kind": "at_most", "bound": 0.75},
+        }
+    ]
+    return study
+
+
+def copy_of(root: Path, to: Path) -> Checkout:
+    """Copy a checkout with its times; MLflow's database knows where it lies."""
+    shutil.copytree(
+        root, to, symlinks=True,
+        ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "__pycache__"),
+    )  # fmt: skip
+    return Checkout(to)
