@@ -7,7 +7,7 @@ field paths with lists of values. It then stands for every point of that grid.
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -40,6 +40,7 @@ from whatelse.training.settings import TrainingSettings
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
 Grid = dict[str, Any]
 FULL = "full"
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Entry(BaseModel):
@@ -148,6 +149,23 @@ def instance_name(entry: str, grid: Grid) -> str:
     return ".".join([entry, *words])
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key is text and stands once: the last would win."""
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.tag not in ("tag:yaml.org,2002:str", _MERGE):
+                raise yaml.YAMLError(f"line {line}: a key is no text")
+            if key.value in seen:
+                raise yaml.YAMLError(f"line {line}: the key {key.value} stands twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_study(path: Path) -> Study:
     """Read a study file and check all that can be known without data.
 
@@ -167,7 +185,7 @@ def read_study(path: Path) -> Study:
         In one line: the file, the field, the value and what is allowed.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such study file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -180,26 +198,41 @@ def read_study(path: Path) -> Study:
             f"{path}: study: {study.study!r} is not the file's name; allowed: "
             f"{path.stem!r}"
         )
+    if FULL in study.releases:
+        raise UserError(
+            f"{path}: releases.{FULL}: the name stands for all probabilities; "
+            "allowed: another name"
+        )
     return study
 
 
 def instances(path: Path, study: Study, section: str) -> list[Instance]:
     """Return every grid point of every entry of a section, settings checked."""
-    found = []
+    found: list[Instance] = []
     for entry, raw in getattr(study, section).items():
         where = f"{path}: {section}.{entry}"
         for grid, point in _grid(where, raw):
             place = where + "".join(f" [{k}={v}]" for k, v in grid.items())
             settings = _validated(place, SECTIONS[section], point)
-            found.append(
-                Instance(section=section, entry=entry, grid=grid, settings=settings)
+            instance = Instance(
+                section=section, entry=entry, grid=grid, settings=settings
             )
+            # Folders are called by it: of two with one name, one would be lost.
+            if any(instance.name == other.name for other in found):
+                raise UserError(
+                    f"{place}: another point is called {instance.name} too; allowed: "
+                    "values that differ in letters or digits"
+                )
+            found.append(instance)
     return found
 
 
 def _validated(where: str, schema: Any, raw: Any) -> Any:
     # Through JSON: YAML's lists are tuples there, and its dates plain text.
-    text = json.dumps(raw, default=str)
+    try:
+        text = json.dumps(raw, default=str)
+    except (ValueError, RecursionError):
+        raise UserError(f"{where}: an entry refers to itself") from None
     if schema is SECTIONS["models"] and isinstance(raw, Mapping):
         schema = External if "external" in raw else Trained
     try:
