@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from whatelse import records
-from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
 from whatelse.studies.resolve import Artefact, code_paths, load_study
 
@@ -66,11 +65,6 @@ def why_not(artefact: Artefact) -> str:
         file = Path(name)
         own = file.is_file() and not name.startswith("resources/")
         if own and records.file_digest(file) not in recorded:
-            return f"made from another {name}"
-    for name in artefact.files:
-        # What `datasets fetch` brought was checked by its digest there.
-        own = Path(name).is_file() and Path(name).name != FETCHED
-        if own and records.file_digest(name) not in recorded:
             return f"made from another {name}"
     for name, digest in record["outputs"].items():
         if not (folder / name).exists() or records.file_digest(folder / name) != digest:
