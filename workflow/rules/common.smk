@@ -157,8 +157,11 @@ def clear_leavings():
     """Remove the progress of blocks that are done, and what killed jobs left."""
     done = [a for a in ARTEFACTS.values() if os.path.exists(record(a.folder))]
     for artefact in done:
-        for path in Path(artefact.folder).glob(".*.tmp*"):
+        folder = Path(artefact.folder)
+        for path in folder.glob(".*.tmp*"):
             path.unlink()
+        for path in folder.parent.glob(f".{folder.name}.*.tmp"):
+            shutil.rmtree(path)
         if artefact.kind == "train":
             shutil.rmtree(progress(artefact), ignore_errors=True)
             with suppress(OSError):
