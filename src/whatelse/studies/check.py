@@ -47,8 +47,12 @@ def schema() -> dict[str, Any]:
     whole = grammar.Study.model_json_schema(ref_template=_REF)
     definitions = whole.setdefault("$defs", {})
     for section, entry in grammar.SECTIONS.items():
-        one = TypeAdapter(entry).json_schema(ref_template=_REF)
-        definitions.update(one.pop("$defs", {}))
+        # Under the section's name: a data set and a figure may be a `Table` both.
+        prefix = f"{section}."
+        reference = _REF.format(model=prefix + "{model}")
+        one = TypeAdapter(entry).json_schema(ref_template=reference)
+        for name, definition in one.pop("$defs", {}).items():
+            definitions[prefix + name] = definition
         for choice in one.get("oneOf", one.get("anyOf", [])):
             definition = definitions[choice["$ref"].rsplit("/", 1)[-1]]
             # A grid may supply any field but the one that tells the kinds apart.
