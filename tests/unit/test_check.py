@@ -1,0 +1,136 @@
+"""``whatelse check`` and the JSON schema of study files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from whatelse.cli import main
+from whatelse.errors import UserError
+from whatelse.studies.check import schema
+from whatelse.studies.resolve import load_study
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    return jsonschema.Draft202012Validator(schema())
+
+
+def studies(repository: Path) -> list[Path]:
+    found = sorted((repository / "config" / "studies").glob("*.yaml"))
+    assert found
+    return found
+
+
+def test_the_schema_on_disk_is_that_of_the_code(repository: Path) -> None:
+    """If this fails: whatelse check --schema config/schema.json."""
+    stored = json.loads((repository / "config" / "schema.json").read_text())
+    assert stored == schema()
+
+
+def test_the_verb_writes_the_schema(repository: Path, tmp_path: Path) -> None:
+    assert main(["check", "--schema", str(tmp_path / "s.json")]) == 0
+    stored = (repository / "config" / "schema.json").read_bytes()
+    assert (tmp_path / "s.json").read_bytes() == stored
+
+
+def test_every_study_of_the_house_is_good_by_schema_and_by_code(
+    repository: Path,
+    validator: jsonschema.Draft202012Validator,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = studies(repository)
+    for path in paths:
+        validator.validate(yaml.safe_load(path.read_text()))
+    assert main(["check", *map(str, paths)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [str(path) for path in paths]
+
+
+BASE: dict[str, Any] = {
+    "study": "toy",
+    "question": "membership",
+    "title": "T",
+    "seed": 1,
+    "datasets": {"d": {"source": "digits"}},
+    "models": {
+        "m": {
+            "dataset": "d",
+            "architecture": {"kind": "mlp"},
+            "training": {"optimizer": {"kind": "adam"}, "epochs": 1},
+            "members": 10,
+            "shadows": 2,
+        }
+    },
+    "attacks": {"a": {"kind": "membership.shadow", "models": "m"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "good"),
+    [
+        ("seed", 2, True),
+        ("models/m/foreach", {"members": [1, 2]}, True),
+        ("models/m/members", 2, True),
+        ("models/x", {"external": "mine.npz"}, True),
+        ("releases", {"r": {"kind": "top", "count": 3}}, True),
+        ("sede", 2, False),
+        ("seed", "1", False),
+        ("models/m/membres", 2, False),
+        ("models/m/members", 1, False),
+        ("models/m/training/optimizer/learning_rate", "1e-3", False),
+        ("models/m/foreach", {"members": []}, False),
+        ("models/Big Name", {"external": "mine.npz"}, False),
+        ("attacks/a/kind", "membership.magic", False),
+        ("datasets/d/source", "nowhere", False),
+    ],
+)
+def test_an_editor_marks_what_the_code_refuses(
+    validator: jsonschema.Draft202012Validator,
+    tmp_path: Path,
+    path: str,
+    value: Any,
+    good: bool,
+) -> None:
+    study = json.loads(json.dumps(BASE))
+    *parents, last = path.split("/")
+    place = study
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    assert validator.is_valid(study) is good
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(study))
+    if good and "foreach" not in path:
+        load_study(file)
+    if not good:
+        with pytest.raises(UserError):
+            load_study(file)
+
+
+def test_what_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(BASE))
+    assert main(["check", str(file)]) == 0
+    assert capsys.readouterr().out == (
+        f"{file}: 1 data sets, 3 models in 1 blocks, 1 attacks, 0 figures, 0 claims\n"
+    )
+
+
+def test_nothing_to_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 2
+    assert capsys.readouterr().err.startswith("error: nothing to check")
+
+
+def test_a_wrong_file_ends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump({**BASE, "sede": 1}))
+    assert main(["check", str(file), "--schema", str(tmp_path / "s.json")]) == 2
+    assert capsys.readouterr().err == f"error: {file}: sede: unknown key\n"
+    assert not (tmp_path / "s.json").exists()
