@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         kind="figure",
         spec=spec.model_dump(mode="json"),
         inputs={f"attack:{result.folder.name}": result.folder for result in results},
-        code=closure(module),
+        code=closure("whatelse.figures.command", module),
         outputs=["data.csv", *pictures],
         extra={"matplotlib": metadata.version("matplotlib")},
     )
