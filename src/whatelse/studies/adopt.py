@@ -49,13 +49,16 @@ def why_not(artefact: Artefact) -> str:
         return "not here"
     try:
         record = records.read_json(folder / records.RECORD)
+        code, spec = record["code"], record["spec"]
+        recorded, outputs = set(record["inputs"].values()), record["outputs"]
     except UserError as error:
         return str(error)
-    if record["code"] != records.files_digest(code_paths(artefact.modules)):
+    except (KeyError, TypeError, AttributeError):
+        return "its record is none"
+    if code != records.files_digest(code_paths(artefact.modules)):
         return "made by other code"
-    if not _same_spec(artefact, record["spec"]):
+    if not _same_spec(artefact, spec):
         return "made with other settings"
-    recorded = set(record["inputs"].values())
     for folder_above in artefact.upstream:
         above = Path(folder_above, records.RECORD)
         if not above.exists() or records.file_digest(above) not in recorded:
@@ -66,7 +69,7 @@ def why_not(artefact: Artefact) -> str:
         own = file.is_file() and not name.startswith("resources/")
         if own and records.file_digest(file) not in recorded:
             return f"made from another {name}"
-    for name, digest in record["outputs"].items():
+    for name, digest in outputs.items():
         if not (folder / name).exists() or records.file_digest(folder / name) != digest:
             return f"{name} is not what its record says"
     return ""
