@@ -1,0 +1,100 @@
+"""``whatelse show``: the short table of a study."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from whatelse.cli import main
+from whatelse.records import read_json, write_json
+
+STUDY: dict[str, Any] = {
+    "study": "toy",
+    "question": "membership",
+    "title": "A toy study",
+    "seed": 1,
+    "models": {"mine": {"external": "mine.npz"}},
+    "attacks": {
+        "loss": {"kind": "membership.threshold", "models": "mine"},
+        "shadow": {
+            "kind": "membership.shadow", "models": "mine",
+            "foreach": {"min_rows": [5, 10]},
+        },
+    },
+}  # fmt: skip
+
+
+def spread(mean: float | None, std: float | None = None) -> dict[str, Any]:
+    return {"mean": mean, "std": std, "count": 1, "low": None, "high": None}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(STUDY))
+    attacks = tmp_path / "results" / "attacks" / "toy"
+    summary = {
+        "train_accuracy": spread(1.0),
+        "test_accuracy": spread(0.75, 0.0123),
+        "accuracy": spread(0.5),
+        "precision": spread(None),
+        "recall": spread(0.25),
+        "auc": spread(0.66666),
+    }
+    dataset = {"stand_in_for": "Purchase-100"}
+    write_json(
+        attacks / "loss" / "metrics.json",
+        {"dataset": dataset, "summary": summary, "replicates": [{}, {}]},
+    )
+    dataset = {"stand_in_for": None}
+    write_json(
+        attacks / "shadow.min_rows-5" / "metrics.json",
+        {"dataset": dataset, "summary": {"auc": spread(0.5)}, "replicates": [{}]},
+    )
+    write_json(
+        tmp_path / "results" / "claims" / "toy" / "claims.json",
+        {"counts": {"holds": 2, "fails": 1}},
+    )
+    return tmp_path / "toy.yaml"
+
+
+def show(study: Path, *more: str) -> int:
+    return main(["show", str(study), "--results", str(study.parent / "results"), *more])
+
+
+def test_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(study) == 0
+    title, head, *rows, claims = capsys.readouterr().out.strip("\n").splitlines()
+    assert title == "A toy study"
+    assert head.split("  ")[1] == "attack"
+    cells = [[c.strip() for c in row.split("  ") if c.strip()] for row in rows]
+    assert cells == [
+        ["loss (stand-in for Purchase-100)", "2", "1.000", "0.750 ±0.012", "0.500",
+         "-", "0.250", "0.667"],
+        ["shadow.min_rows-5", "1", "-", "-", "-", "-", "-", "0.500"],
+        ["shadow.min_rows-10", "not run yet"],
+    ]  # fmt: skip
+    assert claims == "claims: 1 fails, 2 holds"
+    # columns stand under their heads
+    assert rows[0].index("1.000") == head.index("train acc.")
+    assert rows[0].index("0.667") == rows[1].index("0.500") == head.index("AUC")
+
+
+def test_the_summary_for_other_tools(study: Path) -> None:
+    out = study.parent / "summary"
+    (out / "toy").mkdir(parents=True)
+    (out / "toy" / "gone.json").write_text("{}")
+    assert show(study, "--summary", str(out)) == 0
+    assert sorted(p.name for p in (out / "toy").iterdir()) == [
+        "loss.json", "shadow.min_rows-5.json"
+    ]  # fmt: skip
+    means = read_json(out / "toy" / "loss.json")
+    assert means["auc"] == 0.66666
+    assert means["precision"] is None
+
+
+def test_a_study_that_has_not_run(
+    study: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["show", str(study), "--results", str(tmp_path / "none")]) == 0
+    assert capsys.readouterr().out.count("not run yet") == 3
