@@ -27,7 +27,7 @@ def cases(draw: st.DrawFn) -> dict[str, object]:
     return {
         "num_features": draw(WIDTHS),
         "num_classes": draw(st.integers(2, 12)),
-        "hidden": tuple(draw(st.lists(WIDTHS, max_size=2))),
+        "hidden": tuple(draw(st.lists(st.integers(2, 70), max_size=2))),
         "activation": draw(st.sampled_from(["tanh", "relu"])),
         "batch_size": draw(st.integers(1, 40)),
         "sizes": draw(st.lists(st.integers(1, 50), min_size=2, max_size=7)),
@@ -71,7 +71,7 @@ def test_a_model_alone_is_the_model_of_the_pack(case: dict, data: st.DataObject)
 
 
 @given(
-    hidden=st.lists(WIDTHS, max_size=3),
+    hidden=st.lists(st.integers(2, 70), max_size=3),
     num_features=WIDTHS,
     num_classes=st.integers(2, 40),
     batch=st.integers(1, 300),

@@ -19,7 +19,7 @@ AXES = st.fixed_dictionaries(
             st.floats(0, 1000), min_size=1, max_size=4, unique=True
         ),
         "architecture.hidden": st.lists(
-            st.lists(st.integers(1, 999), max_size=3), min_size=1, max_size=4,
+            st.lists(st.integers(2, 999), max_size=3), min_size=1, max_size=4,
             unique_by=tuple,
         ),
         "replicates": st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True),

@@ -109,7 +109,7 @@ MODEL, TRAIN = "models/net", "models/net/training"
             "nesterov needs a momentum above 0",
         ),
         ((f"{TRAIN}/l2", float("inf")), "l2: .*less than or equal to 1000, got inf"),
-        ((f"{MODEL}/architecture/hidden", [0]), "hidden.0: .*got 0"),
+        ((f"{MODEL}/architecture/hidden", [1]), "hidden.0: .*got 1"),
         ((f"{MODEL}/architecture/kind", "gnn"), "'mlp', 'cnn'"),
         (("attacks/shadow/kind", "membership.magic"), "'membership.shadow'"),
         (("attacks/shadow/models", DROP), "models: Field required"),

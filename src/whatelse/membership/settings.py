@@ -15,7 +15,7 @@ class NeuralAttackModel(_Settings):
     """A small net, trained for all classes at once by the ensemble trainer."""
 
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+    hidden: tuple[Annotated[int, Field(ge=2, le=4096)], ...] = Field(
         (64,),
         strict=False,
         description="P1 has one layer of 64 ReLU units; [] is the softmax regression "

@@ -17,7 +17,8 @@ class Mlp(ArchitectureBase):
     """A multi-layer perceptron; with no hidden layer, a logistic regression."""
 
     kind: Literal["mlp"]
-    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
+    # Not 1: kernels for vectors round by what else is in the stack.
+    hidden: tuple[Annotated[int, Field(ge=2, le=65536)], ...] = Field(
         (128,),
         strict=False,
         description="Units of each hidden layer; [] is multinomial logistic "
