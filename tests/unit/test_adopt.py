@@ -146,10 +146,8 @@ def test_other_code(pulled: Resolved, monkeypatch: pytest.MonkeyPatch) -> None:
     edited = "membership/threshold.py"
 
     def digest(paths: Any) -> str:
-        paths = list(paths)
-        return real(paths) + (
-            "+" if any(str(p).endswith(edited) for p in paths) else ""
-        )
+        paths = [str(path) for path in paths]
+        return real(paths) + "+" * any(path.endswith(edited) for path in paths)
 
     monkeypatch.setattr(adopt.records, "files_digest", digest)
     # an edit of the attack is no reason against what lies upstream of it
