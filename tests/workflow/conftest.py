@@ -22,6 +22,7 @@ def pristine(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, root / name)
     checkout = Checkout(root)
+    shutil.copy2(checkout.study, root / "demo.yaml")
     study = small(yaml.safe_load(checkout.study.read_text()))
     checkout.study.write_text(yaml.safe_dump(study, sort_keys=False))
     return root

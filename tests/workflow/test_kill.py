@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -72,7 +73,12 @@ def test_killed_at_ten_moments(undisturbed: Checkout, clean: Checkout) -> None:
     ]
     kills = 0
     trained: dict[Path, dict[str, Any] | None] = {}
-    while kills < MOMENTS and run_and_kill(clean, rng.uniform(3, 10)):
+    while kills < MOMENTS:
+        if not run_and_kill(clean, rng.uniform(2.5, 8)):
+            # it was done before its moment came: once more from the start
+            shutil.rmtree(clean.results)
+            trained.clear()
+            continue
         kills += 1
         for block in blocks:
             folder = clean.root / block
@@ -82,7 +88,6 @@ def test_killed_at_ten_moments(undisturbed: Checkout, clean: Checkout) -> None:
             elif len(list(progress.glob("model_*.safetensors"))) == 5:
                 trained.setdefault(block, None)
         clean.whatelse("unlock")
-    assert kills >= 3
     clean.run()
 
     assert clean.records() == undisturbed.records()

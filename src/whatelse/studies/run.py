@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
             "whatelse"
         )
     _refuse_missing_files(studies)
+    if not args.dry_run:
+        _refuse_unwritable(studies)
     before = _state(studies)
     if args.dry_run:
         return subprocess.run(
@@ -85,6 +87,19 @@ def _refuse_missing_files(studies: list[Resolved]) -> None:
             for name in artefact.files:
                 if not name.startswith("resources/") and not Path(name).exists():
                     raise UserError(f"{resolved.path}: {name}: no such file or folder")
+
+
+def _refuse_unwritable(studies: list[Resolved]) -> None:
+    """Snakemake makes the folders of a job, and ends with a traceback if it cannot."""
+    folders = {Path(artefact.folder) for r in studies for artefact in r.artefacts}
+    folders |= {RESULTS / "tracking", Path("logs"), Path(".snakemake")}
+    if any(name.startswith("resources/") for r in studies for a in r.artefacts
+           for name in a.files):  # fmt: skip
+        folders.add(Path("resources"))
+    for folder in sorted(folders):
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UserError(f"{there}: cannot write here; allowed: a writable folder")
 
 
 def _state(studies: list[Resolved]) -> list[tuple[str, int]]:
