@@ -32,6 +32,8 @@ MAX_LOAD = 0.5 * CORES
 MAX_FOREIGN = 0.05
 """Share of the cores that others may take during a round."""
 
+CNN_PACK = 4
+FEWEST_STEPS = 2
 BAR, DIGITS_BAR = 1.0, 3.0
 NOISE = 0.95
 WAYS = {
@@ -440,16 +442,19 @@ def plan_work(cell: Cell, strategy: str, seconds: float, workers: Workers) -> Wo
     """Return work that takes about `seconds` in one of two processes.
 
     Fewer epochs than the study's, then fewer records (whole batches), then fewer
-    models: none of these changes what a step costs, but a stack stays whole.
+    models in the loop: none of these changes what a step costs. A stack stays whole,
+    but for convolutional nets, of which a whole one would take minutes.
     """
     batch = cell.training["batch_size"]
     pack = cell.pack if strategy == "stacked" else 1
-    little = Work(pack, 1, min(cell.members, 4 * batch))
+    if cell.architecture["kind"] == "cnn":
+        pack = min(pack, CNN_PACK)
+    little = Work(pack, 1, min(cell.members, FEWEST_STEPS * batch))
     workers.time(cell, strategy, little, 1)  # makes the data, warms up
     taken = workers.time(cell, strategy, little, 1)[0]
     epoch = taken * math.ceil(cell.members / batch) / math.ceil(little.members / batch)
     if epoch > 2 * seconds:
-        steps = max(4, int(seconds / taken * 4))
+        steps = max(FEWEST_STEPS, int(seconds / taken * FEWEST_STEPS))
         return Work(pack, 1, min(cell.members, steps * batch))
     epochs = min(cell.training["epochs"], max(1, round(seconds / epoch)))
     if strategy == "stacked":
