@@ -23,6 +23,8 @@ class Checkout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # what the first run printed, and how long it took
+        self.said, self.seconds = "", 0.0
         self.results = root / "results"
         self.study = root / "config" / "studies" / f"{STUDY}.yaml"
         self.environment = {
