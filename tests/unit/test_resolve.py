@@ -128,14 +128,21 @@ def test_what_changes_no_model(tmp_path: Path, sections: dict[str, Any]) -> None
         {"seed": 2},
         {"models": net(members=101)},
         {"models": net(non_members=50)},
-        {"models": net(block=8)},
         {"models": net(architecture={"kind": "mlp", "hidden": [64]})},
         {"models": net(training={"optimizer": {"kind": "adam"}, "epochs": 3})},
     ],
-    ids=["seed", "members", "non_members", "block", "architecture", "epochs"],
+    ids=["seed", "members", "non_members", "architecture", "epochs"],
 )
 def test_what_changes_every_model(tmp_path: Path, sections: dict[str, Any]) -> None:
     assert not keys(resolve(tmp_path, **sections)) & keys(resolve(tmp_path))
+
+
+def test_more_shadows_keep_the_full_blocks(tmp_path: Path) -> None:
+    few = {a.folder for a in resolve(tmp_path, models=net(shadows=9)).of("train")}
+    more = {a.folder for a in resolve(tmp_path, models=net(shadows=11)).of("train")}
+    names = {Path(folder).name for folder in few & more}
+    assert names == {"block_0-4", "block_4-8"}
+    assert {Path(folder).name for folder in few - more} == {"block_8-10"}
 
 
 def test_one_more_replicate_keeps_the_others(tmp_path: Path) -> None:
@@ -266,13 +273,6 @@ def test_registered_data_is_fetched_and_bundled_data_is_not(tmp_path: Path) -> N
                 },
             },
             "unknown key",
-        ),
-        (
-            {
-                "models": {**net(), "more": net(shadows=10)["net"]},
-                "attacks": {"m": {"kind": "membership.shadow", "models": "more"}},
-            },
-            "two entries share models but ask for different numbers of shadows",
         ),
     ],
 )  # fmt: skip

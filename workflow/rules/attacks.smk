@@ -1,6 +1,6 @@
 """Attacks.
 
-Inputs: results/outputs/<key>/<release>/block_<block>/ of every replicate
+Inputs: results/outputs/<key>/<release>/block_<first>-<last>/ of every replicate
 Outputs: results/attacks/<study>/<attack>/
 """
 

@@ -37,19 +37,11 @@ def load_studies():
 
 def join_studies(studies):
     """Return all artefacts by folder; studies that ask for the same share it."""
-    joined = {}
-    for resolved in studies.values():
-        for artefact in resolved.artefacts:
-            other = joined.setdefault(artefact.folder, artefact)
-            # Of two studies that share models, one may need more of the last block.
-            if last_model(artefact) > last_model(other):
-                joined[artefact.folder] = artefact
-    return joined
-
-
-def last_model(artefact):
-    """Return the number after the last model of a block; 0 for other artefacts."""
-    return int(artefact.labels.get("models", "0:0").split(":")[1])
+    return {
+        artefact.folder: artefact
+        for resolved in studies.values()
+        for artefact in resolved.artefacts
+    }
 
 
 STUDIES = load_studies()
@@ -149,8 +141,8 @@ def title_of(wildcards):
 
 def progress(artefact):
     """Return where a block keeps its finished models while it is in work."""
-    key, block = artefact.labels["key"], artefact.labels["block"]
-    return Path(f"results/progress/{key}/block_{block}")
+    block = Path(artefact.folder).name
+    return Path("results/progress", artefact.labels["key"], block)
 
 
 def clear_leavings():
@@ -173,7 +165,7 @@ wildcard_constraints:
     source=r"[a-z0-9]+",
     key=r"[0-9a-f]{16}",
     release=r"[0-9a-f]{16}",
-    block=r"\d+",
+    block=r"\d+-\d+",
     study=r"[a-z0-9][a-z0-9_-]*",
     attack=r"[A-Za-z0-9_.+-]+",
     figure=r"[a-z0-9_-]+",

@@ -1,7 +1,7 @@
 """Models and their released outputs.
 
 Inputs: results/datasets/<source>-<key>/ or a user's own outputs
-Outputs: results/models/<key>/block_<block>/; results/outputs/<key>/<release>/block_<block>/
+Outputs: results/models/<key>/block_<first>-<last>/; results/outputs/<key>/<release>/block_<first>-<last>/
 1. train the models of a block: targets and shadows, packed as one ensemble;
 2. ask them about the records that they are tested on, through the release;
 3. or take in the outputs of a model that was trained elsewhere.
@@ -9,7 +9,7 @@ Outputs: results/models/<key>/block_<block>/; results/outputs/<key>/<release>/bl
 
 BLOCK = "results/models/{key}/block_{block}"
 OUTPUTS = "results/outputs/{key}/{release}/block_{block}"
-IMPORTED = "results/outputs/{key}/imported/block_0"
+IMPORTED = "results/outputs/{key}/imported"
 
 
 # Train the models of a block; a killed job goes on from the models that it finished.

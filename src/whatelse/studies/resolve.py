@@ -35,7 +35,7 @@ class Artefact:
     kind : {"dataset", "train", "query", "import", "attack", "figure", "claims"}
         Which rule.
     folder : str
-        Where, e.g. ``results/models/<key>/block_0``.
+        Where, e.g. ``results/models/<key>/block_0-8``.
     spec : dict
         What the verb is told, resolved.
     inputs : dict of str to list of str
@@ -258,7 +258,7 @@ class _Resolver:
         return self._add(
             Artefact(
                 "import",
-                self._folder("outputs", key_of(spec), "imported", "block_0"),
+                self._folder("outputs", key_of(spec), "imported"),
                 spec,
                 modules=("whatelse.models.external",),
                 labels={"name": settings.title or Path(own).stem},
@@ -288,14 +288,16 @@ class _Resolver:
                 "seed": self.study.seed,
                 "replicate": replicate,
             }
-            family = {"data": data.spec, "spec": spec, "block": settings.block}
-            key = key_of(family)
+            key = key_of({"data": data.spec, "spec": spec})
             name = grammar.instance_name(model.entry, grid)
             folders = []
             for block, first in enumerate(
                 range(0, settings.shadows + 1, settings.block)
             ):
                 last = min(first + settings.block, settings.shadows + 1)
+                # Named by its models: studies that share a family but ask for other
+                # numbers of shadows share the blocks that are the same.
+                folder = f"block_{first}-{last}"
                 labels = {
                     "name": name, "entry": model.entry, "grid": grid, "key": key,
                     "replicate": replicate, "block": block, "models": f"{first}:{last}",
@@ -304,7 +306,7 @@ class _Resolver:
                 trained = self._add(
                     Artefact(
                         "train",
-                        self._folder("models", key, f"block_{block}"),
+                        self._folder("models", key, folder),
                         spec,
                         {"data": [data.folder]},
                         ("whatelse.training.command",),
@@ -314,21 +316,13 @@ class _Resolver:
                 asked = self._add(
                     Artefact(
                         "query",
-                        self._folder(
-                            "outputs", key, key_of(release_spec), f"block_{block}"
-                        ),
+                        self._folder("outputs", key, key_of(release_spec), folder),
                         release_spec,
                         {"data": [data.folder], "block": [trained.folder]},
                         ("whatelse.training.query",),
                         labels,
                     )
                 )
-                if trained.labels["models"] != labels["models"]:
-                    raise UserError(
-                        f"{self.path}: models.{model.entry}.shadows: two entries share "
-                        "models but ask for different numbers of shadows; allowed: one "
-                        "number"
-                    )
                 folders.append(asked.folder)
             found.append(folders)
         return found

@@ -71,11 +71,18 @@ def print_results(resolved: Resolved) -> None:
     for artefact in resolved.of("claims"):
         path = Path(artefact.folder, "claims.json")
         if path.exists():
-            counts = read_json(path)["counts"]
-            print(
-                "claims: "
-                + ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-            )
+            _print_verdicts(read_json(path))
+
+
+def _print_verdicts(table: dict[str, Any]) -> None:
+    counts = {verdict: n for verdict, n in table["counts"].items() if n}
+    if counts:
+        print("claims: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
+    controls = table["controls"]["claims"]
+    failed = [row for row in controls if not row["holds"]]
+    print("controls: " + ("FAILED" if failed else "all hold"))
+    for row in failed:
+        print(f"  {row['claim']}: {row['reason']}")
 
 
 def _cell(spread: dict[str, Any] | None) -> str:
