@@ -18,6 +18,7 @@ from typing import IO
 
 from whatelse.cli import ERRORS
 from whatelse.errors import UserError
+from whatelse.records import read_json
 from whatelse.sources import PACKAGE
 from whatelse.studies.resolve import Resolved, load_study
 
@@ -77,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
 
     for resolved in studies:
         print_results(resolved)
-    print(f"\nReport: {report}\nRuns in MLflow: make ui, then http://127.0.0.1:5000")
+    print(f"\nReport: {report}\nRuns in MLflow: make ui, then open")
+    for resolved in studies:
+        tracked = read_json(RESULTS / "tracking" / f"{resolved.study.study}.json")
+        print(f"  http://127.0.0.1:5000/{tracked['experiment']['page']}")
     return 0
 
 
