@@ -171,7 +171,8 @@ class _Axis:
     def finish(self, panel: Axes, *, points: float) -> None:
         """Set scale, limits and ticks; the panel is about `points` wide."""
         low = self._scaled(self._values[0]) - 0.09 * self._span
-        high = self._scaled(self._values[-1]) + 0.09 * self._span
+        # More room on the right, where the seeds stand beside their mean.
+        high = self._scaled(self._values[-1]) + 0.15 * self._span
         if self._log:
             panel.set_xscale("log")
             low, high = 10**low, 10**high
