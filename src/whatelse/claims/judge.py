@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from whatelse.claims.published import FROM_MEMORY, Published
 from whatelse.claims.results import (
@@ -37,14 +37,7 @@ Verdict = Literal[
     "shown only",
     "not judged: one seed",
 ]
-VERDICTS: tuple[Verdict, ...] = (
-    "reproduced",
-    "missed",
-    "not comparable",
-    "shape only",
-    "shown only",
-    "not judged: one seed",
-)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """Every verdict on a claim, in the order in which they are counted."""
 
 FOUND = 0.75

@@ -8,18 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Metric = Literal[
-    "precision",
-    "recall",
-    "accuracy",
-    "auc",
-    "train_accuracy",
-    "test_accuracy",
-    "class_precision_mean",
-    "class_precision_median",
-    "class_recall_median",
-]
-"""A quantity of an attack's ``summary`` that has one value for every seed."""
+from whatelse.measures.names import Metric
 
 Where = dict[str, str | int | float | bool]
 """Conditions that single out one instance of an attack over a grid."""

@@ -12,8 +12,6 @@ from whatelse.figures import style
 from whatelse.figures.results import AttackResult, is_ordered, labels, remarks, shared
 from whatelse.figures.settings import ClassCDF
 
-_MOST_FOR_SEEDS = 4  # with more curves than this, the seeds' own lines only clutter
-
 
 @style.context()
 def draw(
@@ -38,7 +36,7 @@ def draw(
     data = pd.concat([_classes(result) for result in results], ignore_index=True)
     names = labels(results)
     several = len(results) > 1
-    few = len(results) <= _MOST_FOR_SEEDS
+    few = len(results) <= style.MOST_FOR_SEEDS
     looks = style.looks(len(results), ordered=is_ordered(results))
     figure, part = style.sheet(
         settings.title,

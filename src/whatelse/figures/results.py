@@ -237,8 +237,8 @@ def value_words(value: Any) -> str:
 
 
 def variable_words(name: str) -> str:
-    """Return a grid variable as text: ``num_shadows`` becomes ``shadows``."""
-    return name.rpartition(".")[2].removeprefix("num_").replace("_", " ")
+    """Return a grid variable as text: ``batch_size`` becomes ``batch size``."""
+    return name.replace("_", " ")
 
 
 def _setting(result: AttackResult, key: str) -> str:

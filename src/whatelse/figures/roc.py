@@ -11,8 +11,6 @@ from whatelse.figures import style
 from whatelse.figures.results import AttackResult, is_ordered, labels, remarks, shared
 from whatelse.figures.settings import ROC
 
-_MOST_FOR_SEEDS = 4  # with more curves than this, the seeds' own lines only clutter
-
 
 @style.context()
 def draw(settings: ROC, results: Sequence[AttackResult]) -> tuple[Figure, pd.DataFrame]:
@@ -42,19 +40,19 @@ def draw(settings: ROC, results: Sequence[AttackResult]) -> tuple[Figure, pd.Dat
         f"{label}: AUC {_auc(result)}"
         for label, result in zip(labels(results), results, strict=True)
     ]
+    few = len(results) <= style.MOST_FOR_SEEDS
     resolved = [resolution(result) for result in results]
     figure, part = style.sheet(
         settings.title,
         shared(results),
         [
             settings.caption,
-            *_notes(results, few=len(results) <= _MOST_FOR_SEEDS),
+            *_notes(results, few=few),
             *remarks(results),
         ],
         height=style.legend_height(names, beside=3.62),
     )
     linear, logarithmic = part.subplots(1, 2)
-    few = len(results) <= _MOST_FOR_SEEDS
     frames = []
     for index, result in enumerate(results):
         look, least = looks[index], resolved[index]
@@ -141,17 +139,8 @@ def _curve(
 
 
 def _finish(linear: Axes, logarithmic: Axes, least: float) -> None:
-    diagonal = np.array([least, 1.0])
-    for panel in (linear, logarithmic):
-        start = 0.0 if panel is linear else least
-        panel.plot(
-            [start, 1] if panel is linear else diagonal,
-            [start, 1] if panel is linear else diagonal,
-            color=style.GREY,
-            linewidth=0.9,
-            linestyle=(0, (4, 3)),
-            zorder=1,
-        )
+    for panel, start in ((linear, 0.0), (logarithmic, least)):
+        panel.plot([start, 1.0], [start, 1.0], **style.GUESSING)
         panel.set_xlabel("false-positive rate")
         panel.set_ylabel("true-positive rate")
         panel.set_box_aspect(1)

@@ -4,22 +4,11 @@ Pure descriptions, checked by pydantic; the study grammar and the command line r
 the same classes. Drawing is done by ``whatelse.figures.<kind>``.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Metric = Literal[
-    "precision",
-    "recall",
-    "accuracy",
-    "auc",
-    "train_accuracy",
-    "test_accuracy",
-    "class_precision_mean",
-    "class_precision_median",
-    "class_recall_median",
-]
-"""A quantity of an attack's ``summary`` that has one value for every seed."""
+from whatelse.measures.names import Metric
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,24 +123,3 @@ class Table(Figure):
 
 FigureSettings = Annotated[ClassCDF | Trend | ROC | Table, Field(discriminator="kind")]
 """The settings of any figure; ``kind`` says which."""
-
-KINDS: tuple[str, ...] = ("class_cdf", "roc", "table", "trend")
-"""Every kind, by the name of the module that draws it."""
-
-_ADAPTER: TypeAdapter[ClassCDF | Trend | ROC | Table] = TypeAdapter(FigureSettings)
-
-
-def parse(settings: Any) -> ClassCDF | Trend | ROC | Table:
-    """Return the settings of a figure from their plain form.
-
-    Parameters
-    ----------
-    settings : mapping
-        As in a study file, with ``kind``.
-
-    Raises
-    ------
-    pydantic.ValidationError
-        If a field is missing, unknown, or out of range.
-    """
-    return _ADAPTER.validate_python(settings)

@@ -28,6 +28,17 @@ _DPI = 160
 GREY = "#555555"
 _FAINT = "#dddddd"
 
+GUESSING: dict[str, Any] = {
+    "color": GREY,
+    "linewidth": 0.9,
+    "linestyle": (0, (4, 3)),
+    "zorder": 1,
+}
+"""The dashed line of an attack that only guesses."""
+
+MOST_FOR_SEEDS = 4
+"""With more curves than this, the seeds' own lines only clutter."""
+
 # Okabe and Ito's colours without yellow, which is too light on white.
 _COLOURS = (
     "#0072B2",
@@ -210,16 +221,9 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return max(1, min(len(labels), 112 // (longest + 9)))
 
 
-def baseline(axes: Axes, *, x: float | None = None, y: float | None = None) -> None:
+def baseline(axes: Axes, y: float) -> None:
     """Draw the dashed line of an attack that only guesses."""
-    draw = axes.axvline if x is not None else axes.axhline
-    draw(
-        x if x is not None else y,  # type: ignore[arg-type]
-        color=GREY,
-        linewidth=0.9,
-        linestyle=(0, (4, 3)),
-        zorder=1,
-    )
+    axes.axhline(y, **GUESSING)
 
 
 def save(figure: Figure, folder: Path) -> list[str]:

@@ -99,7 +99,7 @@ def draw(
     for panel, metric in zip(panels, settings.metrics, strict=False):
         chance = guessing(metric, results)
         if chance is not None:
-            style.baseline(panel, y=chance)
+            style.baseline(panel, chance)
         for index, (line, look) in enumerate(zip(series, looks, strict=True)):
             shift = index - (len(series) - 1) / 2
             _line(panel, line, metric, look, axis, shift=shift)
@@ -146,7 +146,7 @@ class _Axis:
     def __init__(self, settings: Trend, results: Sequence[AttackResult]) -> None:
         self._name = settings.x
         self.label = settings.x_label or _X_LABELS.get(
-            settings.x.rpartition(".")[2], variable_words(settings.x)
+            settings.x, variable_words(settings.x)
         )
         found = [result.variable(settings.x) for result in results]
         self._categories: list[Any] | None = None
