@@ -67,7 +67,7 @@ lock:  ## resolve requirements.lock anew, keeping what can stay (needs uv)
 
 clean:  ## remove what the workflow made; downloads and .venv stay
 	rm -rf results logs benchmarks/jobs .snakemake report report.html
-	rm -rf mlflow.db mlflow.db-shm mlflow.db-wal mlartifacts
+	rm -rf mlflow.db mlflow.db-* mlflow.db.lock mlartifacts
 
 distclean: clean  ## remove downloads, .venv and caches as well
 	rm -rf resources .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,19 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from claim_samples import instance, make_result
 from pydantic import ValidationError
 
 from whatelse.claims import judge as judging
-from whatelse.claims import settings
 from whatelse.claims.published import Paper, Published, PublishedNumber
 from whatelse.claims.results import Instance, load
 from whatelse.claims.settings import Claim
 from whatelse.errors import UserError
-from whatelse.figures import settings as figure_settings
 
 RETAIL = {"name": "retail", "stand_in_for": "Purchase-100"}
 PAPER = Paper(title="t", authors="a", short="Shokri et al. 2017", venue="v")

@@ -11,7 +11,7 @@ import pytest
 from figure_samples import make_attack
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from whatelse.cli import main
 from whatelse.errors import UserError
@@ -20,6 +20,7 @@ from whatelse.records import canonical_json, file_digest, read_json
 
 RETAIL = {"name": "retail", "title": "Retail baskets", "stand_in_for": "Purchase-100"}
 MODULES = {"class_cdf": class_cdf, "roc": roc, "table": table, "trend": trend}
+SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
 
 
 @pytest.fixture(scope="module")

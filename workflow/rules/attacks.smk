@@ -1,6 +1,6 @@
 """Attacks.
 
-Inputs: results/outputs/<key>/<release>/block_<first>-<last>/ of every replicate
+Inputs: results/outputs/<key>/<release>/block_<first>-<stop>/ of every replicate
 Outputs: results/attacks/<study>/<attack>/
 """
 

@@ -116,9 +116,12 @@ def study_records(wildcards):
     return [record(artefact.folder) for artefact in STUDIES[wildcards.study].artefacts]
 
 
-def study_path(wildcards):
-    """Return a study's file."""
-    return str(STUDIES[wildcards.study].path)
+def study_arguments(wildcards):
+    """Return a study's file, and how many replicates of it are run if not all."""
+    path = str(STUDIES[wildcards.study].path)
+    if "replicates" in config:
+        return [path, "--replicates", str(config["replicates"])]
+    return path
 
 
 def outputs_arguments(wildcards):

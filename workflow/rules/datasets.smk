@@ -17,10 +17,16 @@ rule fetch_dataset:
         "resources/{source}/fetched.json",
     log:
         "logs/datasets/fetch-{source}.log",
+    benchmark:
+        "benchmarks/jobs/datasets/fetch-{source}.jsonl"
     retries: 2
     localrule: True
     conda:
         ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=60,
     shell:
         """
         whatelse datasets fetch {wildcards.source:q} --raw resources \

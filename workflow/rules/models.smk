@@ -1,8 +1,9 @@
 """Models and their released outputs.
 
 Inputs: results/datasets/<source>-<key>/ or a user's own outputs
-Outputs: results/models/<key>/block_<first>-<last>/; results/outputs/<key>/<release>/block_<first>-<last>/
-1. train the models of a block: targets and shadows, packed as one ensemble;
+Outputs: results/models/<key>/block_<first>-<stop>/; results/outputs/<key>/<release>/block_<first>-<stop>/
+1. train the models <first> to <stop> - 1 of a family: the target and shadows, packed as
+   one ensemble;
 2. ask them about the records that they are tested on, through the release;
 3. or take in the outputs of a model that was trained elsewhere.
 """

@@ -13,6 +13,8 @@ rule track_study:
         "results/tracking/{study}.json",
     log:
         "logs/tracking/{study}.log",
+    benchmark:
+        "benchmarks/jobs/tracking/{study}.jsonl"
     localrule: True
     conda:
         ENVIRONMENT
@@ -20,7 +22,7 @@ rule track_study:
     resources:
         mlflow_db=1,
     params:
-        study=study_path,
+        study=study_arguments,
     shell:
         """
         whatelse track {params.study:q} --results results --out {output:q} \

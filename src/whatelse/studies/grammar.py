@@ -75,7 +75,7 @@ class External(_Entry):
     external: str = Field(
         ...,
         min_length=1,
-        description="An .npz or .parquet file of outputs, as in README.md.",
+        description="An .npz or .parquet file of outputs, as in config/README.md.",
     )
     title: str = Field("", description="Name in figures; the file's name if empty.")
 

@@ -35,7 +35,7 @@ class Artefact:
     kind : {"dataset", "train", "query", "import", "attack", "figure", "claims"}
         Which rule.
     folder : str
-        Where, e.g. ``results/models/<key>/block_0-8``.
+        Where, e.g. ``results/models/<key>/block_0-8`` (models 0 to 7).
     spec : dict
         What the verb is told, resolved.
     inputs : dict of str to list of str
@@ -200,7 +200,7 @@ class _Resolver:
                     "whatelse.datasets.prepare",
                     LOADERS[settings.source].partition(":")[0],
                 ),
-                labels={"name": point.name, "source": settings.source},
+                labels={"name": point.name},
                 files=files,
             )
         )
@@ -294,14 +294,13 @@ class _Resolver:
             for block, first in enumerate(
                 range(0, settings.shadows + 1, settings.block)
             ):
-                last = min(first + settings.block, settings.shadows + 1)
+                stop = min(first + settings.block, settings.shadows + 1)
                 # Named by its models: studies that share a family but ask for other
                 # numbers of shadows share the blocks that are the same.
-                folder = f"block_{first}-{last}"
+                folder = f"block_{first}-{stop}"
                 labels = {
                     "name": name, "entry": model.entry, "grid": grid, "key": key,
-                    "replicate": replicate, "block": block, "models": f"{first}:{last}",
-                    "dataset": data.labels["source"],
+                    "replicate": replicate, "block": block, "models": f"{first}:{stop}",
                 }  # fmt: skip
                 trained = self._add(
                     Artefact(
