@@ -14,15 +14,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from whatelse.cli import ERRORS
 from whatelse.errors import UserError
-from whatelse.records import read_json
+from whatelse.records import read_json, write_json
 from whatelse.sources import PACKAGE
 from whatelse.studies.resolve import Resolved, load_study
 
 RESULTS = Path("results")
+_REPORTED = "report.json"
 _LOG_LINES = 30
 # What Snakemake says: a step that ended, how many did, and a job that failed. Every
 # rule of ours ends in ">LOG 2>&1".
@@ -59,26 +60,27 @@ def run(args: argparse.Namespace) -> int:
             "whatelse"
         )
     _refuse_missing_files(studies)
-    if not args.dry_run:
-        _refuse_unwritable(studies)
-    before = _state(studies)
     if args.dry_run:
         return subprocess.run(
             _command(args, "--quiet", "host", "--dry-run"), env=_environment()
         ).returncode
+    _refuse_unwritable(studies)
     code = _snakemake(args)
     if code:
         return code
-    report = RESULTS / "report.html"
-    if before == _state(studies) and report.exists():
+    report, state = RESULTS / "report.html", _state(studies)
+    if report.exists() and _reported() == state:
         print("Nothing to do: everything is up to date.")
     else:
-        _report(args, report)
+        _report(args, report, state)
     from whatelse.studies.show import print_results
 
     for resolved in studies:
         print_results(resolved)
-    print(f"\nReport: {report}\nRuns in MLflow: make ui, then open")
+    print()
+    if report.exists():
+        print(f"Report: {report}")
+    print("Runs in MLflow: make ui, then open")
     for resolved in studies:
         tracked = read_json(RESULTS / "tracking" / f"{resolved.study.study}.json")
         print(f"  http://127.0.0.1:5000/{tracked['experiment']['page']}")
@@ -106,10 +108,16 @@ def _refuse_unwritable(studies: list[Resolved]) -> None:
             raise UserError(f"{there}: cannot write here; allowed: a writable folder")
 
 
-def _state(studies: list[Resolved]) -> list[tuple[str, int]]:
+def _state(studies: list[Resolved]) -> dict[str, int]:
     """Return when the last artefacts of the studies were written."""
     paths = [RESULTS / "tracking" / f"{r.study.study}.json" for r in studies]
-    return [(str(path), path.stat().st_mtime_ns) for path in paths if path.exists()]
+    return {str(path): path.stat().st_mtime_ns for path in paths}
+
+
+def _reported() -> Any:
+    """Return the state that the report was made from: it may be of other studies."""
+    path = RESULTS / _REPORTED
+    return read_json(path) if path.exists() else None
 
 
 def _command(args: argparse.Namespace, *more: str) -> list[str]:
@@ -205,7 +213,7 @@ def _end(log: Path) -> str:
     return "\n".join(lines[-_LOG_LINES:])
 
 
-def _report(args: argparse.Namespace, report: Path) -> None:
+def _report(args: argparse.Namespace, report: Path, state: dict[str, int]) -> None:
     done = subprocess.run(
         _command(args, "--quiet", "all", "--report", str(report)),
         env=_environment(),
@@ -214,3 +222,6 @@ def _report(args: argparse.Namespace, report: Path) -> None:
     )
     if done.returncode:
         print(f"warning: no report: {done.stderr.strip()}", file=sys.stderr)
+        report.unlink(missing_ok=True)  # an older one would be taken for this run's
+    else:
+        write_json(RESULTS / _REPORTED, state)

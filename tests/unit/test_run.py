@@ -1,0 +1,85 @@
+"""`whatelse run` around Snakemake: which report is made, and which is kept."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from whatelse.cli import main
+from whatelse.records import write_json
+from whatelse.studies import run, show
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Run in a folder where Snakemake has nothing to do; collect its reports."""
+    made: list[list[str]] = []
+
+    def study(path: Path, *_: Any, **__: Any) -> SimpleNamespace:
+        track(tmp_path, path.stem, new=False)
+        return SimpleNamespace(
+            path=path, study=SimpleNamespace(study=path.stem), artefacts=[]
+        )
+
+    def snakemake(command: list[str], **_: Any) -> SimpleNamespace:
+        at = command.index("--report")
+        Path(command[at + 1]).write_text("page")
+        made.append(command)
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "load_study", study)
+    monkeypatch.setattr(run, "_snakemake", lambda args: 0)
+    monkeypatch.setattr(run.subprocess, "run", snakemake)
+    monkeypatch.setattr(show, "print_results", lambda resolved: None)
+    return made
+
+
+def track(root: Path, study: str, *, new: bool = True) -> None:
+    """Write what the tracker writes last, at another time if it is new."""
+    path = root / "results" / "tracking" / f"{study}.json"
+    if new or not path.exists():
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        write_json(path, {"experiment": {"page": f"#/{study}"}})
+        os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def test_a_report_is_made_once(
+    reports: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "a.yaml"]) == 0
+    assert "Nothing to do" not in capsys.readouterr().out
+    assert main(["run", "a.yaml"]) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert len(reports) == 1
+    track(tmp_path, "a")
+    assert main(["run", "a.yaml"]) == 0
+    assert len(reports) == 2
+
+
+def test_a_report_of_another_study_is_not_kept(reports: list[list[str]]) -> None:
+    for study in ("a.yaml", "b.yaml", "a.yaml"):
+        assert main(["run", study]) == 0
+    assert len(reports) == 3
+
+
+def test_a_report_that_fails_leaves_no_older_one(
+    reports: list[list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert main(["run", "a.yaml"]) == 0
+    track(tmp_path, "a")
+    failed = SimpleNamespace(returncode=1, stderr="broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(run.subprocess, "run", lambda *_, **__: failed)
+        capsys.readouterr()
+        assert main(["run", "a.yaml"]) == 0
+    said = capsys.readouterr()
+    assert "warning: no report: broken" in said.err
+    assert "Report:" not in said.out
+    assert main(["run", "a.yaml"]) == 0
+    assert "Report: results/report.html" in capsys.readouterr().out
