@@ -119,7 +119,7 @@ def study_records(wildcards):
 def study_arguments(wildcards):
     """Return a study's file, and how many replicates of it are run if not all."""
     path = str(STUDIES[wildcards.study].path)
-    if "replicates" in config:
+    if config.get("replicates") is not None:
         return [path, "--replicates", str(config["replicates"])]
     return path
 
