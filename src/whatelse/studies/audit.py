@@ -16,7 +16,7 @@ from whatelse.studies.grammar import Name
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("outputs", type=Path, help=".npz or .parquet; see config/README.md")
+    parser.add_argument("outputs", type=Path, help=".npz or .parquet file")
     parser.add_argument("--out", type=Path, required=True, help="study file to write")
     parser.add_argument(
         "--title", default="", help="name in figures; default: the file's"
