@@ -53,7 +53,15 @@ def study(tmp_path: Path) -> Path:
     )
     write_json(
         tmp_path / "results" / "claims" / "toy" / "claims.json",
-        {"counts": {"holds": 2, "fails": 1}},
+        {
+            "counts": {"holds": 2, "fails": 1},
+            "controls": {
+                "claims": [
+                    {"claim": "Leaks are found", "holds": True, "reason": "2 of 2"},
+                    {"claim": "None is made up", "holds": False, "reason": "1 of 2"},
+                ]
+            },
+        },
     )
     return tmp_path / "toy.yaml"
 
@@ -64,7 +72,9 @@ def show(study: Path, *more: str) -> int:
 
 def test_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert show(study) == 0
-    title, head, *rows, claims = capsys.readouterr().out.strip("\n").splitlines()
+    title, head, *rows, claims, controls, failed = (
+        capsys.readouterr().out.strip("\n").splitlines()
+    )
     assert title == "A toy study"
     assert head.split("  ")[1] == "attack"
     cells = [[c.strip() for c in row.split("  ") if c.strip()] for row in rows]
@@ -75,6 +85,8 @@ def test_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["shadow.min_rows-10", "not run yet"],
     ]  # fmt: skip
     assert claims == "claims: 1 fails, 2 holds"
+    assert controls == "controls: FAILED"
+    assert failed == "  None is made up: 1 of 2"
     # columns stand under their heads
     assert rows[0].index("1.000") == head.index("train acc.")
     assert rows[0].index("0.667") == rows[1].index("0.500") == head.index("AUC")
