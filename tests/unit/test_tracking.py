@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from tracking_results import STARTED, STUDY, make_artefact, make_results, make_study
 from whatelse.cli import main
+from whatelse.records import read_json, write_json
 from whatelse.studies.resolve import Resolved, load_study
 from whatelse.tracking import command, store
 from whatelse.tracking.mirror import Mirror
@@ -128,6 +129,17 @@ def test_target_has_settings_curve_and_accuracies(home: Path) -> None:
     # of replicate 1
     assert run.data.metrics["target/train_accuracy"] == 0.9
     assert run.data.metrics["target/test_accuracy"] == 0.6
+
+
+def test_an_attack_on_fewer_replicates_than_were_trained(home: Path) -> None:
+    resolved = make_results(home)
+    for attack in resolved.of("attack"):
+        path = Path(attack.folder, "metrics.json")
+        metrics = read_json(path)
+        write_json(path, {**metrics, "replicates": metrics["replicates"][:1]})
+    tree = read_tree(resolved, home / "results")
+    targets = [c for c in tree.children if c.tags["whatelse.role"] == "target"]
+    assert [child.read().whole for child in targets] == [True, False, True, False]
 
 
 def test_shadows_of_all_blocks_are_one_run(home: Path) -> None:

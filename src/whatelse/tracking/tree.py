@@ -405,7 +405,10 @@ class _Reader:
             return None
         attack, number = self.attacked[folder]
         metrics = records.read_json(Path(attack) / "metrics.json")
-        found = metrics["replicates"][number]["target"]
+        reports = [r for r in metrics["replicates"] if r["replicate"] == number]
+        if not reports:  # the attack was run on fewer replicates than were trained
+            return None
+        found = reports[0]["target"]
         return [
             Point(f"target/{name}", found[name]["value"])
             for name in _TARGET_METRICS
