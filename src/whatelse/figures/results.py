@@ -177,10 +177,12 @@ def shared(results: Sequence[AttackResult], *, without: Collection[str] = ()) ->
 def data_words(results: Sequence[AttackResult]) -> str:
     """Return the names of the data sets, stand-ins marked."""
     datasets = {result.dataset["name"]: result.dataset for result in results}
+    # A grid over one source brings several titles, e.g. with other numbers of classes.
+    titles = {result.dataset.get("title") for result in results}
     groups: dict[str | None, list[str]] = {}
     for name, dataset in datasets.items():
         title = dataset.get("title") or name
-        words = title if len(datasets) == 1 and len(title) <= 60 else name
+        words = title if len(titles) == 1 and len(title) <= 60 else name
         groups.setdefault(dataset.get("stand_in_for"), []).append(words)
     return "; ".join(
         ", ".join(names) + (f" (stand-in for {original})" if original else "")
@@ -195,10 +197,11 @@ def remarks(results: Sequence[AttackResult]) -> list[str]:
     for result in results:
         for remark in result.dataset.get("remarks") or ():
             found.setdefault(remark, {})[result.dataset["name"]] = None
-    return [
+    lines = [
         remark if len(about) == len(names) else f"{', '.join(about)}: {remark}"
         for remark, about in found.items()
     ]
+    return [f"{line.rstrip('.')}." for line in lines]
 
 
 def is_ordered(results: Sequence[AttackResult]) -> bool:
