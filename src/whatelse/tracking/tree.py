@@ -529,8 +529,8 @@ def _attack_note(metrics: Mapping[str, Any]) -> str:
         + f", {len(metrics['replicates'])} replicate(s). ",
         "`attack/` and `target/` are means over replicates, `replicates/` the values "
         "(step = replicate), `interval/` the 95% interval of the mean, `control/` the "
-        "planted leak (positive: must be found) and fresh non-members (negative: must "
-        "not).",
+        "planted leak (positive: must be found) and records that the model never saw "
+        "(negative: must not).",
     ]
     lines += [f"\n*Remark: {remark}*" for remark in data.get("remarks") or ()]
     return "\n".join(lines)
