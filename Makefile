@@ -22,7 +22,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo $(DEMOS) test test-workflow lint format ui bench lock clean distclean
+.PHONY: help install demo $(DEMOS) test test-workflow lint format ui bench docs lock clean distclean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ lock:  ## resolve requirements.lock anew, keeping what can stay (needs uv)
 		--extra dev --no-annotate --no-header pyproject.toml -o requirements.lock
 	@sed -i -E "/^(nvidia|cuda|triton)/d; s/ (and|;) sys_platform == 'linux'$$//" \
 		requirements.lock
+
+docs: $(READY)  ## check the studies; write the schema that documents their grammar
+	@$(BIN)/whatelse check config/studies/*.yaml --schema config/schema.json
 
 clean:  ## remove what the workflow made; downloads and .venv stay
 	rm -rf results logs benchmarks/jobs .snakemake report report.html

@@ -20,7 +20,7 @@ def closure(*modules: str) -> tuple[Path, ...]:
     Parameters
     ----------
     *modules : str
-        Dotted names inside the package, e.g. ``"whatelse.training.train"``.
+        Dotted names inside the package, e.g. ``"whatelse.training.command"``.
 
     Returns
     -------

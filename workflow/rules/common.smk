@@ -9,7 +9,9 @@ from contextlib import suppress
 
 from snakemake.exceptions import WorkflowError
 
+from whatelse.datasets.registry import entry_of, read_registry
 from whatelse.errors import UserError
+from whatelse.records import key_of
 from whatelse.studies.resolve import code_paths, load_study
 
 HOME = os.path.relpath(workflow.basedir)
@@ -109,6 +111,12 @@ def folders(pattern, role):
     """Return a params function: the upstream folders of a role."""
     find = artefact_of(pattern)
     return lambda wildcards: find(wildcards).inputs[role]
+
+
+def known_files(wildcards):
+    """Return a digest of the editions that the registry knows of a data set."""
+    known = entry_of(read_registry(REGISTRY), wildcards.source).files
+    return key_of([file.model_dump(mode="json", exclude={"urls"}) for file in known])
 
 
 def study_records(wildcards):

@@ -12,7 +12,7 @@ DATASET = "results/datasets/{dataset}"
 # Get the files of a data set of the registry, from the mirror or the original source.
 rule fetch_dataset:
     input:
-        registry=REGISTRY,
+        registry=ancient(REGISTRY),
     output:
         "resources/{source}/fetched.json",
     log:
@@ -27,6 +27,10 @@ rule fetch_dataset:
     resources:
         mem_mb=500,
         runtime=60,
+    params:
+        # Of the registry only this entry's files matter: an edit to another, or to a
+        # licence, fetches nothing.
+        known=known_files,
     shell:
         """
         whatelse datasets fetch {wildcards.source:q} --raw resources \

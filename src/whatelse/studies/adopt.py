@@ -21,13 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY.yaml")
     parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument(
+        "--replicates", type=int, help="as the results were made with `run`"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Adopt what matches; print what does not and why."""
     adopted = refused = 0
     for path in args.studies:
-        resolved = load_study(path, args.results)
+        resolved = load_study(path, args.results, replicates=args.replicates)
         reasons = {a.folder: why_not(a) for a in resolved.artefacts}
         for folder, reason in reasons.items():
             if reason:
