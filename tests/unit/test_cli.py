@@ -65,7 +65,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     "arguments",
     [
         [],
-        ["trian"],
+        ["trein"],
         ["train"],
         ["train", "--speck", "{}"],
         ["train", "--models", "3:3"],

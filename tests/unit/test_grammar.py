@@ -164,7 +164,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(UserError, match="cannot be read"):
         read_study(tmp_path / "folder.yaml")
-    (tmp_path / "latin.yaml").write_bytes(b"title: caf\xe9")
+    (tmp_path / "latin.yaml").write_bytes(b"title: pass\xe9")
     with pytest.raises(UserError, match="cannot be read"):
         read_study(tmp_path / "latin.yaml")
 
