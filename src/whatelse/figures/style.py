@@ -252,6 +252,7 @@ def _settle(figure: Figure) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for part in figure.subfigs:
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(6))
         for axes in part.axes:
             box = axes.get_position(original=True)
             axes.set_position(Bbox(box.get_points().round(6)))
