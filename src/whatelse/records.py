@@ -73,14 +73,23 @@ def atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         If the place cannot be written: no permission, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    with (
+        _renamed(path, f".{path.name}.{os.getpid()}.tmp") as temporary,
+        open(temporary, mode, **text) as file,  # type: ignore[call-overload]
+    ):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _renamed(path: Path, name: str) -> Iterator[Path]:
+    """Give out a temporary path of this name; rename it to `path` if all went well."""
+    temporary = path.with_name(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with open(temporary, mode, **text) as file:  # type: ignore[call-overload]
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -112,17 +121,9 @@ def write_with(path: str | Path, writer: Callable[[Path], object]) -> None:
         If the place cannot be written: no permission, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _renamed(path, f".{os.getpid()}.tmp.{path.name}") as temporary:
         writer(temporary)
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -309,8 +309,9 @@ def _train_loop(
     """Train in PyTorch's plain form, one model after the other: the oracle."""
     done = []
     for own, name in zip(members, streams, strict=True):
-        hook = (lambda e, loss: on_epoch(e, loss)) if on_epoch else None
-        done.append(_train_plain(architecture, settings, data, own, name, seed, hook))
+        done.append(
+            _train_plain(architecture, settings, data, own, name, seed, on_epoch)
+        )
     return {name: torch.stack([model[name] for model in done]) for name in done[0]}
 
 
