@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from whatelse.errors import UserError
+from whatelse.models.layers import aligned
 from whatelse.models.settings import Cnn, Mlp
-from whatelse.models.stacked import aligned, build, initial
+from whatelse.models.stacked import build, initial
 
 SETTINGS = [
     (Mlp(kind="mlp", hidden=()), (6,)),

@@ -42,7 +42,31 @@ class Cnn(ArchitectureBase):
     activation: Activation = Field("tanh", description="P1's nets use tanh.")
 
 
-ArchitectureSettings = Annotated[Mlp | Cnn, Field(discriminator="kind")]
+class Resnet(ArchitectureBase):
+    """A residual net: a convolution, stages of two-convolution blocks, mean, softmax.
+
+    Every stage but the first halves rows and columns. The defaults are P2's net for
+    CIFAR-10; P4 has widths 16, 32, 64 with 3 blocks (0.27M parameters, as the paper
+    says) or 32, 64, 128, 256 with 2 (2.8M, as its code does).
+    """
+
+    kind: Literal["resnet"]
+    widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (16, 32, 64), strict=False, min_length=1, description="Channels of each stage."
+    )
+    blocks: int = Field(5, ge=1, le=200, description="Residual blocks of each stage.")
+    shortcut: Literal["identity", "projection", "normalized-projection"] = Field(
+        "identity",
+        description="Where a block changes the shape: zeros for the new channels, a "
+        "1x1 convolution, or one with the norm after it.",
+    )
+    norm: Literal["batch", "group", "none"] = Field(
+        "batch", description="What follows each convolution; with none, they have bias."
+    )
+    groups: int = Field(8, ge=1, le=4096, description="Groups of the group norm.")
+
+
+ArchitectureSettings = Annotated[Mlp | Cnn | Resnet, Field(discriminator="kind")]
 
 
 class _Release(BaseModel):

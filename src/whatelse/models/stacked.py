@@ -5,8 +5,7 @@ H hidden units, C classes or channels, Y X image rows and columns.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -14,20 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import UserError
+from whatelse.models.layers import (
+    NO_BUFFERS,
+    Parameters,
+    activate,
+    activation_module,
+    linear,
+)
+from whatelse.models.resnet import StackedResnet
 from whatelse.models.settings import ArchitectureSettings, Cnn, Mlp
-
-Parameters = Mapping[str, Tensor]
-
-_LINE = 16  # float32 numbers in a cache line, the largest alignment kernels care for
-
-
-def aligned(size: int) -> int:
-    """Return `size` numbers rounded up to whole cache lines.
-
-    Matrix kernels round differently by the alignment of what they are given. Every
-    model's slice of a stack therefore starts on a cache line, like a lone model's.
-    """
-    return -(-size // _LINE) * _LINE
 
 
 class Architecture(Protocol):
@@ -37,11 +31,39 @@ class Architecture(Protocol):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each parameter of one model, in a fixed order."""
 
-    def forward(self, parameters: Parameters, inputs_SBx: Tensor) -> Tensor:
-        """Return logits, shape (S, B, C), of S models each on its own B records."""
+    @property
+    def buffers(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what training moves without a gradient: running statistics."""
+
+    @property
+    def start(self) -> Literal["uniform", "he"]:
+        """How `initial` draws the weights."""
+
+    def forward(
+        self, parameters: Parameters, inputs_SBx: Tensor, *,
+        buffers: Parameters = NO_BUFFERS, training: bool = False,
+        shares_SB: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return logits, shape (S, B, C), of S models each on its own B records.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor
+            By the names of `shapes`, stacked over models.
+        inputs_SBx : Tensor
+            Features.
+        buffers : mapping of str to Tensor
+            By the names of `buffers`, stacked over models; `training` moves them in
+            place.
+        training : bool
+            Normalise by the batch, not by the buffers.
+        shares_SB : Tensor, optional
+            With `training`: the weight of each record in its batch's mean, zero for
+            padding. If left out, all count the same.
+        """
 
     def module(self) -> nn.Module:
-        """Return one model in PyTorch's plain form, its parameters in the same order.
+        """Return one model in PyTorch's plain form, all in the same order.
 
         It is the oracle that the stacked form is tested against, and what the loop
         strategy trains.
@@ -60,14 +82,18 @@ def build(
     """
     if isinstance(settings, Mlp):
         return StackedMlp(settings, math.prod(input_shape), num_classes)
-    return StackedCnn(settings, input_shape, num_classes)
+    if isinstance(settings, Cnn):
+        return StackedCnn(settings, input_shape, num_classes)
+    return StackedResnet(settings, input_shape, num_classes)
 
 
 def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, Tensor]:
     """Draw the initial parameters of one model.
 
-    Weights and biases are uniform within 1 / sqrt(fan in), the default of Torch7, in
-    which P1's local nets were trained.
+    "uniform": weights and biases within 1 / sqrt(fan in), the default of Torch7, in
+    which P1's local nets were trained. "he": normal weights of variance 2 / (fan in)
+    (He et al., ICCV 2015), as P2 has for its residual net; norms begin as the
+    identity, biases at zero.
 
     Parameters
     ----------
@@ -81,6 +107,10 @@ def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, T
     dict of str to Tensor
         float32, in the order of ``architecture.shapes``.
     """
+    if architecture.start == "he":
+        return {
+            name: _he(name, shape, rng) for name, shape in architecture.shapes.items()
+        }
     drawn: dict[str, Tensor] = {}
     bound = 0.0
     for name, shape in architecture.shapes.items():
@@ -91,75 +121,19 @@ def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, T
     return drawn
 
 
-class Trainable(dict[str, Tensor]):
-    """Parameters of a stack, with a place for the gradient of each.
-
-    Attributes
-    ----------
-    gradients : dict of str to Tensor
-        In the parameters' shapes. Dense layers write theirs there; any other layer's
-        are where autograd puts them.
-    """
-
-    def __init__(self, parameters: Parameters, gradients: Parameters) -> None:
-        super().__init__(parameters)
-        self.gradients = dict(gradients)
+def _he(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    if len(shape) == 1:
+        return torch.ones(shape) if name.endswith("norm.weight") else torch.zeros(shape)
+    values = rng.standard_normal(shape, dtype=np.float32)
+    return torch.from_numpy(values).mul_(math.sqrt(2 / math.prod(shape[1:])))
 
 
-class _StackedLinear(torch.autograd.Function):
-    """A dense layer for each model of a stack.
-
-    The same numbers as ``torch.baddbmm``, but gradients are made in the layout of the
-    parameters and, if there are places for them, in place: a copy to transpose them
-    and one to move them would each cost 5 to 10% of a step.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, inputs_SBF: Tensor, weight_SHF: Tensor, bias_SH: Tensor,
-        for_weight_SHF: Tensor | None, for_bias_SH: Tensor | None,
-    ) -> Tensor:  # fmt: skip
-        ctx.save_for_backward(inputs_SBF, weight_SHF)
-        ctx.places = for_weight_SHF, for_bias_SH
-        return torch.baddbmm(
-            bias_SH.unsqueeze(1), inputs_SBF, weight_SHF.transpose(1, 2)
-        )
-
-    @staticmethod
-    def backward(ctx: Any, gradient_SBH: Tensor) -> tuple[Tensor | None, ...]:
-        inputs_SBF, weight_SHF = ctx.saved_tensors
-        for_weight_SHF, for_bias_SH = ctx.places
-        if for_weight_SHF is None:
-            size = math.prod(weight_SHF.shape[1:])
-            rows = inputs_SBF.new_empty(len(weight_SHF), aligned(size))
-            for_weight_SHF = rows[:, :size].view(weight_SHF.shape)
-        torch.bmm(gradient_SBH.transpose(1, 2), inputs_SBF, out=for_weight_SHF)
-        if for_bias_SH is None:
-            for_bias_SH = gradient_SBH.sum(1)
-        else:
-            torch.sum(gradient_SBH, 1, out=for_bias_SH)
-        for_inputs = None
-        if ctx.needs_input_grad[0]:
-            for_inputs = torch.bmm(gradient_SBH, weight_SHF)
-        return for_inputs, for_weight_SHF, for_bias_SH, None, None
-
-
-def _linear(parameters: Parameters, name: str, inputs_SBF: Tensor) -> Tensor:
-    weight, bias = f"{name}.weight", f"{name}.bias"
-    places = parameters.gradients if isinstance(parameters, Trainable) else {}
-    result: Tensor = _StackedLinear.apply(
-        inputs_SBF, parameters[weight], parameters[bias],
-        places.get(weight), places.get(bias),
-    )  # fmt: skip
-    return result
-
-
-def _activate(name: str, values: Tensor) -> Tensor:
-    return torch.tanh(values) if name == "tanh" else torch.relu(values)
-
-
-def _activation_module(name: str) -> nn.Module:
-    return nn.Tanh() if name == "tanh" else nn.ReLU()
+def initial_buffers(architecture: Architecture) -> dict[str, Tensor]:
+    """Return the buffers that one model begins with: means 0, variances 1."""
+    return {
+        name: torch.ones(shape) if name.endswith("variance") else torch.zeros(shape)
+        for name, shape in architecture.buffers.items()
+    }
 
 
 class StackedMlp:
@@ -178,14 +152,28 @@ class StackedMlp:
             shapes[f"{layer}.bias"] = (self.widths[layer + 1],)
         return shapes
 
-    def forward(self, parameters: Parameters, inputs_SBx: Tensor) -> Tensor:
+    @property
+    def buffers(self) -> dict[str, tuple[int, ...]]:
+        """None."""
+        return {}
+
+    @property
+    def start(self) -> Literal["uniform", "he"]:
+        """As in P1."""
+        return "uniform"
+
+    def forward(
+        self, parameters: Parameters, inputs_SBx: Tensor, *,
+        buffers: Parameters = NO_BUFFERS, training: bool = False,
+        shares_SB: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Return logits, shape (S, B, C)."""
         hidden_SBH = inputs_SBx.flatten(2)
         last = len(self.widths) - 2
         for layer in range(last + 1):
-            hidden_SBH = _linear(parameters, str(layer), hidden_SBH)
+            hidden_SBH = linear(parameters, str(layer), hidden_SBH)
             if layer < last:
-                hidden_SBH = _activate(self.activation, hidden_SBH)
+                hidden_SBH = activate(self.activation, hidden_SBH)
         return hidden_SBH
 
     def module(self) -> nn.Module:
@@ -195,7 +183,7 @@ class StackedMlp:
         for layer in range(last + 1):
             layers.append(nn.Linear(self.widths[layer], self.widths[layer + 1]))
             if layer < last:
-                layers.append(_activation_module(self.activation))
+                layers.append(activation_module(self.activation))
         return nn.Sequential(*layers)
 
 
@@ -249,7 +237,21 @@ class StackedCnn:
         shapes["output.bias"] = (self.num_classes,)
         return shapes
 
-    def forward(self, parameters: Parameters, inputs_SBx: Tensor) -> Tensor:
+    @property
+    def buffers(self) -> dict[str, tuple[int, ...]]:
+        """None."""
+        return {}
+
+    @property
+    def start(self) -> Literal["uniform", "he"]:
+        """As in P1."""
+        return "uniform"
+
+    def forward(
+        self, parameters: Parameters, inputs_SBx: Tensor, *,
+        buffers: Parameters = NO_BUFFERS, training: bool = False,
+        shares_SB: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Return logits, shape (S, B, C)."""
         stack, batch = inputs_SBx.shape[:2]
         images = inputs_SBx.transpose(0, 1).flatten(1, 2)  # B, S * C, Y, X
@@ -260,13 +262,13 @@ class StackedCnn:
                 images, weight, bias, padding=self.settings.kernel // 2, groups=stack
             )
             images = functional.max_pool2d(
-                _activate(self.settings.activation, images), 2
+                activate(self.settings.activation, images), 2
             )
         hidden_SBH = images.view(batch, stack, -1).transpose(0, 1)
-        hidden_SBH = _activate(
-            self.settings.activation, _linear(parameters, "dense", hidden_SBH)
+        hidden_SBH = activate(
+            self.settings.activation, linear(parameters, "dense", hidden_SBH)
         )
-        return _linear(parameters, "output", hidden_SBH)
+        return linear(parameters, "output", hidden_SBH)
 
     def module(self) -> nn.Module:
         """Return one model in PyTorch's plain form."""
@@ -279,13 +281,13 @@ class StackedCnn:
                     self.settings.kernel,
                     padding=self.settings.kernel // 2,
                 ),
-                _activation_module(self.settings.activation),
+                activation_module(self.settings.activation),
                 nn.MaxPool2d(2),
             ]
         layers += [
             nn.Flatten(),
             nn.Linear(self.flat, self.settings.hidden),
-            _activation_module(self.settings.activation),
+            activation_module(self.settings.activation),
             nn.Linear(self.settings.hidden, self.num_classes),
         ]
         return nn.Sequential(*layers)

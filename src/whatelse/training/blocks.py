@@ -1,6 +1,7 @@
 """The block store: some models of a family in one folder, stacked.
 
-``models.safetensors`` holds every parameter with a leading model axis, ``plan.npz``
+``models.safetensors`` holds every parameter, and running statistics where a net has
+them, with a leading model axis, ``plan.npz``
 the records that each model was trained and tested on, ``model.json`` what is needed
 to run them. Nothing is ever unpickled.
 """
@@ -41,12 +42,15 @@ class Block:
         Runs them.
     parameters : dict of str to Tensor
         Stacked over models, float32.
+    buffers : dict of str to Tensor
+        Running statistics, stacked likewise; empty for most architectures.
     plan : Plan
         Rows in the order of the stack.
     """
 
     architecture: Architecture
     parameters: dict[str, torch.Tensor]
+    buffers: dict[str, torch.Tensor]
     plan: Plan
 
 
@@ -80,7 +84,10 @@ def save_block(
     folder: Path, *, description: Mapping[str, Any], plan: Plan,
     parameters: Mapping[str, torch.Tensor],
 ) -> list[str]:  # fmt: skip
-    """Write a block's files but its record; return their names."""
+    """Write a block's files but its record; return their names.
+
+    `parameters` are those of ``train``, with the buffers among them.
+    """
     save_tensors(folder / MODELS, parameters)
     with records.atomic(folder / PLAN, "wb") as file:
         np.savez(
@@ -103,7 +110,7 @@ def load_block(folder: Path) -> Block:
         If a file is missing or broken, or shapes or numbers of models disagree.
     """
     description = records.read_json(folder / MODEL)
-    parameters = load_tensors(folder / MODELS)
+    tensors = load_tensors(folder / MODELS)
     try:
         with np.load(folder / PLAN, allow_pickle=False) as stored:
             count = int(stored["records"])
@@ -120,9 +127,14 @@ def load_block(folder: Path) -> Block:
         )
     except _BROKEN as error:
         raise UserError(f"{folder}: not a block of models: {error}") from None
-    for name, shape in architecture.shapes.items():
+    for name, shape in {**architecture.shapes, **architecture.buffers}.items():
         expected = (len(plan.models), *shape)
-        found = tuple(parameters[name].shape) if name in parameters else "nothing"
+        found = tuple(tensors[name].shape) if name in tensors else "nothing"
         if found != expected:
             raise UserError(f"{folder / MODELS}: {name} is {found}, not {expected}")
-    return Block(architecture, parameters, plan)
+    return Block(
+        architecture,
+        {name: tensors[name] for name in architecture.shapes},
+        {name: tensors[name] for name in architecture.buffers},
+        plan,
+    )

@@ -10,6 +10,7 @@ Legend for shape suffixes: S models of the stack, B records of a batch, N record
 P parameters of one model.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from torch.nn import functional
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from whatelse.models.stacked import Architecture, Trainable, aligned, initial
+from whatelse.models.layers import Parameters, Trainable, aligned
+from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.seeding import stream
 from whatelse.training.settings import (
     Adam,
@@ -113,7 +115,7 @@ def train(
     Returns
     -------
     dict of str to Tensor
-        Parameters stacked over models, float32, on the CPU.
+        Parameters and buffers stacked over models, float32, on the CPU.
     """
     trainer = _train_stacked if strategy == "stacked" else _train_loop
     return trainer(architecture, settings, data, members, streams, seed, on_epoch)
@@ -147,41 +149,115 @@ def padded_batch(architecture: Architecture, batch_size: int, num_features: int)
     return -(-batch_size // step) * step
 
 
-class _Rows:
-    """Parameters of a stack as rows of one matrix, with the optimizer's state."""
+class Stack:
+    """Models in training, and the step that trains them.
+
+    Parameters are the rows of one matrix, so that the optimizer treats each model's as
+    one. A step waits for nothing on the device and reads and writes the same memory
+    each time, so it can be captured as a CUDA graph.
+
+    Attributes
+    ----------
+    rows_SP : Tensor
+        Parameters, each beginning on a cache line.
+    leaves : mapping of str to Tensor
+        Views of the rows, by name, that gradients are taken of.
+    buffers : dict of str to Tensor
+        Running statistics by name, stacked over models.
+    """
 
     def __init__(
-        self, architecture: Architecture, starts: Sequence[Mapping[str, Tensor]],
-        settings: TrainingSettings, device: torch.device,
+        self, architecture: Architecture, settings: TrainingSettings,
+        data: TrainingData, starts: Sequence[Mapping[str, Tensor]],
     ) -> None:  # fmt: skip
+        self.architecture = architecture
         self.settings = settings
+        self.data = data
+        device = data.inputs.device
         size = sum(aligned(math.prod(s)) for s in architecture.shapes.values())
-        self.values_SP = torch.zeros(len(starts), size, device=device)
-        self.gradients_SP = torch.zeros_like(self.values_SP)
-        self.leaves = Trainable(
-            _views(architecture, self.values_SP),
-            _views(architecture, self.gradients_SP),
+        self.rows_SP = torch.zeros(len(starts), size, device=device)
+        gradients_SP = torch.zeros_like(self.rows_SP)
+        self._places = _views(architecture, gradients_SP)
+        self.leaves: Parameters = Trainable(
+            _views(architecture, self.rows_SP), self._places
         )
         for name, leaf in self.leaves.items():
             leaf.copy_(torch.stack([start[name] for start in starts]))
             leaf.requires_grad_()
-        moments = [torch.zeros_like(self.values_SP) for _ in range(2)]
+        self.buffers = {
+            name: torch.stack([value] * len(starts)).to(device)
+            for name, value in initial_buffers(architecture).items()
+        }
+        moments = [torch.zeros_like(self.rows_SP) for _ in range(2)]
         # Made once: making views anew costs a small net 5% of each step.
         self._models = [
             (*rows, torch.zeros((), device=device))
-            for rows in zip(self.values_SP, self.gradients_SP, *moments, strict=True)
+            for rows in zip(self.rows_SP, gradients_SP, *moments, strict=True)
         ]
 
-    def gradients_from(self, loss: Tensor) -> None:
+    def step(
+        self, index_SB: Tensor, shares_SB: Tensor, *, full: bool,
+        active: Sequence[int], rate: float | Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Train each model on its own batch.
+
+        Parameters
+        ----------
+        index_SB : Tensor of int64
+            Records; any at all where the share is zero.
+        shares_SB : Tensor
+            Weight of each record in its model's mean loss.
+        full : bool
+            All shares are equal.
+        active : sequence of int
+            Models that have records in this batch.
+        rate : float or Tensor
+            Learning rate; a tensor on the device if the step is captured.
+
+        Returns
+        -------
+        Tensor, shape (S,)
+            Mean loss of each model before the step.
+        """
+        losses_S = self.losses(index_SB, shares_SB, full)
+        self._gradients_from(losses_S.sum())
+        self._update(active, rate)
+        return losses_S.detach()
+
+    def losses(self, index_SB: Tensor, shares_SB: Tensor, full: bool) -> Tensor:
+        """Return each model's mean loss, shape (S,), and move the buffers."""
+        with _precision(self.settings, index_SB.device):
+            logits_SBC = self.architecture.forward(
+                self.leaves,
+                self.data.gather(index_SB),
+                buffers=self.buffers,
+                training=True,
+                shares_SB=None if full else shares_SB,
+            )
+        losses_SB = functional.cross_entropy(
+            logits_SBC.float().flatten(0, 1),
+            self.data.labels[index_SB.flatten()],
+            reduction="none",
+        ).view(index_SB.shape)
+        return (losses_SB * shares_SB).sum(1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return copies of parameters and buffers by name, on the CPU."""
+        found = {**_views(self.architecture, self.rows_SP), **self.buffers}
+        return {
+            name: part.detach().to("cpu", copy=True).contiguous()
+            for name, part in found.items()
+        }
+
+    def _gradients_from(self, loss: Tensor) -> None:
         """Take the gradients of a summed loss: models do not mix in it."""
         gradients = torch.autograd.grad(loss, list(self.leaves.values()))
-        places = self.leaves.gradients.values()
-        for place, gradient in zip(places, gradients, strict=True):
+        for place, gradient in zip(self._places.values(), gradients, strict=True):
             # Dense layers have written theirs in place.
             if gradient.data_ptr() != place.data_ptr():
                 place.copy_(gradient)
 
-    def update(self, active: Sequence[int], rate: float) -> None:
+    def _update(self, active: Sequence[int], rate: float | Tensor) -> None:
         """Take one step with the models that had records in this batch."""
         chosen = zip(*(self._models[i] for i in active), strict=True)
         values, gradients, first, second, steps = map(list, chosen)
@@ -215,7 +291,7 @@ class _Rows:
                     fused=True,
                     weight_decay=decay,
                     momentum=optimizer.momentum,
-                    lr=rate,
+                    lr=rate,  # type: ignore[arg-type]  # tensors too, as torch.optim.SGD
                     dampening=0.0,
                     nesterov=optimizer.nesterov,
                     maximize=False,
@@ -230,6 +306,17 @@ def _views(architecture: Architecture, rows_SP: Tensor) -> dict[str, Tensor]:
         views[name] = rows_SP[:, start:stop].unflatten(1, shape).detach()
         start += aligned(stop - start)
     return views
+
+
+def _precision(
+    settings: TrainingSettings, device: torch.device
+) -> contextlib.AbstractContextManager[object]:
+    """Return the context of the forward pass."""
+    if settings.precision == "float32":
+        return contextlib.nullcontext()
+    # Each weight is used once a step, so a cache of cast weights would only hold
+    # memory, and a CUDA graph must not find one from before.
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 def _epoch_order(
@@ -249,7 +336,7 @@ def _train_stacked(
 ) -> dict[str, Tensor]:
     device = data.inputs.device
     starts = [initial(architecture, stream(seed, *name, "init")) for name in streams]
-    rows = _Rows(architecture, starts, settings, device)
+    stack = Stack(architecture, settings, data, starts)
     batch = settings.batch_size
     width = padded_batch(architecture, batch, data.inputs[0].numel())
     num_steps = [-(-len(own) // batch) for own in members]
@@ -267,6 +354,10 @@ def _train_stacked(
         [i for i, own in enumerate(num_steps) if step < own]
         for step in range(max(num_steps))
     ]
+    whole = [
+        width == batch and all((step + 1) * batch <= len(own) for own in members)
+        for step in range(max(num_steps))
+    ]
     for epoch in range(settings.epochs):
         for i, own in enumerate(members):
             order[i, : len(own)] = _epoch_order(own, streams[i], seed, epoch)
@@ -278,23 +369,13 @@ def _train_stacked(
         rate = learning_rate(settings, epoch)
         total_S = torch.zeros(len(members), device=device)
         for step in range(max(num_steps)):
-            index_SB = order_TSB[step]
-            logits_SBC = architecture.forward(rows.leaves, data.gather(index_SB))
-            losses_SB = functional.cross_entropy(
-                logits_SBC.flatten(0, 1),
-                data.labels[index_SB.flatten()],
-                reduction="none",
-            ).view(index_SB.shape)
-            losses_S = (losses_SB * share_TSB[step]).sum(1)
-            rows.gradients_from(losses_S.sum())
-            rows.update(active[step], rate)
-            total_S += losses_S.detach()
+            total_S += stack.step(
+                order_TSB[step], share_TSB[step], full=whole[step],
+                active=active[step], rate=rate,
+            )  # fmt: skip
         if on_epoch:
             on_epoch(epoch + 1, total_S.cpu().double().numpy() / num_steps)
-    return {
-        name: part.detach().cpu().contiguous()
-        for name, part in _views(architecture, rows.values_SP).items()
-    }
+    return stack.tensors()
 
 
 def _train_loop(
@@ -333,6 +414,9 @@ def _train_plain(
     with torch.no_grad():
         for parameter, value in zip(module.parameters(), start.values(), strict=True):
             parameter.copy_(value)
+        first = initial_buffers(architecture)
+        for buffer, value in zip(module.buffers(), first.values(), strict=True):
+            buffer.copy_(value)
     chosen = settings.optimizer
     decay = 2 * settings.l2
     optimizer: torch.optim.Optimizer
@@ -353,16 +437,17 @@ def _train_plain(
             order.split(settings.batch_size),
         )
         for index in batches:
-            loss = functional.cross_entropy(
-                module(data.gather(index)), data.labels[index]
-            )
+            with _precision(settings, device):
+                logits = module(data.gather(index))
+            loss = functional.cross_entropy(logits.float(), data.labels[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.detach()
         if on_epoch:
             on_epoch(epoch + 1, np.array([total.item() / len(batches)]))
+    names = [*architecture.shapes, *architecture.buffers]
+    values = [*module.parameters(), *module.buffers()]
     return {
-        key: parameter.detach().cpu()
-        for key, parameter in zip(architecture.shapes, module.parameters(), strict=True)
+        name: value.detach().cpu() for name, value in zip(names, values, strict=True)
     }

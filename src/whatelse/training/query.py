@@ -21,7 +21,7 @@ from whatelse.models.release import Oracle
 from whatelse.models.settings import ReleaseSettings
 from whatelse.sources import closure
 from whatelse.training.blocks import Block, load_block
-from whatelse.training.device import prepare_device, resident
+from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
 
 _ROWS_AT_ONCE = 4096  # records of one model in a forward pass
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="data set artefact")
     parser.add_argument("--block", type=Path, required=True, help="block of models")
     parser.add_argument("--out", type=Path, required=True, help="outputs to write")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--device", default="auto", help=DEVICES)
     parser.add_argument("--threads", type=int, default=1)
 
 
@@ -100,9 +100,11 @@ def _logits(
     not depend on how many models lie in the block.
     """
     index = torch.from_numpy(chosen).to(data.inputs.device).unsqueeze(0)
-    parameters = {
-        name: tensor[row : row + 1].to(data.inputs.device)
-        for name, tensor in block.parameters.items()
-    }
+    device = data.inputs.device
+    parameters, buffers = (
+        {name: tensor[row : row + 1].to(device) for name, tensor in tensors.items()}
+        for tensors in (block.parameters, block.buffers)
+    )
     with torch.inference_mode():
-        return block.architecture.forward(parameters, data.gather(index))[0]
+        features = data.gather(index)
+        return block.architecture.forward(parameters, features, buffers=buffers)[0]

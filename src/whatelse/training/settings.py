@@ -75,6 +75,11 @@ class TrainingSettings(_Settings):
         le=1000,
         description="lambda of the penalty lambda * sum(theta^2), P1 Sec. IX.",
     )
+    precision: Literal["float32", "mixed"] = Field(
+        "float32",
+        description="mixed: layers compute in bfloat16 where PyTorch's autocast does; "
+        "weights, optimizer and loss stay float32. Not for reproductions.",
+    )
 
 
 class TrainSpec(_Settings):

@@ -1,0 +1,159 @@
+"""Layers over a stack of models: every parameter has a leading model axis.
+
+Images lie as (B, S * C, Y, X): a stack is one grouped convolution, S groups wide.
+
+Legend for shape suffixes: S models of the stack, B records of a batch, F features,
+H hidden units, C channels, Y X image rows and columns.
+"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Parameters = Mapping[str, Tensor]
+NO_BUFFERS: Parameters = MappingProxyType({})
+
+_MOMENTUM, _EPSILON = 0.1, 1e-5  # of batch norm, PyTorch's
+_LINE = 16  # float32 numbers in a cache line, the largest alignment kernels care for
+
+
+def aligned(size: int) -> int:
+    """Return `size` numbers rounded up to whole cache lines.
+
+    Matrix kernels round differently by the alignment of what they are given. Every
+    model's slice of a stack therefore starts on a cache line, like a lone model's.
+    """
+    return -(-size // _LINE) * _LINE
+
+
+class Trainable(dict[str, Tensor]):
+    """Parameters of a stack, with a place for the gradient of each.
+
+    Attributes
+    ----------
+    gradients : dict of str to Tensor
+        In the parameters' shapes. Dense layers write theirs there; any other layer's
+        are where autograd puts them.
+    """
+
+    def __init__(self, parameters: Parameters, gradients: Parameters) -> None:
+        super().__init__(parameters)
+        self.gradients = dict(gradients)
+
+
+class _StackedLinear(torch.autograd.Function):
+    """A dense layer for each model of a stack.
+
+    The same numbers as ``torch.baddbmm``, but gradients are made in the layout of the
+    parameters and, if there are places for them, in place: a copy to transpose them
+    and one to move them would each cost 5 to 10% of a step.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs_SBF: Tensor, weight_SHF: Tensor, bias_SH: Tensor,
+        for_weight_SHF: Tensor | None, for_bias_SH: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(inputs_SBF, weight_SHF)
+        ctx.places = for_weight_SHF, for_bias_SH
+        return torch.baddbmm(
+            bias_SH.unsqueeze(1), inputs_SBF, weight_SHF.transpose(1, 2)
+        )
+
+    @staticmethod
+    def backward(ctx: Any, gradient_SBH: Tensor) -> tuple[Tensor | None, ...]:
+        inputs_SBF, weight_SHF = ctx.saved_tensors
+        for_weight_SHF, for_bias_SH = ctx.places
+        if for_weight_SHF is None:
+            size = math.prod(weight_SHF.shape[1:])
+            rows = inputs_SBF.new_empty(len(weight_SHF), aligned(size))
+            for_weight_SHF = rows[:, :size].view(weight_SHF.shape)
+        torch.bmm(gradient_SBH.transpose(1, 2), inputs_SBF, out=for_weight_SHF)
+        if for_bias_SH is None:
+            for_bias_SH = gradient_SBH.sum(1)
+        else:
+            torch.sum(gradient_SBH, 1, out=for_bias_SH)
+        for_inputs = None
+        if ctx.needs_input_grad[0]:
+            for_inputs = torch.bmm(gradient_SBH, weight_SHF)
+        return for_inputs, for_weight_SHF, for_bias_SH, None, None
+
+
+def linear(parameters: Parameters, name: str, inputs_SBF: Tensor) -> Tensor:
+    """Apply each model's dense layer `name`; return shape (S, B, H)."""
+    weight, bias = f"{name}.weight", f"{name}.bias"
+    if torch.is_autocast_enabled(inputs_SBF.device.type):
+        # Autograd's own backward pass knows the types that autocast chose.
+        return torch.baddbmm(
+            parameters[bias].unsqueeze(1),
+            inputs_SBF,
+            parameters[weight].transpose(1, 2),
+        )
+    places = parameters.gradients if isinstance(parameters, Trainable) else {}
+    result: Tensor = _StackedLinear.apply(
+        inputs_SBF, parameters[weight], parameters[bias],
+        places.get(weight), places.get(bias),
+    )  # fmt: skip
+    return result
+
+
+def activate(name: str, values: Tensor) -> Tensor:
+    """Apply the activation of this name."""
+    return torch.tanh(values) if name == "tanh" else torch.relu(values)
+
+
+def activation_module(name: str) -> nn.Module:
+    """Return the activation of this name as a module."""
+    return nn.Tanh() if name == "tanh" else nn.ReLU()
+
+
+def batch_norm(
+    images: Tensor, weight_SC: Tensor, bias_SC: Tensor, mean_SC: Tensor,
+    variance_SC: Tensor, *, training: bool, shares_SB: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """Normalise each model's channels, as ``torch.nn.BatchNorm2d`` does.
+
+    Parameters
+    ----------
+    images : Tensor, shape (B, S * C, Y, X)
+        Each model's own records.
+    weight_SC, bias_SC : Tensor
+        Scale and offset after normalisation.
+    mean_SC, variance_SC : Tensor
+        Running statistics, contiguous; training moves them in place.
+    training : bool
+        Normalise by the batch; otherwise by the running statistics.
+    shares_SB : Tensor or None
+        Weight of each record in its model's mean, 1 / (number of records), or 0 for
+        padding, which counts in no statistic. None: there is no padding.
+
+    Returns
+    -------
+    Tensor, shape (B, S * C, Y, X)
+    """
+    if shares_SB is None or not training:
+        return functional.batch_norm(
+            images, mean_SC.view(-1), variance_SC.view(-1), weight_SC.flatten(),
+            bias_SC.flatten(), training, _MOMENTUM, _EPSILON,
+        )  # fmt: skip
+    values_BSCP = images.to(weight_SC.dtype).unflatten(1, mean_SC.shape).flatten(3)
+    places = values_BSCP.shape[-1]
+    share_BS11 = (shares_SB.t() / places)[:, :, None, None]
+    batch_mean_SC = (values_BSCP * share_BS11).sum((0, 3))
+    centred_BSCP = values_BSCP - batch_mean_SC[..., None]
+    batch_variance_SC = (centred_BSCP.square() * share_BS11).sum((0, 3))
+    scale_SC = weight_SC * torch.rsqrt(batch_variance_SC + _EPSILON)
+    result_BSCP = centred_BSCP * scale_SC[..., None] + bias_SC[..., None]
+    with torch.no_grad():
+        count_S1 = (shares_SB > 0).sum(1, keepdim=True) * places
+        unbiased_SC = batch_variance_SC * (count_S1 / (count_S1 - 1).clamp(min=1))
+        # A model without records in this batch keeps what it has.
+        momentum_S1 = _MOMENTUM * (count_S1 > 0).to(mean_SC.dtype)
+        mean_SC.lerp_(batch_mean_SC, momentum_S1)
+        variance_SC.lerp_(unbiased_SC, momentum_S1)
+    return result_BSCP.to(images.dtype).reshape(images.shape)
