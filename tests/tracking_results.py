@@ -1,11 +1,13 @@
 """A small study with its results, as the steps of the workflow would leave them."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from whatelse import records
 from whatelse.records import write_json, write_record
 from whatelse.studies.resolve import Artefact, Resolved, load_study
 
@@ -80,11 +82,7 @@ def _dataset(artefact: Artefact, folder: Path) -> list[str]:
 
 def _train(artefact: Artefact, folder: Path) -> list[str]:
     first, last = map(int, artefact.labels["models"].split(":"))
-    lines = [
-        json.dumps({"model": model, "epoch": epoch, "loss": model + 1 / epoch})
-        for epoch in (1, 2, 3)
-        for model in range(first, last)
-    ]
+    lines = [_line(model, epoch) for epoch in (1, 2, 3) for model in range(first, last)]
     # a killed job was resumed: a broken line, and a point that is there twice
     text = "\n".join([lines[0], lines[0][:9], *lines]) + "\n"
     (folder / "history.jsonl").write_text(text)
@@ -161,3 +159,30 @@ def metrics(members: int) -> dict[str, Any]:
             "auc": spread(auc), "precision": {**nothing, "values": [None, None]},
         },
     }  # fmt: skip
+
+
+def make_progress(
+    artefact: Artefact, epochs: int, finished: Iterable[int] = (), code: str = ""
+) -> Path:
+    """Leave a block of models as a job in work does; return its folder."""
+    block = Path(artefact.folder)
+    folder = block.parents[2] / "progress" / artefact.labels["key"] / block.name
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = {
+        "spec": artefact.spec,
+        "data": None,
+        "code": code or records.files_digest([]),
+        "versions": records.versions(),
+    }
+    write_json(folder / "identity.json", stamp)
+    first, last = map(int, artefact.labels["models"].split(":"))
+    text = "".join(f"{_line(m, e)}\n" for e in range(1, epochs + 1)
+                   for m in range(first, last))  # fmt: skip
+    (folder / "history.jsonl").write_text(text)
+    for model in finished:
+        (folder / f"model_{model}.safetensors").touch()
+    return folder
+
+
+def _line(model: int, epoch: int) -> str:
+    return json.dumps({"model": model, "epoch": epoch, "loss": model + 1 / epoch})

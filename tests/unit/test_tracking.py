@@ -15,7 +15,8 @@ from whatelse.records import read_json, write_json
 from whatelse.studies.resolve import Resolved, load_study
 from whatelse.tracking import command, store
 from whatelse.tracking.mirror import Mirror
-from whatelse.tracking.tree import Tree, read_tree
+from whatelse.tracking.reader import read_tree
+from whatelse.tracking.tree import Tree
 
 NAMES = {
     "tiny",

@@ -5,6 +5,8 @@ killed at any moment leaves nothing that the next one would not find and complet
 """
 
 import json
+import math
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -32,13 +34,22 @@ from whatelse.tracking.store import (
     location_of,
     same_location,
 )
-from whatelse.tracking.tree import HEADLINES, Child, Content, DataUsed, Point, Tree
+from whatelse.tracking.tree import (
+    HEADLINES,
+    IDENTITY,
+    Child,
+    Content,
+    DataUsed,
+    Point,
+    Tree,
+)
 
 SUPERSEDED = "whatelse.superseded_by"
 _ATTACHED = "whatelse.attached."  # + name: digest of the record of what is attached
 _NOTE, _NAME, _PARENT = "mlflow.note.content", "mlflow.runName", "mlflow.parentRunId"
 _VIEW = "attacks"  # MLflow's shared views are tags of the experiment
 _TAGS_AT_ONCE, _METRICS_AT_ONCE = 100, 1000  # limits of log_batch
+_FEW = 20  # runs that are looked for one by one
 _T = TypeVar("_T")
 
 
@@ -60,7 +71,7 @@ class Mirror:
         self.num_new = self.num_completed = self.num_removed = 0
 
     def update(self) -> dict[str, Any]:
-        """Log what is missing, remove what is superseded, and say what is there.
+        """Log what is recorded, remove what is superseded, and say what is there.
 
         Returns
         -------
@@ -70,21 +81,71 @@ class Mirror:
         self.experiment = self._experiment()
         runs = self._runs()
         parent = self._parent(runs)
-        finished: list[tuple[Child, Run]] = []
-        for child in self.tree.children:
-            same = [run for run in runs if run.data.tags.get(KEY) == child.key]
-            run, old = self._child(child, same, parent.info.run_id)
-            finished.append((child, run))
-            for other in old:
-                self._remove(other, run.info.run_id)
+        finished = [
+            (child, self._bring(child, runs, parent)) for child in self.tree.children
+        ]
+        self._clear(runs)
+        self._finish(parent)
+        return self._index(parent, finished)
+
+    def follow(
+        self, pending: Sequence[Child], *, whole: bool, seconds: float = math.inf
+    ) -> list[Child]:
+        """Log what is new of some children, as long as the time allows.
+
+        Parameters
+        ----------
+        pending : sequence of Child
+            Those that changed since they were logged.
+        whole : bool
+            Whether to look for runs that are no longer part of the study.
+        seconds : float, optional
+            Start no second child after so long: other trackers wait.
+
+        Returns
+        -------
+        list of Child
+            Those that were logged. If these are all, so is the study.
+        """
+        end = time.monotonic() + seconds
+        self.experiment = self._experiment()
+        if whole or len(pending) > _FEW:
+            runs = self._runs()
+        else:
+            keys = [self.tree.study, *(child.key for child in pending)]
+            runs = [run for key in keys for run in self._runs(key)]
+        parent = self._parent(runs)
+        done: list[Child] = []
+        for child in pending:
+            if done and time.monotonic() > end:
+                return done
+            self._bring(child, runs, parent)
+            done.append(child)
+        if whole:
+            self._clear(runs)
+        self._finish(parent)
+        return done
+
+    def _bring(self, child: Child, runs: Sequence[Run], parent: Run) -> Run:
+        """Bring a child in line; remove the runs that it replaces."""
+        same = [run for run in runs if run.data.tags.get(KEY) == child.key]
+        run, old = self._child(child, same, parent.info.run_id)
+        for other in old:
+            self._remove(other, run.info.run_id)
+        return run
+
+    def _clear(self, runs: Sequence[Run]) -> None:
+        """Remove the runs of what is no longer part of the study."""
         for run in runs:
             key = run.data.tags.get(KEY, self.tree.study)
             if key != self.tree.study and key not in self.tree.keys:
                 self._remove(run, "no longer part of the study")
+
+    def _finish(self, parent: Run) -> None:
+        """Bring the study's own run in line."""
         self._attach(parent)
         self._verdicts(parent)
         self._close_parent(parent)
-        return self._index(parent, finished)
 
     def _experiment(self) -> Experiment:
         name = self.tree.study
@@ -97,7 +158,7 @@ class Mirror:
             self.client.restore_experiment(found.experiment_id)
         if not same_location(found.artifact_location, location):
             raise UserError(
-                f"{self.place.uri}: experiment {name!r} keeps its files in "
+                f"{self.place.shown}: experiment {name!r} keeps its files in "
                 f"{found.artifact_location}, not in {location}: was the folder moved? "
                 "Move the database away; tracking again makes it anew from the results"
             )
@@ -126,13 +187,15 @@ class Mirror:
         }
         return json.dumps(view)
 
-    def _runs(self) -> list[Run]:
-        """Return all runs of the experiment that a tracker made, oldest first."""
+    def _runs(self, key: str | None = None) -> list[Run]:
+        """Return all runs that a tracker made, or those of a key, oldest first."""
+        wanted = f"tags.`{KEY}` = '{key}'" if key is not None else ""
         found: list[Run] = []
         token = None
         while True:
             page = self.client.search_runs(
                 [self.experiment.experiment_id],
+                filter_string=wanted,
                 run_view_type=ViewType.ACTIVE_ONLY,
                 max_results=1000,
                 order_by=["attributes.start_time ASC"],
@@ -161,19 +224,25 @@ class Mirror:
 
         The tags that identify it are created with it, in one step.
         """
-        current = [run for run in same if run.data.tags.get(RECORD) == child.record]
-        current.sort(key=lambda run: COMPLETE not in run.data.tags)
-        tags = {**child.tags, RECORD: child.record, _PARENT: parent, _NAME: child.name}
+        current = [run for run in same if _is_of(run, child)]
+        # the furthest: another tracker may have been killed while it replaced a run
+        current.sort(key=lambda r: (COMPLETE not in r.data.tags,
+                                    RECORD not in r.data.tags))  # fmt: skip
+        tags = {**child.tags, _PARENT: parent, _NAME: child.name}
+        if child.record:
+            tags[RECORD] = child.record
         if current:
             run = current[0]
-            self._tag(run, tags)
         else:
             run = self.client.create_run(
                 self.experiment.experiment_id, child.start, tags, child.name
             )
             self.num_new += 1
-        if COMPLETE not in run.data.tags:
-            self._fill(run, child)
+        # What is being trained again, from the same, has nothing to add to its run.
+        if child.record or RECORD not in run.data.tags:
+            self._tag(run, tags)
+            if COMPLETE not in run.data.tags:
+                self._fill(run, child)
         return run, [other for other in same if other.info.run_id != run.info.run_id]
 
     def _fill(self, run: Run, child: Child) -> None:
@@ -280,7 +349,7 @@ class Mirror:
     def _index(self, parent: Run, finished: list[tuple[Child, Run]]) -> dict[str, Any]:
         return {
             "state": self.tree.state,
-            "tracking_uri": self.place.uri,
+            "tracking_uri": self.place.shown,
             "experiment": {
                 "id": self.experiment.experiment_id,
                 "name": self.experiment.name,
@@ -296,6 +365,15 @@ class Mirror:
                 for child, run in finished
             },
         }
+
+
+def _is_of(run: Run, child: Child) -> bool:
+    """Return whether a run of the child's key is the child's."""
+    tags = run.data.tags
+    if child.record and RECORD in tags:
+        return bool(tags[RECORD] == child.record)
+    # one of the two is of models in training: are they trained from the same?
+    return IDENTITY in child.tags and tags.get(IDENTITY) == child.tags[IDENTITY]
 
 
 def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
