@@ -120,6 +120,12 @@ class Cell:
                 f"{'x'.join(map(str, inputs))} conv {planes} dense "
                 f"{settings['hidden']}-{self.num_classes} {settings['activation']}"
             )
+        if settings["kind"] == "resnet":
+            stages = "-".join(str(width) for width in settings["widths"])
+            return (
+                f"{'x'.join(map(str, inputs))} resnet {stages} x{settings['blocks']} "
+                f"{settings['norm']} norm, {self.num_classes} classes"
+            )
         widths = (math.prod(inputs), *settings["hidden"], self.num_classes)
         activation = f" {settings['activation']}" if settings["hidden"] else ""
         return "-".join(str(width) for width in widths) + activation
@@ -267,6 +273,15 @@ def flops(cell: Cell) -> float:
             planes, rows, columns = filters, rows // 2, columns // 2
         dense = planes * rows * columns * settings["hidden"]
         per_record += 6 * (dense + settings["hidden"] * cell.num_classes)
+    elif settings["kind"] == "resnet":
+        for name, sizes in _architecture(cell).shapes.items():
+            stage = re.match(r"stage(\d+)", name)
+            shrink = 2 ** int(stage[1]) if stage else 1
+            places = math.prod(-(-side // shrink) for side in shape[1:])
+            if len(sizes) == 4:
+                per_record += (4 if "stem" in name else 6) * math.prod(sizes) * places
+            elif len(sizes) == 2:
+                per_record += 6 * math.prod(sizes)
     else:
         widths = (math.prod(shape), *settings["hidden"], cell.num_classes)
         for layer in range(len(widths) - 1):
@@ -315,10 +330,7 @@ def _trainers(cell: Cell) -> dict[str, Callable[[Work], object]]:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-    from pydantic import TypeAdapter
 
-    from whatelse.models.settings import ArchitectureSettings
-    from whatelse.models.stacked import build
     from whatelse.seeding import stream
     from whatelse.training.ensemble import TrainingData, train
     from whatelse.training.settings import TrainingSettings
@@ -335,12 +347,7 @@ def _trainers(cell: Cell) -> dict[str, Callable[[Work], object]]:
     labels = rng.integers(0, cell.num_classes, shape.num_records)
     scale = 1 / 255 if image else 1.0
     data = TrainingData(torch.from_numpy(inputs), torch.from_numpy(labels), scale)
-    adapter: TypeAdapter[Any] = TypeAdapter(ArchitectureSettings)
-    architecture = build(
-        adapter.validate_json(json.dumps(cell.architecture)),
-        shape.record,
-        cell.num_classes,
-    )
+    architecture = _architecture(cell)
 
     def members(work: Work) -> list[Any]:
         return [
@@ -585,16 +592,21 @@ def summary(
 
 def _auto(cell: Cell) -> str:
     import torch
+
+    from whatelse.training.ensemble import choose_strategy
+
+    return choose_strategy(_architecture(cell), torch.device("cpu"))
+
+
+def _architecture(cell: Cell) -> Any:
     from pydantic import TypeAdapter
 
     from whatelse.models.settings import ArchitectureSettings
     from whatelse.models.stacked import build
-    from whatelse.training.ensemble import choose_strategy
 
     adapter: TypeAdapter[Any] = TypeAdapter(ArchitectureSettings)
     settings = adapter.validate_json(json.dumps(cell.architecture))
-    architecture = build(settings, SHAPES[cell.dataset].record, cell.num_classes)
-    return choose_strategy(architecture, torch.device("cpu"))
+    return build(settings, SHAPES[cell.dataset].record, cell.num_classes)
 
 
 def _digits(value: float) -> float:

@@ -121,6 +121,20 @@ def test_operations_by_hand(benchmark, study):
     assert benchmark.flops(conv) == runs * (4 * 18 * 64 + 6 * 32 * 4 + 6 * 4 * 10)
 
 
+def test_operations_of_a_residual_net_by_hand(benchmark):
+    net = {
+        "kind": "resnet", "widths": [2, 4], "blocks": 1, "norm": "batch",
+        "shortcut": "projection",
+    }  # fmt: skip
+    training = {"epochs": 1, "batch_size": 1}
+    cell = benchmark.Cell((), "digits", 10, net, training, 1, 1)
+    assert cell.net == "1x8x8 resnet 2-4 x1 batch norm, 10 classes"
+    # 3x3: 1 to 2 planes and twice 2 to 2 at 64 places, 2 to 4 and 4 to 4 at 16;
+    # 1x1: 2 to 4 at 16
+    later = 2 * 36 * 64 + (72 + 144 + 8) * 16 + 4 * 10
+    assert benchmark.flops(cell) == 4 * 18 * 64 + 6 * later
+
+
 def test_cut_work_is_counted_as_a_share_of_the_study(benchmark, study):
     net, _ = benchmark.cells_of([study])
     # 32 of 64 members in batches of 32, 5 of 10 epochs: a quarter of each model

@@ -23,6 +23,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
         (torch.backends.cudnn, "benchmark"),
         (torch.backends.cudnn, "allow_tf32"),
         (torch.backends.cuda.matmul, "allow_tf32"),
+        (torch.utils.deterministic, "fill_uninitialized_memory"),
     ]
     before = [getattr(place, name) for place, name in flags]
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda mode: None)

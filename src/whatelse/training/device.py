@@ -51,6 +51,8 @@ def prepare_device(name: str, threads: int) -> torch.device:
     # What runs on a CPU here is deterministic anyway, and this loads the compiler.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory before writing it, and to fill it takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     # TF32 keeps 10 bits of a product's factors; convolutions have it on by default.
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -122,8 +124,8 @@ def in_stacks_that_fit(
             continue
         if len(stack) == 1:
             raise UserError(
-                "training.batch_size: a single model needs more memory than the GPU has "
-                "left; allowed: a smaller one, or another device"
+                "training.batch_size: a single model needs more memory than the GPU "
+                "has left; allowed: a smaller one, or another device"
             )
         size = -(-len(stack) // 2)
         left = [model for rest in (stack, *waiting) for model in rest]
