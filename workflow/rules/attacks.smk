@@ -21,12 +21,11 @@ rule run_attack:
         "logs/attacks/{study}/{attack}.log",
     benchmark:
         "benchmarks/jobs/attacks/{study}/{attack}.jsonl"
+    group:
+        "attacks"
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=120,
     params:
         spec=spec(ATTACK),
         outputs=outputs_arguments,

@@ -3,9 +3,11 @@
 Reads the study files that config names; makes nothing.
 """
 
+import json
 import os
 import shutil
 from contextlib import suppress
+from functools import cache
 
 from snakemake.exceptions import WorkflowError
 
@@ -46,8 +48,18 @@ def join_studies(studies):
     }
 
 
+def number_blocks(artefacts):
+    """Return where each block stands among all, by key and range of models."""
+    blocks = (artefact for artefact in artefacts if artefact.kind == "train")
+    return {
+        (block.labels["key"], block.labels["models"].replace(":", "-")): number
+        for number, block in enumerate(blocks)
+    }
+
+
 STUDIES = load_studies()
 ARTEFACTS = join_studies(STUDIES)
+BLOCK_NUMBERS = number_blocks(ARTEFACTS.values())
 
 
 def record(folder):
@@ -143,6 +155,58 @@ def outputs_arguments(wildcards):
 def published_folder(wildcards):
     """Return where the papers' numbers lie."""
     return PUBLISHED
+
+
+def group_of_block(wildcards):
+    """Return the scheduler's job for a block: so many neighbours share one.
+
+    How many is said by `group-components: models=N` of the profile. Snakemake by itself
+    would deal blocks out at random; neighbours are mostly of one family, and can be
+    trained as one ensemble.
+    """
+    per_job = workflow.group_settings.group_components.get("models", 1)
+    group = f"models-{BLOCK_NUMBERS[wildcards.key, wildcards.block] // per_job}"
+    # `models` in the profile speaks for all of these.
+    workflow.parent_groupids[group] = "models"
+    return group
+
+
+def blocks_ahead(wildcards):
+    """Return the blocks that a job trains together with this one, as JSON.
+
+    Snakemake hands a scheduler's job its rules one by one; the first block to be
+    trained takes the models of the others along, and these find them finished.
+    """
+    mine = ARTEFACTS[f"results/models/{wildcards.key}/block_{wildcards.block}"]
+    ahead = []
+    for artefact in blocks_of_this_job():
+        if artefact.folder != mine.folder and artefact.inputs == mine.inputs:
+            if {**artefact.spec, "replicate": mine.spec["replicate"]} == mine.spec:
+                ahead.append(
+                    {
+                        "replicate": artefact.spec["replicate"],
+                        "models": artefact.labels["models"],
+                        "progress": str(progress(artefact)),
+                    }
+                )
+    return json.dumps(ahead)
+
+
+@cache
+def blocks_of_this_job():
+    """Return the blocks that a scheduler's job was started for; none anywhere else.
+
+    The job's first Snakemake knows all of them and starts one of its own for each.
+    """
+    if not workflow.remote_exec:
+        return []
+    folders = {
+        f"results/models/{job.wildcards_dict['key']}/block_{job.wildcards_dict['block']}"
+        for job in workflow.dag_settings.target_jobs
+        if job.rulename == "train_block"
+    }
+    all_of_them = os.environ.setdefault("WHATELSE_BLOCKS", " ".join(sorted(folders)))
+    return [ARTEFACTS[folder] for folder in all_of_them.split()]
 
 
 def title_of(wildcards):

@@ -24,9 +24,6 @@ rule fetch_dataset:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=500,
-        runtime=60,
     params:
         # Of the registry only this entry's files matter: an edit to another, or to a
         # licence, fetches nothing.
@@ -55,9 +52,6 @@ rule prepare_dataset:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         spec=spec(DATASET),
         out=subpath(output.record, parent=True),

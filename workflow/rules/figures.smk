@@ -34,12 +34,11 @@ rule draw_figure:
         "logs/figures/{study}/{figure}.log",
     benchmark:
         "benchmarks/jobs/figures/{study}/{figure}.jsonl"
+    group:
+        "figures"
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=15,
     params:
         spec=spec(FIGURE),
         kind=label(FIGURE, "kind"),
@@ -74,12 +73,11 @@ rule check_claims:
         "logs/claims/{study}.log",
     benchmark:
         "benchmarks/jobs/claims/{study}.jsonl"
+    group:
+        "figures"
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=15,
     params:
         spec=spec(CLAIMS),
         attacks=folders(CLAIMS, "attacks"),

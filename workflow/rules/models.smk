@@ -27,12 +27,15 @@ rule train_block:
         "logs/models/{key}/block_{block}.log",
     benchmark:
         "benchmarks/jobs/models/{key}/block_{block}.jsonl"
+    # On a cluster, blocks that follow each other share a job (profiles/slurm).
+    group:
+        group_of_block
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        # Said here because it is how to run: unlike params, it makes nothing stale.
+        ahead=blocks_ahead,
     params:
         spec=spec(BLOCK),
         models=label(BLOCK, "models"),
@@ -43,7 +46,8 @@ rule train_block:
         """
         whatelse train --spec {params.spec:q} --models {params.models} \
             --data {params.data:q} --progress {params.progress:q} \
-            --out {params.out:q} --threads {threads} >{log:q} 2>&1
+            --ahead {resources.ahead:q} --out {params.out:q} \
+            --threads {threads} >{log:q} 2>&1
         """
 
 
@@ -60,12 +64,11 @@ rule query_block:
         "logs/outputs/{key}/{release}/block_{block}.log",
     benchmark:
         "benchmarks/jobs/outputs/{key}/{release}/block_{block}.jsonl"
+    group:
+        group_of_block
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=60,
     params:
         spec=spec(OUTPUTS),
         data=folders(OUTPUTS, "data"),
@@ -95,9 +98,6 @@ rule import_outputs:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=60,
     params:
         spec=spec(IMPORTED),
         out=subpath(output.record, parent=True),

@@ -5,7 +5,8 @@ Outputs: results/tracking/<study>.json, the ids of its runs; mlflow.db, mlartifa
 """
 
 
-# One process writes to MLflow, from the records; jobs never do.
+# One process writes to MLflow, from the records; jobs never do. A server that is away
+# stops nothing: the next run catches up.
 rule track_study:
     input:
         study_records,
@@ -26,5 +27,5 @@ rule track_study:
     shell:
         """
         whatelse track {params.study:q} --results results --out {output:q} \
-            >{log:q} 2>&1
+            --patient >{log:q} 2>&1
         """

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -21,8 +22,10 @@ from whatelse.errors import UserError
 from whatelse.records import read_json, write_json
 from whatelse.sources import PACKAGE
 from whatelse.studies.resolve import Resolved, load_study
+from whatelse.tracking.store import is_away
 
 RESULTS = Path("results")
+PROFILE = "WHATELSE_PROFILE"
 _REPORTED = "report.json"
 _LOG_LINES = 30
 # What Snakemake says: a step that ended, how many did, and a job that failed. Every
@@ -30,6 +33,12 @@ _LOG_LINES = 30
 _FINISHED = re.compile(r"Finished jobid: \d+ \(Rule: (\w+)\)")
 _STEPS = re.compile(r"(\d+) of (\d+) steps")
 _FAILED = re.compile(r">(\S+) 2>&1' returned non-zero exit status (\d+)")
+# On a cluster, the same is said where the job ran: in the log of the scheduler's job.
+_FAILED_ELSEWHERE = re.compile(r"^ *log: (\S+) \(check log", re.MULTILINE)
+_KILLED = re.compile(
+    r"^slurmstepd: error: .*(?:LIMIT|OOM|[Mm]emory|CANCELLED).*$", re.M
+)
+_SLURM_LOGS = Path(".snakemake/slurm_logs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replicates", type=int, help="at most so many replicates of every entry"
     )
-    parser.add_argument("--profile", default="default", help="a folder of profiles/")
+    parser.add_argument(
+        "--profile", default=os.environ.get(PROFILE, "default"),
+        help="a folder of profiles/, or the path of one of your own; default: "
+        f"{PROFILE} of the environment, else `default`",
+    )  # fmt: skip
     parser.add_argument(
         "--workflow", type=Path, default=PACKAGE.parents[1],
         help="the checkout with the Snakefile; default: the installed package's",
@@ -59,16 +72,24 @@ def run(args: argparse.Namespace) -> int:
             f"--workflow: {args.workflow} holds no Snakefile; allowed: a checkout of "
             "whatelse"
         )
+    profile_folder(args.workflow, args.profile)
     _refuse_missing_files(studies)
     if args.dry_run:
         return subprocess.run(
             _command(args, "--quiet", "host", "--dry-run"), env=_environment()
         ).returncode
     _refuse_unwritable(studies)
+    from whatelse.tracking.watch import announce
+
+    announce(RESULTS, args.studies, args.replicates)
+    tracked = [RESULTS / "tracking" / f"{r.study.study}.json" for r in studies]
+    for path in tracked:
+        if is_away(path):  # the server was: mirror again
+            path.unlink()
     code = _snakemake(args)
     if code:
         return code
-    report, state = RESULTS / "report.html", _state(studies)
+    report, state = RESULTS / "report.html", _state(tracked)
     if report.exists() and _reported() == state:
         print("Nothing to do: everything is up to date.")
     else:
@@ -80,11 +101,33 @@ def run(args: argparse.Namespace) -> int:
     print()
     if report.exists():
         print(f"Report: {report}")
+    for path in tracked:
+        if is_away(path):
+            print(f"warning: not in MLflow yet: {read_json(path)['away']}")
+            return 0
     print("Runs in MLflow: make ui, then open")
-    for resolved in studies:
-        tracked = read_json(RESULTS / "tracking" / f"{resolved.study.study}.json")
-        print(f"  http://127.0.0.1:5000/{tracked['experiment']['page']}")
+    for path in tracked:
+        print(f"  http://127.0.0.1:5000/{read_json(path)['experiment']['page']}")
     return 0
+
+
+def profile_folder(workflow: Path, name: str) -> Path:
+    """Return the folder of a profile: one of the checkout's, or a path.
+
+    Raises
+    ------
+    UserError
+        If there is no such profile.
+    """
+    ours = workflow / "profiles"
+    for folder in (ours / name, Path(name)):
+        if (folder / "profile.yaml").is_file():
+            return folder
+    known = sorted(path.parent.name for path in ours.glob("*/profile.yaml"))
+    raise UserError(
+        f"--profile: {name!r} holds no profile.yaml; allowed: {', '.join(known)}, or "
+        "the path of a folder that does"
+    )
 
 
 def _refuse_missing_files(studies: list[Resolved]) -> None:
@@ -108,9 +151,8 @@ def _refuse_unwritable(studies: list[Resolved]) -> None:
             raise UserError(f"{there}: cannot write here; allowed: a writable folder")
 
 
-def _state(studies: list[Resolved]) -> dict[str, int]:
-    """Return when the last artefacts of the studies were written."""
-    paths = [RESULTS / "tracking" / f"{r.study.study}.json" for r in studies]
+def _state(paths: list[Path]) -> dict[str, int]:
+    """Return when studies were tracked: after the last of their artefacts."""
     return {str(path): path.stat().st_mtime_ns for path in paths}
 
 
@@ -127,7 +169,7 @@ def _command(args: argparse.Namespace, *more: str) -> list[str]:
     return [
         sys.executable, "-m", "snakemake",
         "--snakefile", str(args.workflow / "Snakefile"),
-        "--workflow-profile", str(args.workflow / "profiles" / args.profile),
+        "--workflow-profile", str(profile_folder(args.workflow, args.profile)),
         "--config", *config,
         *more,
     ]  # fmt: skip
@@ -151,7 +193,11 @@ def _snakemake(args: argparse.Namespace) -> int:
     UserError
         If jobs failed, and all of them by bad input; the others' lines are printed.
     """
-    with tempfile.TemporaryDirectory() as place:
+    # On a cluster, jobs run elsewhere: only the working directory is shared.
+    shared = Path(".snakemake").absolute()
+    shared.mkdir(exist_ok=True)
+    start = time.time()
+    with tempfile.TemporaryDirectory(dir=shared, prefix="errors-") as place:
         errors = Path(place, "errors")
         process = subprocess.Popen(
             _command(args, "--quiet", "rules", "host"),
@@ -173,7 +219,7 @@ def _snakemake(args: argparse.Namespace) -> int:
         )
     if not code:
         return 0
-    failed = _FAILED.findall(said)
+    failed = _FAILED.findall(said) + _failed_elsewhere(start)
     if "LockException" in said:
         raise UserError(
             f"{Path('.snakemake/locks')}: another run works here, or one was killed; "
@@ -191,6 +237,24 @@ def _snakemake(args: argparse.Namespace) -> int:
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
     return code
+
+
+def _failed_elsewhere(start: float) -> list[tuple[str, str]]:
+    """Return log and exit status of steps that failed in jobs of a scheduler.
+
+    Logs of jobs that did well are gone. A step that the scheduler killed has no error
+    of its own: the job's log says which limit it ran into.
+    """
+    found = []
+    for path in sorted(_SLURM_LOGS.rglob("*.log")):
+        if path.stat().st_mtime < start:
+            continue
+        said = path.read_text(encoding="utf-8", errors="replace")
+        for log in _FAILED_ELSEWHERE.findall(said):
+            found.append((log, "2" if "\nerror: " in f"\n{_end(Path(log))}" else "1"))
+        for line in _KILLED.findall(said):
+            print(f"{path}: {line}", file=sys.stderr)
+    return found
 
 
 def _progress(stream: IO[str]) -> Iterator[str]:

@@ -1,16 +1,22 @@
-"""``whatelse unlock``: remove the lock that a killed run left behind.
+"""``whatelse unlock``: remove the lock and the cluster jobs that a killed run left.
 
-Snakemake locks its working directory while it runs and cannot do so itself after
-SIGKILL. The lock is removed only if no process of a run is left in the directory.
+Snakemake locks its working directory while it runs and cannot remove the lock itself
+after SIGKILL; nor can it then end the jobs that it gave to SLURM, which would write
+beside those of the next run. Both are done only if no process of a run is left here.
 """
 
 import argparse
 import os
+import shutil
+import subprocess
+import time
 from pathlib import Path
 
 from whatelse.errors import UserError
 
 _LOCKS = Path(".snakemake/locks")
+JOB_NAME = "whatelse_"  # profiles/slurm: slurm-jobname-prefix
+_SECONDS_TO_END = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,19 +38,55 @@ def run(args: argparse.Namespace) -> None:
             f"{args.directory / _LOCKS}: locked by a run that is alive (process "
             f"{', '.join(map(str, alive))}); allowed: to unlock when it has ended"
         )
+    jobs = jobs_left(args.directory)
+    if jobs:
+        _cancel(jobs)
+        print(f"cancelled {len(jobs)} jobs that it left in SLURM")
     for lock in locks:
         lock.unlink()
     print(f"removed {len(locks)} locks of a run that is gone")
+
+
+def jobs_left(directory: Path) -> list[str]:
+    """Return the ids of this user's SLURM jobs that a run in a directory submitted.
+
+    They are known by their working directory and by the name that our profile gives
+    them; none where there is no SLURM.
+    """
+    if shutil.which("squeue") is None:
+        return []
+    command = ["squeue", f"--user={os.getuid()}", "--noheader", "--format=%i %j %Z"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    return [
+        job for job, name, place in rows
+        if name.startswith(JOB_NAME) and Path(place) == directory.resolve()
+    ]  # fmt: skip
+
+
+def _cancel(jobs: list[str]) -> None:
+    """End jobs, and wait until none of them can write any more."""
+    subprocess.run(["scancel", *jobs], check=False, timeout=60)
+    end = time.monotonic() + _SECONDS_TO_END
+    waiting = ["squeue", "--noheader", f"--jobs={','.join(jobs)}"]
+    while subprocess.run(waiting, capture_output=True, timeout=60).stdout.strip():
+        if time.monotonic() > end:
+            raise UserError(
+                f"SLURM: jobs {', '.join(jobs)} of a run that is gone do not end; "
+                "allowed: to unlock when they have (see squeue)"
+            )
+        time.sleep(1)
 
 
 def owners(directory: Path) -> list[int]:
     """Return the processes of Snakemake or its jobs that run in a directory.
 
     Only this machine's: a run that was started from another host of a cluster is not
-    seen, so unlock on the host that ran it.
+    seen, so unlock on the host that ran it. Jobs of a scheduler are not meant.
     """
     here = directory.resolve()
     mine = {os.getpid(), os.getppid()}
+    job = os.environ.get("SLURM_JOB_ID", "")
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) in mine:
@@ -52,9 +94,14 @@ def owners(directory: Path) -> list[int]:
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
             place = (entry / "cwd").resolve(strict=True)
+            variables = (entry / "environ").read_bytes().split(b"\0")
         except OSError:  # it ended meanwhile, or is another user's
             continue
         names = {Path(os.fsdecode(word)).name for word in words}
-        if place == here and names & {"snakemake", "whatelse"}:
+        jobs = {
+            w.partition(b"=")[2] for w in variables if w.startswith(b"SLURM_JOB_ID=")
+        }
+        scheduled = bool(jobs - {job.encode()})
+        if place == here and names & {"snakemake", "whatelse"} and not scheduled:
             found.append(int(entry.name))
     return sorted(found)

@@ -2,11 +2,15 @@
 
 import argparse
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from whatelse import records
 from whatelse.arguments import json_argument, range_argument
@@ -15,12 +19,32 @@ from whatelse.errors import UserError
 from whatelse.models.stacked import build
 from whatelse.sources import closure
 from whatelse.training.blocks import load_tensors, save_block, save_tensors
-from whatelse.training.device import prepare_device, resident
-from whatelse.training.ensemble import choose_strategy, train
-from whatelse.training.plan import draw_plan
+from whatelse.training.device import (
+    DEVICES,
+    in_stacks_that_fit,
+    prepare_device,
+    resident,
+)
+from whatelse.training.ensemble import OnEpoch, choose_strategy, train
+from whatelse.training.plan import Plan, draw_plan
 from whatelse.training.settings import TrainSpec
 
 _CURVE_POINTS = 50
+
+
+class Ahead(BaseModel):
+    """A block that is made after this one by the same job."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replicate: int = Field(..., ge=0)
+    models: str
+    progress: Path
+
+    @property
+    def range(self) -> range:
+        """The models of the block."""
+        return range_argument(self.models)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--progress", type=Path, required=True,
         help="folder for finished models and curves of a block in work",
     )  # fmt: skip
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--ahead", type=json_argument(tuple[Ahead, ...]), default=(), metavar="JSON",
+        help="blocks of the same settings that the same scheduler's job makes next: "
+        "their models are trained along, as one ensemble, and left in their progress",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto", help=DEVICES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--strategy", choices=("auto", "stacked", "loop"), default="auto"
@@ -56,57 +85,73 @@ def run(args: argparse.Namespace) -> None:
     architecture = build(
         spec.architecture, tuple(dataset.inputs.shape[1:]), dataset.num_classes
     )
-    plan = draw_plan(
-        dataset.labels, args.models, members=spec.members,
-        non_members=spec.non_members, seed=spec.seed, replicate=spec.replicate,
-    )  # fmt: skip
     strategy = args.strategy
     if strategy == "auto":
         strategy = choose_strategy(architecture, device)
     code = closure("whatelse.training.command")
     identity = {
-        "spec": spec.model_dump(mode="json"),
         "data": records.artefact_digest(args.data),
         "code": records.files_digest(code),
         "versions": records.versions(),
     }
-    progress = _Progress(args.progress, identity)
-    missing = [model for model in args.models if model not in progress.finished]
-    if missing:
+
+    def part(replicate: int, models: range, progress: Path) -> _Part:
+        own = spec.model_copy(update={"replicate": replicate})
+        stamp = {**identity, "spec": own.model_dump(mode="json")}
+        plan = draw_plan(
+            dataset.labels, models, members=own.members, non_members=own.non_members,
+            seed=own.seed, replicate=replicate,
+        )  # fmt: skip
+        return _Part(own, plan, _Progress(progress, stamp))
+
+    mine = part(spec.replicate, args.models, args.progress)
+    parts = [mine]
+    if strategy == "stacked":
+        parts += [part(a.replicate, a.range, a.progress) for a in args.ahead]
+    missing = [(part, model) for part in parts for model in part.missing()]
+    stacks: list[int] = []
+    if mine.missing():
         data = resident(dataset, device)
-        groups = [missing] if strategy == "stacked" else [[model] for model in missing]
-        for group in groups:
+
+        def fit(group: list[tuple[_Part, int]]) -> None:
             tensors = train(
                 architecture,
                 spec.training,
                 data,
-                [
-                    np.flatnonzero(plan.train[model - args.models.start])
-                    for model in group
-                ],
-                streams=[("model", spec.replicate, model) for model in group],
+                [part.members(model) for part, model in group],
+                streams=[("model", p.spec.replicate, model) for p, model in group],
                 seed=spec.seed,
                 strategy=strategy,
-                on_epoch=progress.curves(group, spec.training.epochs),
+                on_epoch=_curves(group, spec.training.epochs),
             )
-            _refuse_diverged(tensors, group)
-            progress.keep(group, tensors)
-    parameters = progress.stacked(args.models)
+            _refuse_diverged(tensors, [model for _, model in group])
+            for position, (part, model) in enumerate(group):
+                part.progress.keep(
+                    model, {name: tensor[position] for name, tensor in tensors.items()}
+                )
+
+        if strategy == "stacked":
+            stacks = in_stacks_that_fit(missing, fit)
+        else:
+            for each in missing:
+                stacks += in_stacks_that_fit([each], fit)
+    parameters = mine.progress.stacked(args.models)
     description = {
         "architecture": spec.architecture.model_dump(mode="json"),
         "input_shape": list(dataset.inputs.shape[1:]),
         "classes": dataset.num_classes,
         "scale": dataset.info["scale"],
         "shift": dataset.info["shift"],
-        "parameters": sum(tensor[0].numel() for tensor in parameters.values()),
+        "parameters": sum(math.prod(shape) for shape in architecture.shapes.values()),
     }
     written = save_block(
-        args.out, description=description, plan=plan, parameters=parameters
+        args.out, description=description, plan=mine.plan, parameters=parameters
     )
-    progress.hand_over(args.out)
+    mine.progress.hand_over(args.out)
+    trained = sum(part is mine for part, _ in missing)
     telemetry.write(
-        args.out, device=str(device), strategy=strategy, trained=len(missing),
-        resumed=len(args.models) - len(missing),
+        args.out, device=str(device), strategy=strategy, stacks=stacks, trained=trained,
+        ahead=len(missing) - trained, resumed=len(args.models) - trained,
     )  # fmt: skip
     records.write_record(
         args.out,
@@ -134,6 +179,42 @@ def _refuse_diverged(tensors: dict[str, torch.Tensor], group: list[int]) -> None
             )
 
 
+def _curves(group: list[tuple["_Part", int]], epochs: int) -> OnEpoch:
+    """Return a hook that appends the losses of some models to their histories."""
+    every = max(1, epochs // _CURVE_POINTS)
+
+    def hook(epoch: int, losses: np.ndarray[Any, Any]) -> None:
+        if epoch % every and epoch not in (1, epochs):
+            return
+        points: dict[_Progress, list[dict[str, Any]]] = {}
+        for (part, model), loss in zip(group, losses, strict=True):
+            point = {"model": model, "epoch": epoch, "loss": round(float(loss), 6)}
+            points.setdefault(part.progress, []).append(point)
+        for progress, own in points.items():
+            progress.log(own)
+
+    return hook
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A block to be trained: its spec, its models' records, what is finished."""
+
+    spec: TrainSpec
+    plan: Plan
+    progress: "_Progress"
+
+    def missing(self) -> list[int]:
+        """Return the models that are not finished."""
+        models = self.plan.models.tolist()
+        return [model for model in models if model not in self.progress.finished]
+
+    def members(self, model: int) -> NDArray[np.int64]:
+        """Return the records that a model is trained on."""
+        row = model - int(self.plan.models[0])
+        return np.flatnonzero(self.plan.train[row])
+
+
 class _Progress:
     """Finished models and curves of a block in work, outside Snakemake's outputs.
 
@@ -153,30 +234,16 @@ class _Progress:
             for path in folder.glob("model_*.safetensors")
         }
 
-    def curves(self, group: list[int], epochs: int) -> Any:
-        """Return a hook that appends the losses of a group to the history."""
-        every = max(1, epochs // _CURVE_POINTS)
+    def log(self, points: list[dict[str, Any]]) -> None:
+        """Append points of the loss curves."""
+        with open(self._history, "a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(point) + "\n" for point in points))
 
-        def hook(epoch: int, losses: np.ndarray[Any, Any]) -> None:
-            if epoch % every and epoch not in (1, epochs):
-                return
-            lines = [
-                json.dumps(
-                    {"model": model, "epoch": epoch, "loss": round(float(loss), 6)}
-                )
-                for model, loss in zip(group, losses, strict=True)
-            ]
-            with open(self._history, "a", encoding="utf-8") as file:
-                file.write("\n".join(lines) + "\n")
-
-        return hook
-
-    def keep(self, group: list[int], tensors: dict[str, torch.Tensor]) -> None:
-        """Store each finished model in a file of its own."""
-        for position, model in enumerate(group):
-            path = self.folder / f"model_{model}.safetensors"
-            save_tensors(path, {name: t[position] for name, t in tensors.items()})
-            self.finished[model] = path
+    def keep(self, model: int, tensors: dict[str, torch.Tensor]) -> None:
+        """Store a finished model in a file of its own."""
+        path = self.folder / f"model_{model}.safetensors"
+        save_tensors(path, tensors)
+        self.finished[model] = path
 
     def stacked(self, models: range) -> dict[str, torch.Tensor]:
         """Return the parameters of some finished models, stacked."""
