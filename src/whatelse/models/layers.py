@@ -149,6 +149,9 @@ def batch_norm(
     batch_variance_SC = (centred_BSCP.square() * share_BS11).sum((0, 3))
     scale_SC = weight_SC * torch.rsqrt(batch_variance_SC + _EPSILON)
     result_BSCP = centred_BSCP * scale_SC[..., None] + bias_SC[..., None]
+    # Padding is not normalised by its own statistics: it could grow from layer to layer
+    # until it is infinite, and zero times infinity is no number.
+    result_BSCP = torch.where(share_BS11 > 0, result_BSCP, 0.0)
     with torch.no_grad():
         count_S1 = (shares_SB > 0).sum(1, keepdim=True) * places
         unbiased_SC = batch_variance_SC * (count_S1 / (count_S1 - 1).clamp(min=1))
