@@ -15,6 +15,7 @@ VERBS = {
     "run": ("whatelse.studies.run", "run studies from raw data to report"),
     "show": ("whatelse.studies.show", "print the results of a study as a table"),
     "check": ("whatelse.studies.check", "check a study file; write the schema"),
+    "plan": ("whatelse.studies.plan.command", "say what a study takes, beforehand"),
     "audit": ("whatelse.studies.audit", "write a study of your own model's outputs"),
     "adopt": ("whatelse.studies.adopt", "accept pulled results whose digests match"),
     "unlock": ("whatelse.studies.unlock", "remove the lock that a killed run left"),

@@ -1,0 +1,455 @@
+"""How much work a job is: steps, operations, bytes.
+
+Each job is described by *features*, numbers by name. Benchmarks on record
+(``benchmarks/jobs.py``) say how many seconds and megabytes one of each takes; the same
+features are formed there and here. Bytes on disk follow from the formats alone.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from whatelse.errors import UserError
+from whatelse.studies.plan.shapes import Shape
+
+Features = dict[str, float]
+
+MEGABYTE = 1e6
+NO_SHADOWS = frozenset({"membership.threshold"})
+"""Attacks that are fitted on no shadows: their modules' ``NEEDS_SHADOWS`` is false.
+Named here because an attack's module may load PyTorch, which takes two seconds."""
+
+_DECODED = ("mnist", "cifar10", "cifar100", "images")  # one picture after the other
+_TABLES = ("adult", "table")  # columns of text, one-hot
+_SKLEARN = ("digits", "retail")  # scikit-learn, which takes a second or two to load
+_CURVE_POINTS = 50
+_ROWS_AT_ONCE = 4096  # records of one model in a forward pass
+_RECORDED = 4000  # bytes of record.json, telemetry.json and descriptions
+_HISTORY = 45  # bytes of a model's loss at one epoch
+_ROW = 8 + 8 + 8 + 1  # model, record, label, member: bytes of an answer beside it
+_SCORE, _POINT = 12, 34  # bytes of a row of scores.parquet, of curves.csv
+_CLASS = 650  # bytes of a class in metrics.json
+_PICTURES = 120_000  # bytes of a figure as PDF and PNG
+_DRAWN = 74  # bytes of a point of a ROC in data.csv
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one job takes.
+
+    Attributes
+    ----------
+    seconds, memory : dict of str to float
+        Features that its time and its peak memory are sums over.
+    disk : float
+        Bytes that it writes and that stay.
+    """
+
+    seconds: Features
+    memory: Features
+    disk: float = 0.0
+
+
+@dataclass(frozen=True)
+class Net:
+    """Sizes of one model.
+
+    Attributes
+    ----------
+    weights : int
+        Parameters.
+    dense, conv : float
+        Multiplications and additions of a training step for one record: two for each
+        weight and place that it is applied to, in the forward pass, for its own
+        gradient and, beyond the first layer, for that of the layer's inputs.
+    forward : float
+        Those of the forward pass.
+    values : int
+        Numbers that a record turns into on its way: inputs, activations, logits.
+    widths : tuple of int
+        Features, then the outputs of each layer: what padding looks at.
+    """
+
+    weights: int
+    dense: float
+    conv: float
+    forward: float
+    values: int
+    widths: tuple[int, ...]
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether it has convolutions: trained by the plain loop on a CPU."""
+        return self.conv > 0
+
+
+class _Count:
+    """Adds layers up."""
+
+    def __init__(self) -> None:
+        self.weights = self.values = 0
+        self.dense = self.conv = self.forward = 0.0
+        self.first = True
+        self.widths: list[int] = []
+
+    def dense_layer(self, inputs: int, outputs: int) -> None:
+        self.weights += (inputs + 1) * outputs
+        self.dense += self._passes() * inputs * outputs
+        self.forward += 2.0 * inputs * outputs
+        self.values += outputs
+        self.widths.append(outputs)
+
+    def conv_layer(
+        self, planes: int, filters: int, side: int, rows: int, columns: int, *,
+        norm: bool = False, bias: bool = True,
+    ) -> None:  # fmt: skip
+        weights = planes * filters * side**2
+        self.weights += weights + (bias + 2 * norm) * filters
+        self.conv += self._passes() * weights * rows * columns
+        self.forward += 2.0 * weights * rows * columns
+        self.values += (1 + norm) * filters * rows * columns
+        self.widths.append(filters)
+
+    def _passes(self) -> float:
+        first, self.first = self.first, False
+        return 4.0 if first else 6.0
+
+    def net(self, features: int) -> Net:
+        return Net(
+            self.weights, self.dense, self.conv, self.forward, self.values + features,
+            (features, *self.widths),
+        )  # fmt: skip
+
+
+def net_of(
+    settings: Mapping[str, Any], record: tuple[int, ...], num_classes: int
+) -> Net:
+    """Return the sizes of a model of an architecture.
+
+    Parameters
+    ----------
+    settings : mapping
+        Of the architecture, resolved.
+    record : tuple of int
+        Shape of a record.
+    num_classes : int
+        Outputs.
+
+    Raises
+    ------
+    UserError
+        If the architecture's costs are not known, or a convolutional net meets
+        records that are no images.
+    """
+    kind, features = settings["kind"], math.prod(record)
+    count = _Count()
+    if kind == "mlp":
+        widths = (features, *settings["hidden"], num_classes)
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            count.dense_layer(inputs, outputs)
+        return count.net(features)
+    if kind not in ("cnn", "resnet"):
+        raise UserError(
+            f"architecture.kind: what {kind!r} costs is not known; allowed: mlp, cnn, "
+            "resnet"
+        )
+    if len(record) != 3:
+        raise UserError(
+            f"architecture.kind: {kind} needs image records of shape (channels, rows, "
+            f"columns), the data set has {record}"
+        )
+    if kind == "resnet":
+        _residual(count, settings, record, num_classes)
+        return count.net(features)
+    planes, rows, columns = record
+    for filters in settings["channels"]:
+        count.conv_layer(planes, filters, settings["kernel"], rows, columns)
+        planes, rows, columns = filters, rows // 2, columns // 2
+    count.dense_layer(planes * rows * columns, settings["hidden"])
+    count.dense_layer(settings["hidden"], num_classes)
+    return count.net(features)
+
+
+def _residual(
+    count: _Count, settings: Mapping[str, Any], record: tuple[int, ...],
+    num_classes: int,
+) -> None:  # fmt: skip
+    """Count a residual net: a convolution, stages of blocks of two, one dense layer."""
+    planes, rows, columns = record
+    bias = settings["norm"] == "none"
+    width, *_ = settings["widths"]
+    count.conv_layer(planes, width, 3, rows, columns, norm=not bias, bias=bias)
+    for stage, filters in enumerate(settings["widths"]):
+        for block in range(settings["blocks"]):
+            if stage and not block:
+                rows, columns = -(-rows // 2), -(-columns // 2)
+            count.conv_layer(width, filters, 3, rows, columns, norm=not bias, bias=bias)
+            count.conv_layer(
+                filters, filters, 3, rows, columns, norm=not bias, bias=bias
+            )
+            changes = width != filters or (stage and not block)
+            if changes and settings["shortcut"] != "identity":
+                norm = not bias and settings["shortcut"] == "normalized-projection"
+                count.conv_layer(width, filters, 1, rows, columns, norm=norm, bias=bias)
+            width = filters
+    count.dense_layer(width, num_classes)
+
+
+def padded_batch(net: Net, batch_size: int) -> int:
+    """Return the width that the batches of a stack are padded to.
+
+    That of ``whatelse.training.ensemble.padded_batch``, without loading PyTorch.
+    """
+    features, *hidden, classes = net.widths
+    needs = [(32, width) for width in hidden] + [(16, features), (16, classes)]
+    step = math.lcm(*(unit // math.gcd(unit, width) for unit, width in needs))
+    return -(-batch_size // step) * step
+
+
+def training(
+    net: Net, *, num_models: int, steps: int, epochs: int, batch_size: int,
+    stacked: bool,
+) -> Features:  # fmt: skip
+    """Return the features of training some models of one size.
+
+    Parameters
+    ----------
+    net : Net
+        One of them.
+    num_models : int
+        Models, together (stacked) or one after the other.
+    steps : int
+        Of an epoch.
+    epochs, batch_size : int
+        As in the settings.
+    stacked : bool
+        Which strategy.
+    """
+    name = "stacked" if stacked else "loop"
+    width = padded_batch(net, batch_size) if stacked else batch_size
+    model_steps = float(num_models * epochs * steps)
+    records = model_steps * width / 1e9
+    found = {
+        f"{name}.step": model_steps,
+        f"{name}.epoch": float(num_models * epochs),
+        f"{name}.dense_gflop": records * net.dense,
+        f"{name}.conv_gflop": records * net.conv,
+        f"{name}.gweight": model_steps * net.weights / 1e9,
+        f"{name}.gvalue": records * net.values,
+    }
+    if stacked:
+        found["stacked.launch"] = float(epochs * steps)
+    return found
+
+
+def prepare(source: Mapping[str, Any], shape: Shape) -> Work:
+    """Return the work of preparing a data set."""
+    megabytes = shape.num_bytes / MEGABYTE
+    name = source["source"]
+    seconds = {"dataset.job": 1.0, "dataset.megabyte": megabytes}
+    if name in _DECODED:
+        seconds["dataset.picture_megabyte"] = megabytes
+    if name in _TABLES:
+        seconds["dataset.table_megabyte"] = megabytes
+    if name in _SKLEARN:
+        seconds["dataset.sklearn"] = 1.0
+    if name == "retail":
+        values = shape.num_records * shape.num_features / 1e9
+        seconds["dataset.baskets"] = values
+        seconds["dataset.cluster"] = source["classes"] * values
+    return Work(seconds, seconds, shape.num_bytes + _RECORDED)
+
+
+def train(
+    spec: Mapping[str, Any], shape: Shape, num_models: int, *, stacked: bool
+) -> Work:
+    """Return the work of training a block of models."""
+    net = net_of(spec["architecture"], shape.record, shape.num_classes)
+    settings = spec["training"]
+    batch, epochs = settings["batch_size"], settings["epochs"]
+    seconds = training(
+        net, num_models=num_models, steps=-(-spec["members"] // batch), epochs=epochs,
+        batch_size=batch, stacked=stacked,
+    )  # fmt: skip
+    megabytes = shape.num_bytes / MEGABYTE
+    models = num_models * net.weights * 4 / MEGABYTE
+    together = num_models if stacked else 1
+    points = min(epochs, 2 * _CURVE_POINTS)
+    return Work(
+        {
+            **seconds, "train.job": 1.0, "train.model": num_models,
+            "train.data_megabyte": megabytes, "train.model_megabyte": models,
+        },
+        {
+            "train.job": 1.0, "train.data_megabyte": megabytes,
+            "train.model_megabyte": models,
+            "train.batch_megabyte": together * batch * net.values * 4 / MEGABYTE,
+        },
+        num_models * (net.weights * 4 + shape.num_records / 4 + points * _HISTORY)
+        + _RECORDED,
+    )  # fmt: skip
+
+
+def tested(spec: Mapping[str, Any]) -> int:
+    """Return the records that one model is tested on: members and non-members."""
+    return 2 * (spec["non_members"] or spec["members"])
+
+
+def query(
+    spec: Mapping[str, Any], shape: Shape, num_models: int, *, has_target: bool
+) -> Work:
+    """Return the work of asking a block of models, whose training spec is `spec`.
+
+    Beside the target a shadow is asked about the target's records: the control.
+    """
+    net = net_of(spec["architecture"], shape.record, shape.num_classes)
+    rows = float(tested(spec) * (num_models + (has_target and num_models > 1)))
+    answers = rows * (_ROW + 4 * shape.num_classes)
+    megabytes = shape.num_bytes / MEGABYTE
+    models = num_models * net.weights * 4 / MEGABYTE
+    at_once = min(tested(spec), _ROWS_AT_ONCE)
+    return Work(
+        {
+            "query.job": 1.0, "query.model": num_models,
+            "query.gflop": rows * net.forward / 1e9,
+            "query.gvalue": rows * net.values / 1e9,
+            "query.data_megabyte": megabytes,
+            "query.answer_megabyte": answers / MEGABYTE,
+        },
+        {
+            "query.job": 1.0, "query.data_megabyte": megabytes,
+            "query.model_megabyte": models,
+            "query.answer_megabyte": answers / MEGABYTE,
+            "query.value_megabyte": at_once * net.values * 4 / MEGABYTE,
+        },
+        answers + _RECORDED,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The outputs that an attack reads, of one replicate.
+
+    Attributes
+    ----------
+    tested : int
+        Records of the target, members and non-members.
+    shadow_rows : int
+        Rows of all shadows.
+    rows : int
+        All rows, the control's included.
+    num_classes : int
+        Probabilities of a row.
+    largest, smallest : float
+        Shares of the classes' rows.
+    """
+
+    tested: int
+    shadow_rows: int
+    rows: int
+    num_classes: int
+    largest: float
+    smallest: float
+
+
+def attack(settings: Mapping[str, Any], replicates: Iterable[Asked]) -> Work:
+    """Return the work of an attack on some replicates, both controls included.
+
+    An attack of an unknown kind is taken to load and evaluate only.
+    """
+    seconds: Features = {"attack.job": 1.0}
+    memory: Features = {"attack.job": 1.0}
+    disk = float(_RECORDED)
+    for asked in replicates:
+        answers = asked.rows * (_ROW + 4 * asked.num_classes) / MEGABYTE
+        _add(seconds, {
+            "attack.replicate": 1.0, "attack.krow": asked.tested / 1e3,
+            "attack.answer_megabyte": answers,
+        })  # fmt: skip
+        _add(memory, {"attack.answer_megabyte": answers})
+        disk += asked.tested * (_SCORE + _POINT) + asked.num_classes * _CLASS
+        if settings["kind"] != "membership.shadow" or not asked.shadow_rows:
+            continue
+        # Fitted twice: the planted leak has the shadows' non-members only.
+        for share in (1.0, 0.5):
+            fitted, held = _fit(settings, asked, share)
+            _add(seconds, fitted)
+            memory["attack.fit_megabyte"] = max(
+                memory.get("attack.fit_megabyte", 0.0), held
+            )
+    return Work(seconds, memory, disk)
+
+
+def _fit(
+    settings: Mapping[str, Any], asked: Asked, share: float
+) -> tuple[Features, float]:
+    """Return the features of fitting all attack models once, and its megabytes."""
+    model, rows = settings["attack_model"], asked.shadow_rows * share
+    fewest = settings["min_rows"] * (1.0 if share == 1.0 else 0.5)
+    # Members and non-members of a class are equal in number.
+    pooled = asked.smallest * rows / 2 < fewest
+    even = asked.largest * rows / 2 < fewest
+    num_models = 1 if even else asked.num_classes + pooled
+    longest = rows if pooled else asked.largest * rows
+    if model["kind"] == "mlp":
+        batch = model["training"]["batch_size"]
+        net = net_of(model, (asked.num_classes,), 2)
+        steps = max(1, math.ceil(longest / batch))
+        features = training(
+            net, num_models=num_models, steps=steps,
+            epochs=model["training"]["epochs"], batch_size=batch, stacked=True,
+        )  # fmt: skip
+        # Attack models take their batches from rows that fit a cache: other costs.
+        own = {name.replace("stacked", "attack", 1): v for name, v in features.items()}
+        return own, num_models * steps * batch * 24 / MEGABYTE
+    total = rows * (2 if pooled else 1)
+    if model["kind"] == "random-forest":
+        deep = math.log2(max(longest, 2.0)) * math.sqrt(asked.num_classes)
+        return {
+            "forest.tree": float(model["trees"] * num_models),
+            "forest.mrow": model["trees"] * total * deep / 1e6,
+        }, total * asked.num_classes * 8 / MEGABYTE
+    rounds = float(model["rounds"])
+    return {
+        "boosting.round": rounds * num_models,
+        "boosting.mvalue": rounds * total * asked.num_classes / 1e6,
+    }, total * asked.num_classes * 8 / MEGABYTE
+
+
+def _add(total: Features, more: Features) -> None:
+    for name, value in more.items():
+        total[name] = total.get(name, 0.0) + value
+
+
+def external(asked: Asked) -> Work:
+    """Return the work of taking in a user's outputs."""
+    answers = asked.rows * (_ROW + 4 * asked.num_classes)
+    size = {"import.job": 1.0, "import.answer_megabyte": answers / MEGABYTE}
+    return Work(size, size, answers + _RECORDED)
+
+
+def figure(kind: str, num_points: float) -> Work:
+    """Return the work of drawing a figure over so many points of its attacks."""
+    points = num_points if kind == "roc" else 0.0
+    return Work(
+        {"figure.job": 1.0, "figure.kpoint": points / 1e3},
+        {"figure.job": 1.0, "figure.kpoint": points / 1e3},
+        _PICTURES + points * _DRAWN + _RECORDED,
+    )
+
+
+def claims() -> Work:
+    """Return the work of holding a study against the published numbers."""
+    return Work({"claims.job": 1.0}, {"claims.job": 1.0}, 20_000.0)
+
+
+def fetch() -> Work:
+    """Return the work of getting raw files, without the time of the network."""
+    return Work({"fetch.job": 1.0}, {"fetch.job": 1.0})
+
+
+def track(num_artefacts: int) -> Work:
+    """Return the work of mirroring a study into MLflow."""
+    size = {"track.job": 1.0, "track.artefact": float(num_artefacts)}
+    return Work(size, size)

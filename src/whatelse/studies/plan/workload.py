@@ -1,0 +1,121 @@
+"""The work of a study's artefacts."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from whatelse.studies.plan import work
+from whatelse.studies.plan.costs import CPU
+from whatelse.studies.plan.shapes import Shape, shape_of
+from whatelse.studies.plan.work import Asked, Work
+from whatelse.studies.resolve import Artefact
+
+
+class Workload:
+    """Knows the work of artefacts; looks each data set and file up once."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[str, Shape] = {}
+        self._imported: dict[str, Asked] = {}
+
+    def look_at(self, datasets: Iterable[Artefact]) -> None:
+        """Find the sizes of data sets."""
+        for artefact in datasets:
+            if artefact.folder not in self._shapes:
+                self._shapes[artefact.folder] = shape_of(artefact)
+
+    def of(
+        self, artefact: Artefact, by_folder: Mapping[str, Artefact], *, node: str = CPU
+    ) -> Work:
+        """Return an artefact's work.
+
+        Parameters
+        ----------
+        artefact : Artefact
+            Its data set was looked at.
+        by_folder : mapping of str to Artefact
+            Those upstream.
+        node : {"cpu", "gpu"}, optional
+            Where it is done: convolutional nets are trained by the plain loop on a CPU.
+        """
+        kind, spec = artefact.kind, artefact.spec
+        if kind == "dataset":
+            return work.prepare(spec, self._shapes[artefact.folder])
+        if kind in ("train", "query"):
+            family = (
+                artefact if kind == "train" else by_folder[artefact.inputs["block"][0]]
+            )
+            shape = self._shapes[artefact.inputs["data"][0]]
+            first, stop = models_of(artefact)
+            if kind == "query":
+                return work.query(
+                    family.spec, shape, stop - first, has_target=first == 0
+                )
+            net = work.net_of(spec["architecture"], shape.record, shape.num_classes)
+            stacked = node != CPU or not net.convolutional
+            return work.train(spec, shape, stop - first, stacked=stacked)
+        if kind == "import":
+            return work.external(self._external(artefact))
+        if kind == "attack":
+            replicates = [
+                self._asked(folders, by_folder) for folders in artefact.inputs.values()
+            ]
+            return work.attack(spec["settings"], replicates)
+        if kind == "figure":
+            points = sum(
+                self._asked(folders, by_folder).tested
+                for name in artefact.upstream
+                for folders in by_folder[name].inputs.values()
+            )
+            return work.figure(artefact.labels["kind"], float(points))
+        return work.claims()
+
+    def _asked(self, folders: list[str], by_folder: Mapping[str, Artefact]) -> Asked:
+        """Return the rows of a replicate's outputs."""
+        first = by_folder[folders[0]]
+        if first.kind == "import":
+            return self._external(first)
+        family = by_folder[first.inputs["block"][0]]
+        shape = self._shapes[first.inputs["data"][0]]
+        tested = work.tested(family.spec)
+        numbers = [models_of(by_folder[folder]) for folder in folders]
+        models = sum(stop - start for start, stop in numbers)
+        return Asked(
+            tested, (models - 1) * tested, (models + (models > 1)) * tested,
+            shape.num_classes, shape.largest, shape.smallest,
+        )  # fmt: skip
+
+    def _external(self, artefact: Artefact) -> Asked:
+        path = artefact.spec["path"]
+        if path not in self._imported:
+            self._imported[path] = _external(Path(path))
+        return self._imported[path]
+
+
+def models_of(artefact: Artefact) -> tuple[int, int]:
+    """Return the first model of a block and the one after its last."""
+    first, stop = artefact.labels["models"].split(":")
+    return int(first), int(stop)
+
+
+def num_models(artefact: Artefact) -> int:
+    """Return the models that an artefact's job trains."""
+    if artefact.kind != "train":
+        return 0
+    first, stop = models_of(artefact)
+    return stop - first
+
+
+def _external(path: Path) -> Asked:
+    """Return the rows of a user's own outputs."""
+    from whatelse.models.external import read_external
+
+    outputs = read_external(path, path.stem)
+    tested = int((outputs.model == 0).sum())
+    classes = outputs.probabilities.shape[1]
+    shares = np.bincount(outputs.label, minlength=classes) / max(len(outputs.label), 1)
+    return Asked(
+        tested, int((outputs.model > 0).sum()), len(outputs.label), classes,
+        float(shares.max()), float(shares.min()),
+    )  # fmt: skip
