@@ -369,7 +369,10 @@ def _time(seconds: float | None, *, missing: str = "?") -> str:
 
 
 def _hours(seconds: float | None) -> str:
-    return "?" if seconds is None else f"{seconds / 3600:,.3g}"
+    if seconds is None:
+        return "?"
+    hours = seconds / 3600
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def _memory(megabytes: float | None) -> str:
