@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -33,6 +34,7 @@ _SECONDS_TO_CONNECT = 5
 _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds
     "PGCONNECT_TIMEOUT": "10",
@@ -294,7 +296,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _hushed(reason: str, place: Place) -> str:
-    """Return a message without the password of a database's address."""
+    """Return a message's cause, without the password of a database's address."""
+    if cause := re.search(r"\(Caused by (.+)\)$", reason):
+        reason = cause[1]
     parts = urlsplit(place.uri)
     for secret in filter(None, (parts.password, unquote(parts.password or ""))):
         reason = reason.replace(secret, "***")

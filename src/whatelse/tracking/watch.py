@@ -90,7 +90,8 @@ class Watch:
         self.studies, self.replicates = tuple(studies), replicates
         self.disk = Disk()
         self._known: dict[tuple[Path, int | None], _Study] = {}
-        self._trouble: dict[str, str] = {}  # what was said last, by who said it
+        self._trouble: dict[str, str] = {}  # what was said last of a study
+        self._away = False
         self.done = False
         """Whether every study is recorded whole and mirrored."""
         self.behind = False
@@ -105,10 +106,11 @@ class Watch:
             Seconds to wait for another tracker.
         """
         self.behind = False
+        was_away = self._away
         done = []
         try:
             asked = self._asked()
-            self._all_well(RUNNING)
+            self._trouble.pop(RUNNING, None)
         except Exception as error:
             self._complain(RUNNING, error)
             asked = []
@@ -116,18 +118,24 @@ class Watch:
             study = self._known.setdefault((path, replicates), _Study())
             try:
                 done.append(self._mirror(study, path, replicates, patience))
-                if self._all_well(str(path)):
-                    # the server may have come back with less than it had
-                    study.forget()
-                    done[-1] = self._mirror(study, path, replicates, patience)
+                self._trouble.pop(str(path), None)
             except Busy:
                 done.append(False)
+            except Away as away:
+                done.append(False)
+                self._miss(away)
             except Exception as error:
                 # A watcher outlives what it watches: a server that is down, a folder
                 # that Snakemake empties just now, a study file that is being edited.
                 done.append(False)
                 self._complain(str(path), error)
         self.done = bool(done) and all(done)
+        if was_away and not self._away:
+            print(f"MLflow: {self.place.shown} is back", flush=True)
+            # perhaps with less than it had
+            for study in self._known.values():
+                study.forget()
+            self.done, self.behind = False, True
 
     def _asked(self) -> list[tuple[Path, int | None]]:
         """Return the studies and their limits of replicates."""
@@ -166,6 +174,7 @@ class Watch:
                     logged = Mirror(client, self.place, tree).follow(
                         pending, whole=study.state is None, seconds=_SECONDS_TO_HOLD
                     )
+            self._away = False
         study.logged |= {child.key: child.version for child in logged}
         if len(logged) < len(pending):
             self.behind = True
@@ -198,26 +207,24 @@ class Watch:
             print(f"{line} ({self.place.shown})", flush=True)
             study.said = line
 
+    def _miss(self, away: Away) -> None:
+        """Say that the server is away, once."""
+        if not self._away:
+            print(f"warning: {away}; trying again", file=sys.stderr, flush=True)
+        self._away = True
+
     def _complain(self, who: str, error: Exception) -> None:
         """Print what is wrong, once."""
         known = isinstance(error, UserError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        line = f"{reason}; trying again" if isinstance(error, Away) else reason
-        line = " ".join(line.split())
+        line = " ".join(reason.split())
         before = self._trouble.get(who)
         # What is read while a job writes it is whole the next time.
-        if before is None and not isinstance(error, Away) and who != RUNNING:
+        if before is None and who != RUNNING:
             self._trouble[who] = ""
         elif before != line:
             print(f"warning: {line}", file=sys.stderr, flush=True)
             self._trouble[who] = line
-
-    def _all_well(self, who: str) -> bool:
-        """Say that trouble is over; return whether there was any that was told."""
-        told_of = self._trouble.pop(who, "")
-        if told_of and who != RUNNING:
-            print(f"MLflow: {who}: tracking goes on", flush=True)
-        return bool(told_of)
 
 
 def watch(mirror: Watch, *, every: float, until_done: bool) -> None:
@@ -249,6 +256,8 @@ def watch(mirror: Watch, *, every: float, until_done: bool) -> None:
                 return
             stop.wait(_SECONDS_TO_YIELD if mirror.behind else every)
         mirror.go_through(patience=_SECONDS_AT_THE_END)
+        if mirror.behind:
+            mirror.go_through(patience=_SECONDS_AT_THE_END)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
