@@ -1,6 +1,9 @@
-"""What every test shares: one thread, no display, no reports home, no stray files."""
+"""What tests share: one thread, no display, no reports home; copies to work in."""
 
 import os
+import shutil
+import subprocess
+import time
 from pathlib import Path
 
 # before anything imports NumPy or torch: equal bytes need an equal thread count
@@ -10,7 +13,10 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["DO_NOT_TRACK"] = os.environ["DVC_NO_ANALYTICS"] = "true"
 
 import pytest  # noqa: E402
+import yaml  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from checkouts import Checkout, copy_of, small  # noqa: E402
 
 # a shared or cold machine is slow at times: no deadline, and in CI the same examples
 settings.register_profile(
@@ -31,3 +37,44 @@ def _elsewhere(
 ) -> None:
     """Run each test in an empty folder: code must not read the current directory."""
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
+@pytest.fixture(scope="session")
+def pristine(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the working tree as git sees it, with the small study."""
+    root = tmp_path_factory.mktemp("pristine") / "repository"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=repository, capture_output=True, check=True, text=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (repository / name).is_file():  # not one that was deleted
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(repository / name, root / name)
+    checkout = Checkout(root)
+    shutil.copy2(checkout.study, root / "demo.yaml")
+    study = small(yaml.safe_load(checkout.study.read_text()))
+    checkout.study.write_text(yaml.safe_dump(study, sort_keys=False))
+    return root
+
+
+@pytest.fixture
+def clean(pristine: Path, tmp_path: Path) -> Checkout:
+    """Return a copy in which nothing has run."""
+    return copy_of(pristine, tmp_path / "clean")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a copy in which the study ran once; not to be edited."""
+    checkout = copy_of(pristine, tmp_path_factory.mktemp("undisturbed") / "finished")
+    start = time.monotonic()
+    checkout.said = checkout.run().stdout
+    checkout.seconds = time.monotonic() - start
+    return checkout
+
+
+@pytest.fixture
+def finished(undisturbed: Checkout, tmp_path: Path) -> Checkout:
+    """Return a copy in which the study ran once, to be edited."""
+    return copy_of(undisturbed.root, tmp_path / "finished")

@@ -24,8 +24,8 @@ _CONTROLLER = "controller"
 class Slurm:
     """A cluster of four nodes in three partitions.
 
-    ``cpu1`` and ``cpu2`` make the partition ``cpu``; ``gpu1`` and ``gpu2``, each with a
-    GPU that is a dummy file, make ``gpu``. ``urgent`` lies over ``gpu`` and preempts it.
+    ``cpu1`` and ``cpu2`` make the partition ``cpu``; ``gpu1`` and ``gpu2``, each with
+    a GPU that is a dummy file, make ``gpu``. ``urgent`` lies over ``gpu`` and preempts.
 
     Parameters
     ----------
@@ -84,10 +84,32 @@ class Slurm:
         """Let a node go down as if its power were cut: daemon and jobs, at once."""
         process = self.processes.pop(node)
         # Whoever watches over jobs goes first: a dead node reports nothing.
-        keepers = _keepers(node)
+        parents = {_parent(pid) for pid in self._own("SLURMD_NODENAME", node)}
+        keepers = [pid for pid in parents if _command(pid).startswith("slurmstepd")]
         for victim in [process.pid, *keepers, *_below(keepers)]:
             _signal(victim, signal.SIGKILL)
         process.wait()
+
+    def lose_node(self, node: str) -> None:
+        """Kill a node, and let the controller know at once instead of by silence."""
+        self.kill_node(node)
+        self.call(
+            "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=power cut"
+        )
+
+    def restart_daemon(self, node: str) -> None:
+        """Kill a node's slurmd, not its jobs, and start it again."""
+        process = self.processes.pop(node)
+        process.kill()
+        process.wait()
+        self.start_node(node)
+
+    def hurry(self) -> None:
+        """Let jobs that were requeued begin now: SLURM would wait for two minutes."""
+        for job in self.jobs("PENDING"):
+            self.call(
+                "scontrol", "update", f"JobId={job}", "StartTime=now", check=False
+            )
 
     def call(self, *words: str, check: bool = True) -> str:
         """Run one of SLURM's commands; return what it printed."""
@@ -111,6 +133,11 @@ class Slurm:
         """Return where a job runs."""
         return self.call("squeue", "--noheader", f"--job={job}", "--format=%N").strip()
 
+    def freeze(self, job: str) -> None:
+        """Stop what a job runs, as if it waited for ever."""
+        for pid in self._own("SLURM_JOB_ID", job):
+            _signal(pid, signal.SIGSTOP)
+
     def num_submitted(self) -> int:
         """Return how many jobs were ever submitted."""
         text = (self.home / "logs" / "controller.log").read_text(errors="replace")
@@ -127,6 +154,17 @@ class Slurm:
             return all(states.get(node, "").startswith(state) for node in nodes)
 
         _wait(f"{', '.join(nodes)} to be {state}", reached, seconds=seconds)
+
+    def _own(self, variable: str, value: str) -> list[int]:
+        """Return processes of this cluster's jobs with a variable in their environment.
+
+        Other clusters on this machine have jobs and nodes of the same names.
+        """
+        return [
+            pid for pid in _processes()
+            if _variable(pid, variable) == value
+            and str(self.home) in _variable(pid, "PATH")
+        ]  # fmt: skip
 
     def _all(self) -> list[str]:
         return [node for nodes in self.nodes.values() for node in nodes]
@@ -184,6 +222,7 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 JobCompType=jobcomp/none
+TaskProlog={self.home}/bin/prolog
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
@@ -205,10 +244,12 @@ PartitionName=urgent Nodes={",".join(self.nodes["gpu"])} State=UP PriorityTier=9
         # its configuration in /etc.
         srun = self.home / "bin" / "srun"
         srun.parent.mkdir(exist_ok=True)
-        srun.write_text(
-            f'#!/bin/sh\nSLURM_CONF={self.home}/slurm.conf exec {shutil.which("srun")} "$@"\n'
-        )
+        call = f'SLURM_CONF={self.home}/slurm.conf exec {shutil.which("srun")} "$@"'
+        srun.write_text(f"#!/bin/sh\n{call}\n")
         srun.chmod(0o755)
+        prolog = srun.with_name("prolog")  # prints what the environment of tasks gets
+        prolog.write_text("#!/bin/sh\n")
+        prolog.chmod(0o755)
         (self.home / "gres.conf").write_text("\n".join(devices) + "\n")
 
 
@@ -262,23 +303,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _keepers(node: str) -> list[int]:
-    """Return the slurmstepd of a node: one a job step, above what it started."""
-    children = [pid for pid in _processes() if _names_node(pid, node)]
-    parents = {_parent(pid) for pid in children}
-    return sorted(pid for pid in parents if _command(pid).startswith("slurmstepd"))
-
-
 def _processes() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
-def _names_node(pid: int, node: str) -> bool:
+def _variable(pid: int, name: str) -> str:
+    """Return a variable of a process's environment; empty if it has none."""
     try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return f"SLURMD_NODENAME={node}".encode() in variables
+        return ""
+    start = f"{name}=".encode()
+    return next((w[len(start) :].decode() for w in words if w.startswith(start)), "")
 
 
 def _command(pid: int) -> str:

@@ -1,35 +1,21 @@
 """Killed at any moment, started again: the same end as if nothing had happened."""
 
 import contextlib
-import os
 import random
 import shutil
-import signal
-import sqlite3
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checkouts import Checkout
 
+from checkouts import Checkout, kill_session
 from whatelse import records
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 MOMENTS = 10
-
-
-def session(leader: int) -> list[int]:
-    """Return the living processes of a session."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            after_name = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(after_name[3]) == leader and after_name[0] != "Z":
-                found.append(int(entry.name))
-    return found
 
 
 def run_and_kill(checkout: Checkout, seconds: float) -> bool:
@@ -42,27 +28,8 @@ def run_and_kill(checkout: Checkout, seconds: float) -> bool:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     at_work = process.returncode is None
-    while alive := session(process.pid):
-        for number in alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
-        time.sleep(0.02)
-    process.wait()
+    kill_session(process)
     return at_work
-
-
-def telemetry(block: Path) -> dict[str, Any]:
-    return records.read_json(block / "telemetry.json")  # type: ignore[no-any-return]
-
-
-def runs_by_key(checkout: Checkout) -> list[tuple[str, int]]:
-    """Return how many active runs MLflow has for each artefact."""
-    with contextlib.closing(sqlite3.connect(checkout.root / "mlflow.db")) as database:
-        return database.execute(
-            "SELECT tags.value, COUNT(*) FROM tags JOIN runs USING (run_uuid) "
-            "WHERE tags.key = 'whatelse.key' AND runs.lifecycle_stage = 'active' "
-            "GROUP BY tags.value ORDER BY tags.value"
-        ).fetchall()
 
 
 def test_killed_at_ten_moments(undisturbed: Checkout, clean: Checkout) -> None:
@@ -84,7 +51,7 @@ def test_killed_at_ten_moments(undisturbed: Checkout, clean: Checkout) -> None:
             folder = clean.root / block
             progress = clean.results / "progress" / Path(*block.parts[2:])
             if (folder / records.RECORD).exists():
-                trained.setdefault(block, telemetry(folder))
+                trained.setdefault(block, clean.telemetry(block))
             elif len(list(progress.glob("model_*.safetensors"))) == 5:
                 trained.setdefault(block, None)
         clean.whatelse("unlock")
@@ -95,11 +62,11 @@ def test_killed_at_ten_moments(undisturbed: Checkout, clean: Checkout) -> None:
         for name, digest in records.read_json(path)["outputs"].items():
             assert records.file_digest(path.parent / name) == digest
     for block, seen in trained.items():
-        now = telemetry(clean.root / block)
+        now = clean.telemetry(block)
         assert now == seen or now["trained"] == 0, (block, now)
     assert clean.strays() == []
-    assert runs_by_key(clean) == runs_by_key(undisturbed)
-    assert {count for _, count in runs_by_key(clean)} == {1}
+    assert clean.runs_by_key() == undisturbed.runs_by_key()
+    assert {count for _, count in clean.runs_by_key()} == {1}
     assert clean.planned() == {}
 
 
@@ -121,8 +88,6 @@ def test_unlock_only_when_nobody_is_left(clean: Checkout) -> None:
         assert second.splitlines()[-1].startswith("error: ")
         assert "whatelse unlock" in second
     finally:
-        for number in session(process.pid):
-            os.kill(number, signal.SIGKILL)
-        process.wait()
+        kill_session(process)
     assert "removed" in clean.whatelse("unlock").stdout
     assert "no lock" in clean.whatelse("unlock").stdout

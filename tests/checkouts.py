@@ -1,11 +1,15 @@
 """Copies of the repository, with a small study, that workflow tests run and edit."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,8 @@ STUDY = "membership-digits"
 
 class Checkout:
     """A copy of the repository whose own package, rules and studies are what runs."""
+
+    timeout = 300
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -42,7 +48,7 @@ class Checkout:
         """Run a command in the copy; by default it has to succeed."""
         done = subprocess.run(
             command, cwd=self.root, env=self.environment | environment, text=True,
-            capture_output=True, timeout=300,
+            capture_output=True, timeout=self.timeout,
         )  # fmt: skip
         if code is not None:
             assert done.returncode == code, done.stdout + done.stderr
@@ -94,9 +100,42 @@ class Checkout:
             if ".tmp" in path.name and ".snakemake" not in path.parts
         ]  # fmt: skip
 
+    def telemetry(self, folder: Path) -> dict[str, Any]:
+        return records.read_json(self.root / folder / "telemetry.json")  # type: ignore[no-any-return]
+
+    def runs_by_key(self) -> list[tuple[str, int]]:
+        """Return how many active runs MLflow has for each artefact."""
+        with contextlib.closing(sqlite3.connect(self.root / "mlflow.db")) as database:
+            return database.execute(
+                "SELECT tags.value, COUNT(*) FROM tags JOIN runs USING (run_uuid) "
+                "WHERE tags.key = 'whatelse.key' AND runs.lifecycle_stage = 'active' "
+                "GROUP BY tags.value ORDER BY tags.value"
+            ).fetchall()
+
     def metrics(self, attack: str = "shadow") -> Any:
         path = self.results / "attacks" / STUDY / attack / "metrics.json"
         return json.loads(path.read_text())
+
+
+def session(leader: int) -> list[int]:
+    """Return the living processes of a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            after_name = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(after_name[3]) == leader and after_name[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def kill_session(process: subprocess.Popen[Any]) -> None:
+    """Kill a process that leads a session, and all of the session, at once."""
+    while alive := session(process.pid):
+        for number in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.02)
+    process.wait()
 
 
 def small(study: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""One study, here and through SLURM, in one job or in many: the same files."""
+
+import pytest
+
+from checkouts import Checkout, copy_of
+from conftest import Submitter
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.mark.parametrize(
+    ("together", "submitted"),
+    # data set, models, attacks, figures with claims; or each block, attack, ... alone
+    [(100, 4), (1, 1 + 6 + 2 + 3)],
+)
+def test_any_grouping_gives_the_same(
+    local: Checkout, submitter: Submitter, together: int, submitted: int
+) -> None:
+    groups = dict.fromkeys(("models", "attacks", "figures"), together)
+    submitter.site({"group-components": groups})
+    submitter.call(*submitter.command())
+
+    assert submitter.records() == local.records()
+    for attack in ("shadow", "threshold"):
+        assert submitter.metrics(attack) == local.metrics(attack)
+    assert submitter.slurm.num_submitted() == submitted
+    trained = [
+        submitter.telemetry(path.parent)
+        for path in submitter.results.glob("models/*/*/telemetry.json")
+    ]
+    assert sum(t["trained"] + t["ahead"] for t in trained) == 12
+    # one ensemble a job
+    assert max(t["trained"] + t["ahead"] for t in trained) == min(12, 2 * together)
+
+    # the other way of running finds nothing to do
+    assert submitter.planned() == {}
+    said = submitter.run().stdout
+    assert "Nothing to do" in said
+
+
+def test_cluster_takes_over_where_this_machine_began(
+    local: Checkout, submitter: Submitter
+) -> None:
+    here = copy_of(local.root, submitter.root.parent / "begun")
+    begun = Submitter(here.root, submitter.slurm)
+    begun.site({"group-components": {"models": 2}})
+    said = begun.call(*begun.command()).stdout
+    assert "Nothing to do" in said or begun.slurm.num_submitted() == 0
+    assert begun.slurm.num_submitted() == 0
