@@ -22,7 +22,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo $(DEMOS) test test-workflow lint format ui bench docs lock clean distclean
+.PHONY: help install demo $(DEMOS) test test-workflow test-cluster lint format ui bench docs lock clean distclean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ test: $(READY)  ## unit and property tests
 
 test-workflow: $(READY)  ## Snakemake, DVC and MLflow end to end
 	@$(BIN)/pytest -m workflow $(ARGS)
+
+test-cluster: $(READY)  ## on a SLURM of its own (needs slurm-wlm, munge)
+	@$(BIN)/pytest -m cluster -n 2 $(ARGS)
 
 lint: $(READY)  ## what pre-commit and CI check; changes nothing
 	@$(BIN)/pre-commit run --all-files

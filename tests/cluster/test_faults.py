@@ -56,7 +56,10 @@ def test_memory_limit_then_slow_file_system(
     submitter.site(
         {
             "group-components": {"models": 3},
-            "set-resources": {"train_block": {"mem_mb": "300 * attempt * attempt"}},
+            "set-resources": {
+                rule: {"mem_mb": "300 * attempt * attempt"}
+                for rule in ("train_block", "query_block")
+            },
         }
     )
     # A shared file system: this host sees some records only seconds after a node
@@ -71,6 +74,7 @@ whatelse "$@" || exit
 out=$(echo " $*" | sed -n 's/.* --out \\([^ ]*\\).*/\\1/p')
 if [ "$1" = query ]; then
     mv "$out/record.json" "$out/.late"
+    echo "$out" >>"$0.log"
     setsid sh -c "sleep 4; mv '$out/.late' '$out/record.json'" >/dev/null 2>&1 &
 fi
 """
@@ -81,8 +85,9 @@ fi
     )
     submitter.call(*submitter.command())
 
-    log = (submitter.slurm.home / "logs" / "controller.log").read_text()
-    assert "OUT_OF_MEMORY" in log or "OOM" in log.upper()
+    log = (home / "logs" / "controller.log").read_text()
+    assert "OOM" in log.upper() or "OUT_OF_MEMORY" in log
+    assert len(late.with_name("whatelse.log").read_text().splitlines()) >= 6
     same_end(submitter, local)
 
 

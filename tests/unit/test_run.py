@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from whatelse.cli import main
+from whatelse.errors import UserError
 from whatelse.records import write_json
 from whatelse.studies import run, show
 
@@ -83,3 +84,37 @@ def test_a_report_that_fails_leaves_no_older_one(
     assert "Report:" not in said.out
     assert main(["run", "a.yaml"]) == 0
     assert "Report: results/report.html" in capsys.readouterr().out
+
+
+def test_a_profile_is_one_of_ours_or_a_path(tmp_path: Path) -> None:
+    for name in ("default", "slurm"):
+        (tmp_path / "profiles" / name).mkdir(parents=True)
+        (tmp_path / "profiles" / name / "profile.yaml").touch()
+    own = tmp_path / "site"
+    own.mkdir()
+    assert run.profile_folder(tmp_path, "slurm") == tmp_path / "profiles" / "slurm"
+    with pytest.raises(UserError, match=r"--profile: .*site'.*allowed: default, slurm"):
+        run.profile_folder(tmp_path, str(own))
+    (own / "profile.yaml").touch()
+    assert run.profile_folder(tmp_path, str(own)) == own
+
+
+def test_what_failed_on_a_cluster_is_found_in_its_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    logs = tmp_path / ".snakemake" / "slurm_logs" / "rule_train_block"
+    logs.mkdir(parents=True)
+    Path("a.log").write_text("Traceback ...\nValueError: x\n")
+    Path("b.log").write_text("error: study.yaml: field: bad\n")
+    for number, name in enumerate(("a", "b")):
+        (logs / f"{number}.log").write_text(
+            f"    log: {name}.log (check log file(s) for error details)\n"
+        )
+    (logs / "2.log").write_text(
+        "x\nslurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 1 DUE TO TIME LIMIT ***\n"
+    )
+    (logs / "3.log").write_text("    log: c.log (check log file(s) ...)\n")
+    os.utime(logs / "3.log", (1, 1))  # of an earlier run
+    assert run._failed_elsewhere(1000.0) == [("a.log", "1"), ("b.log", "2")]
+    assert "DUE TO TIME LIMIT" in capsys.readouterr().err

@@ -196,6 +196,38 @@ def test_progress_of_something_else_is_thrown_away(
     assert block["models.safetensors"] == fresh["models.safetensors"]
 
 
+def test_blocks_ahead_are_trained_along_and_change_nothing(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, packed = tmp_path / "alone", tmp_path / "packed"
+    blocks = {"first": ("0:2", 0), "second": ("2:4", 0), "other": ("0:2", 1)}
+    ahead = json.dumps(
+        [
+            {
+                "replicate": blocks[name][1],
+                "models": blocks[name][0],
+                "progress": str(packed / f"{name}-progress"),
+            }
+            for name in ("second", "other")
+        ]
+    )
+    for name, (models, replicate) in blocks.items():
+        spec = train_spec(replicate=replicate)
+        train_block(alone, data, models, spec=spec, name=name)
+    calls = count_calls(monkeypatch)
+    for name, (models, replicate) in blocks.items():
+        more = ("--ahead", ahead) if name == "first" else ()
+        spec = train_spec(replicate=replicate)
+        train_block(packed, data, models, *more, spec=spec, name=name)
+        assert files(packed / name) == files(alone / name)
+    assert calls == [[0, 1, 2, 3, 0, 1]]
+    telemetry = read_json(packed / "first" / "telemetry.json")
+    assert (telemetry["trained"], telemetry["ahead"]) == (2, 4)
+    # one model after the other has nothing to gain
+    train_block(alone, data, "0:1", "--strategy", "loop", "--ahead", ahead, name="loop")
+    assert calls[1:] == [[0]]
+
+
 def test_half_written_models_are_no_progress(tmp_path: Path, data: Path) -> None:
     """A kill leaves temporary files; their names are not those of models."""
     train_block(tmp_path, data, "0:2", name="undisturbed")

@@ -1,5 +1,6 @@
 """``whatelse unlock``: only the lock of a run that is gone."""
 
+import os
 import subprocess
 import sys
 import time
@@ -105,3 +106,53 @@ def test_only_locks_are_removed(locked: Path) -> None:
     other.write_text("")
     assert main(["unlock", "--directory", str(locked)]) == 0
     assert locks(locked) == ["notes.txt"]
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: Path) -> Path:
+    """Put a `squeue` and a `scancel` on the path; return the list of jobs."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    jobs = tmp_path / "jobs"
+    jobs.write_text(
+        f"1 whatelse_a1 {locked}\n2 whatelse_a1 {tmp_path}\n3 mine {locked}\n"
+        f"4 whatelse_b2 {locked}\n"
+    )
+    (programs / "squeue").write_text(
+        '#!/bin/sh\ncase "$*" in *--user*) cat "$JOBS";; *) ;; esac\n'
+    )
+    (programs / "scancel").write_text('#!/bin/sh\necho "$@" >"$JOBS.cancelled"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("JOBS", str(jobs))
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return jobs
+
+
+def test_jobs_that_a_dead_run_left_are_cancelled(
+    locked: Path, slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["unlock", "--directory", str(locked)]) == 0
+    assert slurm.with_name("jobs.cancelled").read_text().split() == ["1", "4"]
+    assert "cancelled 2 jobs" in capsys.readouterr().out
+    assert locks(locked) == []
+
+
+def test_jobs_of_a_living_run_are_left(
+    locked: Path, slurm: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    processes.append(start(locked, "/env/bin/snakemake"))
+    assert main(["unlock", "--directory", str(locked)]) == 2
+    assert not slurm.with_name("jobs.cancelled").exists()
+
+
+def test_a_scheduled_job_is_no_run(
+    locked: Path, monkeypatch: pytest.MonkeyPatch,
+    processes: list[subprocess.Popen[bytes]],
+) -> None:  # fmt: skip
+    with monkeypatch.context() as there:
+        there.setenv("SLURM_JOB_ID", "17")
+        processes.append(start(locked, "/env/bin/snakemake"))
+        # to whom lives in the same job, it is one
+        assert owners(locked) == [processes[0].pid]
+    assert owners(locked) == []

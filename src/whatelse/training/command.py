@@ -229,6 +229,10 @@ class _Progress:
             self.clear()
             records.write_json(stamp, identity)
         self._history = folder / "history.jsonl"
+        if self._history.exists() and not self._history.read_bytes().endswith(b"\n"):
+            # a job was killed in the middle of a line: it stays alone
+            with open(self._history, "a", encoding="utf-8") as file:
+                file.write("\n")
         self.finished = {
             int(path.stem.removeprefix("model_")): path
             for path in folder.glob("model_*.safetensors")
@@ -237,7 +241,7 @@ class _Progress:
     def log(self, points: list[dict[str, Any]]) -> None:
         """Append points of the loss curves."""
         with open(self._history, "a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(point) + "\n" for point in points))
+            file.write("".join(f"{json.dumps(point)}\n" for point in points))
 
     def keep(self, model: int, tensors: dict[str, torch.Tensor]) -> None:
         """Store a finished model in a file of its own."""
