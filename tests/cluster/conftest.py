@@ -1,5 +1,7 @@
 """A SLURM cluster for each test, and copies of the repository that use it."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,9 +71,20 @@ def blocks(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def local(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Return a copy in which the study of six blocks ran on this machine."""
-    checkout = copy_of(blocks, tmp_path_factory.mktemp("local") / "repository")
-    checkout.run()
+    """Return a copy in which the study of six blocks ran on this machine.
+
+    Processes that share the tests share it: whoever comes first runs it.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    with open(place / "local.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (place / "local" / "done").exists():
+            return Checkout(place / "local")
+        checkout = copy_of(blocks, place / "local")
+        checkout.run()
+        (place / "local" / "done").touch()
     return checkout
 
 
