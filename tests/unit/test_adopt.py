@@ -107,13 +107,27 @@ def pulled(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
 
 
 def reasons(resolved: Resolved) -> dict[str, str]:
-    """Why artefacts are refused, by kind; of several of a kind the first."""
+    """Why artefacts are refused for themselves, by kind; of several the first."""
     found: dict[str, str] = {}
+    refused = adopt.judge(resolved.artefacts)
     for artefact in resolved.artefacts:
-        reason = adopt.why_not(artefact)
-        if reason:
+        reason = refused.get(artefact.folder, "")
+        if reason and "which is to be made" not in reason:
             found.setdefault(artefact.kind, reason)
     return found
+
+
+@pytest.fixture
+def vouched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What would be handed to Snakemake, in the place of doing so."""
+    folders: list[str] = []
+
+    def note(args: Any, adopted: list[str]) -> int:
+        folders[:] = adopted
+        return 0
+
+    monkeypatch.setattr(adopt, "_vouch", note)
+    return folders
 
 
 def only(resolved: Resolved, kind: str) -> Path:
@@ -126,17 +140,15 @@ def test_what_matches_is_adopted_upstream_first(
     before = {p: p.read_bytes() for p in Path("results").rglob("*") if p.is_file()}
     assert main(["adopt", "toy.yaml"]) == 0
     # a data set, two blocks, their outputs, an attack, the claims
-    assert capsys.readouterr().out == "7 artefacts adopted, 0 to be made again\n"
+    said = "7 artefacts adopted, 0 to be made again, 0 not here\n"
+    assert capsys.readouterr().out == said
     times = {
-        artefact.folder: [p.stat().st_mtime_ns for p in Path(artefact.folder).iterdir()]
+        artefact.folder: Path(artefact.folder, RECORD).stat().st_mtime_ns
         for artefact in pulled.artefacts
     }
-    assert min(min(own) for own in times.values()) > OLD * 10**9
+    assert min(times.values()) > OLD * 10**9
     for artefact in pulled.artefacts:
-        own = times[artefact.folder]
-        assert (Path(artefact.folder) / RECORD).stat().st_mtime_ns == max(own)
-        assert all(max(times[above]) <= min(own) for above in artefact.upstream)
-    assert Path("results/tracking/toy.json").stat().st_mtime > OLD
+        assert all(times[above] < times[artefact.folder] for above in artefact.upstream)
     after = {p: p.read_bytes() for p in Path("results").rglob("*") if p.is_file()}
     assert before == after
 
@@ -187,35 +199,70 @@ def test_results_without_the_file_they_came_from(pulled: Resolved) -> None:
     assert reasons(pulled) == {}
 
 
-@pytest.mark.parametrize("kind", ["dataset", "train", "query", "attack", "claims"])
+@pytest.mark.parametrize(
+    ("kind", "refused"),
+    [("dataset", 7), ("train", 4), ("query", 3), ("attack", 2), ("claims", 1)],
+)
 def test_a_changed_file(
-    pulled: Resolved, kind: str, capsys: pytest.CaptureFixture[str]
+    pulled: Resolved,
+    vouched: list[str],
+    kind: str,
+    refused: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = only(pulled, kind)
     name = sorted(read_json(folder / RECORD)["outputs"])[0]
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    os.utime(folder / name, (OLD, OLD))
     assert reasons(pulled) == {kind: f"{name} is not what its record says"}
     assert main(["adopt", "toy.yaml"]) == 0
     printed = capsys.readouterr().out
     assert f"{folder}: {name} is not what its record says\n" in printed
-    assert "6 artefacts adopted, 1 to be made again" in printed
-    # neither it nor what stands for the whole study looks new
-    assert (folder / name).stat().st_mtime == OLD
-    assert Path("results/tracking/toy.json").stat().st_mtime == OLD
+    assert f"{7 - refused} artefacts adopted, {refused} to be made again" in printed
+    # it and what depends on it has no record, so that it is made again
+    whole_ones = {a.folder for a in pulled.artefacts if Path(a.folder, RECORD).exists()}
+    assert whole_ones == set(vouched)
+    assert len(whole_ones) == 7 - refused
+    assert str(folder) not in whole_ones
+
+    (folder / name).write_bytes(whole)
+    assert main(["adopt", "toy.yaml"]) == 0
+    assert "7 artefacts adopted, 0 to be made again" in capsys.readouterr().out
+    assert len(vouched) == 7
 
 
 def test_a_missing_file(pulled: Resolved) -> None:
     (only(pulled, "train") / "plan.npz").unlink()
-    assert reasons(pulled) == {"train": "plan.npz is not what its record says"}
+    assert reasons(pulled) == {"train": "plan.npz is missing"}
 
 
-def test_what_is_not_here(pulled: Resolved) -> None:
-    shutil.rmtree(only(pulled, "attack"))
-    found = reasons(pulled)
-    assert found["attack"] == "not here"
-    assert found["claims"].startswith("made from another results/attacks")
+def test_what_is_not_here(
+    pulled: Resolved, vouched: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    attack = only(pulled, "attack")
+    shutil.rmtree(attack)
+    assert adopt.judge(pulled.artefacts) == {
+        str(attack): "not here",
+        str(only(pulled, "claims")): f"made from {attack}, which is to be made",
+    }
+    assert main(["adopt", "toy.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert "5 artefacts adopted, 1 to be made again, 1 not here\n" in printed
+    assert len(vouched) == 5
+
+
+def test_not_beside_a_run(
+    pulled: Resolved, vouched: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = Path(".snakemake/locks/0.lock")
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert main(["adopt", "toy.yaml"]) == 2
+    assert "another run works here" in capsys.readouterr().err
+    lock.unlink()
+    assert main(["adopt", "toy.yaml", "--workflow", "."]) == 2
+    assert "--workflow: . holds no Snakefile" in capsys.readouterr().err
+    assert not vouched
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", json.dumps({"code": 1})])

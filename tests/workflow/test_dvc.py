@@ -1,92 +1,210 @@
-"""DVC around the workflow: reproduce, show, share, adopt."""
+"""DVC around the workflow: reproduce, show, compare, experiment, share, adopt."""
 
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
 from checkouts import STUDY, Checkout, copy_of
+from whatelse.studies.resolve import load_study
 
 pytestmark = pytest.mark.workflow
 
+FILE = f"config/studies/{STUDY}.yaml"
+EPOCHS = "models.net.training.epochs"
+
 
 def git(folder: Path, *words: str) -> None:
-    person = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
-    subprocess.run(["git", *person, *words], cwd=folder, check=True)
+    subprocess.run(["git", *words], cwd=folder, check=True)
 
 
 @pytest.fixture(scope="module")
-def origin(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository with the demo's figures over a small grid."""
-    checkout = copy_of(pristine, tmp_path_factory.mktemp("origin") / "repository")
+def shared(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a repository whose results one person made and pushed.
+
+    Its study is the demo's over a small grid; its run used a profile of its own.
+    """
+    place = tmp_path_factory.mktemp("shared")
+    checkout = copy_of(pristine, place / "repository")
     demo = yaml.safe_load((pristine / "demo.yaml").read_text())
     study = yaml.safe_load(checkout.study.read_text())
     net = study["models"]["net"]
     del net["members"]
     net |= {"foreach": {"members": [40, 60]}, "replicates": 1}
-    study |= {"figures": demo["figures"], "claims": []}
+    # the two whose values dvc.yaml plots
+    figures = {name: demo["figures"][name] for name in ("size", "roc")}
+    study |= {"figures": figures, "claims": []}
     del study["attacks"]["threshold"]
     checkout.study.write_text(yaml.safe_dump(study, sort_keys=False))
     git(checkout.root, "init", "--quiet")
+    git(checkout.root, "config", "user.name", "Somebody")
+    git(checkout.root, "config", "user.email", "somebody@example.org")
     git(checkout.root, "add", "--all")
     git(checkout.root, "commit", "--quiet", "--message", "Start")
-    return checkout.root
+
+    profile = place / "site" / "profile.yaml"
+    profile.parent.mkdir()
+    own = yaml.safe_load((pristine / "profiles/default/profile.yaml").read_text())
+    profile.write_text(yaml.safe_dump(own | {"cores": 3}))
+    checkout.call("dvc", "repro", WHATELSE_PROFILE=str(profile.parent))
+    checkout.call("dvc", "remote", "add", "--default", "store", str(place / "store"))
+    checkout.call("dvc", "push")
+    git(checkout.root, "add", "dvc.lock", ".dvc/config")
+    git(checkout.root, "commit", "--quiet", "--message", "Share results")
+    return checkout
 
 
-def clone(origin: Path, to: Path) -> Checkout:
-    git(to.parent, "clone", "--quiet", str(origin), str(to))
-    return Checkout(to)
+@pytest.fixture
+def pulled(shared: Checkout, tmp_path: Path) -> Checkout:
+    """Return a clone of it, with its results."""
+    git(tmp_path, "clone", "--quiet", str(shared.root), "clone")
+    clone = Checkout(tmp_path / "clone")
+    for word in ("name", "email"):
+        git(clone.root, "config", f"user.{word}", "other")
+    clone.call("dvc", "pull")
+    return clone
 
 
-def test_from_repro_to_adopted_pull(origin: Path, tmp_path: Path) -> None:
-    first = clone(origin, tmp_path / "first")
-    first.call("dvc", "repro")
-    assert "up to date" in first.call("dvc", "status").stdout
-    untracked = first.call("git", "status", "--short").stdout.split()
-    assert untracked == ["??", "dvc.lock"]
+def adopt(checkout: Checkout) -> str:
+    return checkout.whatelse("adopt", FILE).stdout
 
-    shown = first.call("dvc", "metrics", "show", "--json").stdout
+
+def spoil(path: Path) -> None:
+    """Flip a byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()  # it may be write-protected
+    path.write_bytes(content)
+
+
+def test_repro_with_a_profile(shared: Checkout) -> None:
+    logs = "".join(p.read_text() for p in shared.root.glob(".snakemake/log/*.log"))
+    assert "Provided cores: 3" in logs
+    assert "up to date" in shared.call("dvc", "status").stdout
+    assert not shared.call("git", "status", "--short").stdout
+
+
+def test_metrics_and_plots(shared: Checkout, tmp_path: Path) -> None:
+    shown = shared.call("dvc", "metrics", "show", "--json").stdout
     files = json.loads(shown)[""]["data"]
     for members in (40, 60):
         name = f"shadow.members-{members}"
         means = files[f"results/summary/{STUDY}/{name}.json"]["data"]
-        assert means["auc"] == first.metrics(name)["summary"]["auc"]["mean"]
-    first.call("dvc", "plots", "show", "--out", "plots")
-    page = (first.root / "plots" / "index.html").read_text()
+        assert means["auc"] == shared.metrics(name)["summary"]["auc"]["mean"]
+    shared.call("dvc", "plots", "show", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
     assert page.count("datum.replicate == 'mean'") == 2
     assert "<DVC_METRIC" not in page
-    assert page.count(".png") >= 3
+    assert "size/figure.png" in page or "size_figure.png" in page
 
-    first.call("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
-    first.call("dvc", "push")
-    git(first.root, "add", "dvc.lock", ".dvc/config")
-    git(first.root, "commit", "--quiet", "--message", "Share results")
 
-    second = clone(first.root, tmp_path / "second")
-    second.call("dvc", "pull")
-    assert second.records() == first.records()
-    assert not list(second.results.rglob("telemetry.json"))
-    adopted = second.whatelse("adopt", str(second.study.relative_to(second.root)))
-    assert ", 0 to be made again" in adopted.stdout
+def test_pull_and_adopt(shared: Checkout, pulled: Checkout) -> None:
+    assert pulled.records() == shared.records()
+    assert not list(pulled.results.rglob("telemetry.json"))
+    assert "10 artefacts adopted, 0 to be made again" in adopt(pulled)
     # nothing to do but to mirror the results into this clone's own MLflow
-    assert second.planned() == {"track_study": 1}
-    second.run()
-    assert second.planned() == {}
-    assert second.records() == first.records()
-    assert "up to date" in second.call("dvc", "status").stdout
+    assert pulled.planned() == {"track_study": 1}
+    # Snakemake knows how they were made: other settings or code are seen from now on
+    pulled.edit_study({"attacks.shadow.sparse_classes": "refuse"})
+    later = {"check_claims": 1, "draw_figure": 2, "run_attack": 2, "track_study": 1}
+    assert pulled.planned() == later
+    git(pulled.root, "checkout", "--quiet", FILE)
+    code = pulled.root / "src" / "whatelse" / "figures" / "roc.py"
+    code.write_text(code.read_text() + "\n# edited\n")
+    assert "figures/membership-digits/roc: made by other code\n" in adopt(pulled)
+    assert pulled.planned() == {"draw_figure": 1, "track_study": 1}
+    git(pulled.root, "checkout", "--quiet", str(code))
+    assert "10 artefacts adopted, 0 to be made again" in adopt(pulled)
+    assert pulled.planned() == {"track_study": 1}
 
-    tampered = second.results / "attacks" / STUDY / "shadow.members-40" / "metrics.json"
-    tampered.chmod(0o644)
-    tampered.write_text(tampered.read_text().replace('"value": 0.', '"value": 0.9'))
-    said = second.whatelse("adopt", str(second.study.relative_to(second.root))).stdout
-    assert "shadow.members-40: metrics.json is not what its record says" in said
-    assert second.planned()["run_attack"] == 1
-    second.run()
-    assert second.records() == first.records()
-    assert (
-        tampered.read_bytes()
-        == (
-            first.results / "attacks" / STUDY / "shadow.members-40" / "metrics.json"
-        ).read_bytes()
+
+def test_what_does_not_match_is_made_again(shared: Checkout, pulled: Checkout) -> None:
+    everything = {
+        "prepare_dataset": 1, "train_block": 2, "query_block": 2, "run_attack": 2,
+        "check_claims": 1, "draw_figure": 2, "track_study": 1,
+    }  # fmt: skip
+    dataset = next(pulled.results.glob("datasets/*/labels.npy"))
+    spoil(dataset)
+    said = adopt(pulled)
+    assert "labels.npy is not what its record says" in said
+    assert "0 artefacts adopted, 10 to be made again" in said
+    assert pulled.planned() == everything
+    pulled.call("dvc", "checkout", "--force")
+
+    spoil(next(pulled.results.glob("models/*/*/models.safetensors")))
+    (pulled.results / "figures" / STUDY / "size" / "figure.pdf").unlink()
+    said = adopt(pulled)
+    assert "models.safetensors is not what its record says" in said
+    family = {"prepare_dataset": 0, "train_block": 1, "query_block": 1, "run_attack": 1}
+    expected = {rule: count for rule, count in (everything | family).items() if count}
+    assert pulled.planned() == expected
+    pulled.run()
+    assert pulled.planned() == {}
+    assert not pulled.strays()
+    assert pulled.records() == shared.records()
+    # every byte is the one that was shared
+    assert "up to date" in pulled.call("dvc", "status").stdout
+
+
+def test_experiments_and_two_commits(pulled: Checkout) -> None:
+    assert "10 artefacts adopted" in adopt(pulled)
+    before = pulled.metrics("shadow.members-60")["summary"]["auc"]["mean"]
+    pulled.call(
+        "dvc", "exp", "run", "--name", "long", "--set-param", f"{FILE}:{EPOCHS}=9"
     )
+    after = pulled.metrics("shadow.members-60")["summary"]["auc"]["mean"]
+    assert after != before
+    assert "up to date" in pulled.call("dvc", "status").stdout
+
+    shown = pulled.call("dvc", "exp", "show", "--csv", "--only-changed").stdout
+    assert f"{EPOCHS}" in shown.splitlines()[0]
+    assert any(line.startswith("long,") for line in shown.splitlines())
+    git(pulled.root, "commit", "--quiet", "--all", "--message", "Train longer")
+    told = pulled.call("dvc", "params", "diff", "HEAD~1", "--json").stdout
+    assert json.loads(told)[FILE][EPOCHS] == {"old": 3, "new": 9, "diff": 6}
+    told = pulled.call("dvc", "metrics", "diff", "HEAD~1", "--json").stdout
+    changed = json.loads(told)[f"results/summary/{STUDY}/shadow.members-60.json"]
+    assert changed["auc"] == {"old": before, "new": after, "diff": after - before}
+
+    git(pulled.root, "checkout", "--quiet", "HEAD~1")
+    pulled.call("dvc", "checkout")
+    assert pulled.metrics("shadow.members-60")["summary"]["auc"]["mean"] == before
+    assert "10 artefacts adopted, 0 to be made again" in adopt(pulled)
+    assert pulled.planned() == {"track_study": 1}
+    pulled.call("dvc", "exp", "apply", "long")
+    assert "10 artefacts adopted, 0 to be made again" in adopt(pulled)
+    # MLflow was told of these when the experiment ran
+    assert pulled.planned() == {}
+
+
+def test_results_without_raw_files(clean: Checkout) -> None:
+    """Raw files are the registry's: what was made from them needs them no more."""
+    mirror = os.environ.get("WHATELSE_MIRROR", "")
+    if not mirror or not Path(mirror, "location").is_dir():
+        pytest.skip("needs WHATELSE_MIRROR, a folder with the Location data")
+    clean.edit_study(
+        {"datasets": {"location": {"source": "location"}}}
+        | {"models.net.dataset": "location", "figures": {}}
+    )
+    dataset = load_study(clean.study).of("dataset")[0].folder
+    clean.call(
+        "snakemake", "--cores", "1", f"{dataset}/record.json", WHATELSE_MIRROR=mirror
+    )
+    assert (clean.root / "resources" / "location" / "fetched.json").exists()
+    # as after a pull into a new clone: no raw files, and Snakemake knows nothing
+    shutil.rmtree(clean.root / "resources")
+    shutil.rmtree(clean.root / ".snakemake")
+    assert "1 artefacts adopted, 0 to be made again" in adopt(clean)
+    planned = clean.planned()
+    assert "train_block" in planned
+    assert not {"fetch_dataset", "prepare_dataset"} & set(planned)
+
+    # raw files are fetched where the prepared ones are not what they were
+    spoil(clean.root / dataset / "inputs.npy")
+    assert "inputs.npy is not what its record says" in adopt(clean)
+    planned = clean.planned()
+    assert planned["fetch_dataset"] == planned["prepare_dataset"] == 1

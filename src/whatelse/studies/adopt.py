@@ -1,55 +1,109 @@
 """``whatelse adopt``: accept results that were pulled from elsewhere.
 
-After ``dvc pull`` or a copy, files are younger or older than what they were made from
-at random, and Snakemake would make everything again. This walks the studies upstream
-first and touches an artefact only if its record's settings, code and inputs are those
-at hand and its files have the digests that the record vouches for. Whatever does not
-match is left for Snakemake to make again (``snakemake --touch`` would bless it).
+After ``dvc pull``, ``dvc checkout`` or a copy, times say nothing, and Snakemake does
+not know by which settings files were made: it would make too much again, or too little.
+This walks the studies upstream first. An artefact is accepted if its record's
+settings, code and inputs are those at hand, its files have the digests that the record
+vouches for, and all that it was made from is accepted: Snakemake then takes it for made
+here and now. The record of any other is set aside, so that it is made again, with what
+depends on it. (``snakemake --touch`` alone would bless anything.)
 """
 
 import argparse
-import os
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from whatelse import records
 from whatelse.errors import UserError
+from whatelse.sources import PACKAGE
 from whatelse.studies.resolve import Artefact, code_paths, load_study
+
+_NOT_HERE = "not here"
+_LOCKS = Path(".snakemake/locks")
+# Ends like what killed jobs leave: no part of an artefact, and gone after the next run.
+_ASIDE = f".{records.RECORD}.refused.tmp"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument(
         "--replicates", type=int, help="as the results were made with `run`"
     )
+    parser.add_argument(
+        "--workflow", type=Path, default=PACKAGE.parents[1],
+        help="the checkout with the Snakefile; default: the installed package's",
+    )  # fmt: skip
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Adopt what matches; print what does not and why."""
-    adopted = refused = 0
-    for path in args.studies:
-        resolved = load_study(path, args.results, replicates=args.replicates)
-        reasons = {a.folder: why_not(a) for a in resolved.artefacts}
-        for folder, reason in reasons.items():
-            if reason:
-                refused += 1
-                print(f"{folder}: {reason}")
-            else:
-                adopted += 1
-                _touch(Path(folder))
-        tracking = args.results / "tracking" / f"{resolved.study.study}.json"
-        if tracking.exists() and not any(reasons.values()):
-            os.utime(tracking)
-    print(f"{adopted} artefacts adopted, {refused} to be made again")
+    if not (args.workflow / "Snakefile").is_file():
+        raise UserError(
+            f"--workflow: {args.workflow} holds no Snakefile; allowed: a checkout of "
+            "whatelse"
+        )
+    if any(_LOCKS.glob("*.lock")):
+        raise UserError(
+            f"{_LOCKS}: another run works here, or one was killed; "
+            "`whatelse unlock` removes the lock of a run that is gone"
+        )
+    artefacts = {
+        artefact.folder: artefact
+        for path in args.studies
+        for artefact in load_study(path, replicates=args.replicates).artefacts
+    }
+    for folder in artefacts:
+        _put_back(Path(folder))
+    reasons = judge(artefacts.values())
+    missing = sum(reason == _NOT_HERE for reason in reasons.values())
+    for folder, reason in reasons.items():
+        if reason != _NOT_HERE:
+            print(f"{folder}: {reason}")
+            _set_aside(Path(folder))
+    adopted = [folder for folder in artefacts if folder not in reasons]
+    code = _vouch(args, adopted) if adopted else 0
+    if not code:
+        print(
+            f"{len(adopted)} artefacts adopted, {len(reasons) - missing} to be made "
+            f"again, {missing} not here"
+        )
+    return code
+
+
+def judge(artefacts: Iterable[Artefact]) -> dict[str, str]:
+    """Return why artefacts cannot be taken for what studies ask for.
+
+    Parameters
+    ----------
+    artefacts : iterable of Artefact
+        Upstream first, and all that each one is made from.
+
+    Returns
+    -------
+    dict of str to str
+        The reason for each folder that is refused.
+    """
+    reasons: dict[str, str] = {}
+    for artefact in artefacts:
+        here = Path(artefact.folder, records.RECORD).exists()
+        refused = [folder for folder in artefact.upstream if folder in reasons]
+        if here and refused:
+            reasons[artefact.folder] = f"made from {refused[0]}, which is to be made"
+        elif reason := why_not(artefact):
+            reasons[artefact.folder] = reason
+    return reasons
 
 
 def why_not(artefact: Artefact) -> str:
     """Return why an artefact cannot be taken for what the study asks for, or ""."""
     folder = Path(artefact.folder)
     if not (folder / records.RECORD).exists():
-        return "not here"
+        return _NOT_HERE
     try:
         record = records.read_json(folder / records.RECORD)
         code, spec = record["code"], record["spec"]
@@ -73,7 +127,9 @@ def why_not(artefact: Artefact) -> str:
         if own and records.file_digest(file) not in recorded:
             return f"made from another {name}"
     for name, digest in outputs.items():
-        if not (folder / name).exists() or records.file_digest(folder / name) != digest:
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if records.file_digest(folder / name) != digest:
             return f"{name} is not what its record says"
     return ""
 
@@ -86,7 +142,43 @@ def _same_spec(artefact: Artefact, recorded: dict[str, Any]) -> bool:
     return records.canonical_json(expected) == records.canonical_json(recorded)
 
 
-def _touch(folder: Path) -> None:
-    for path in sorted(folder.iterdir()):
-        os.utime(path)
-    os.utime(folder / records.RECORD)
+def _set_aside(folder: Path) -> None:
+    """Hide a record: whatever Snakemake knows of the folder, it makes it again."""
+    record = folder / records.RECORD
+    try:
+        if record.exists():
+            record.replace(folder / _ASIDE)
+    except OSError as error:
+        raise records.unwritable(record, error) from error
+
+
+def _put_back(folder: Path) -> None:
+    """Undo it: the code or settings that were wrong before may be right by now."""
+    record, aside = folder / records.RECORD, folder / _ASIDE
+    if aside.exists() and not record.exists():
+        aside.replace(record)
+
+
+def _vouch(args: argparse.Namespace, folders: list[str]) -> int:
+    """Let Snakemake take artefacts for made now, with the settings at hand.
+
+    Touching the files alone would do until a setting changes: without a note of the
+    old one Snakemake does not see that.
+    """
+    studies = json.dumps([str(path) for path in args.studies])
+    limit = [] if args.replicates is None else [f"replicates={args.replicates}"]
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "snakemake",
+            "--snakefile", str(args.workflow / "Snakefile"),
+            "--profile", "none", "--workflow-profile", "none",
+            "--config", f"studies={studies}", *limit,
+            "--cores", "1", "--rerun-incomplete", "--quiet", "all",
+            "--touch", "--force",
+            *(str(Path(folder, records.RECORD)) for folder in folders),
+        ],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        print(done.stdout + done.stderr, end="", file=sys.stderr)
+    return done.returncode
