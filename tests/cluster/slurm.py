@@ -88,6 +88,8 @@ class Slurm:
         keepers = [pid for pid in parents if _command(pid).startswith("slurmstepd")]
         for victim in [process.pid, *keepers, *_below(keepers)]:
             _signal(victim, signal.SIGKILL)
+        for victim in self._own("SLURMD_NODENAME", node):  # whose parents had gone
+            _signal(victim, signal.SIGKILL)
         process.wait()
 
     def lose_node(self, node: str) -> None:
