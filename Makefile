@@ -44,7 +44,7 @@ test-workflow: $(READY)  ## Snakemake, DVC and MLflow end to end
 	@$(BIN)/pytest -m workflow $(ARGS)
 
 test-cluster: $(READY)  ## on a SLURM of its own (needs slurm-wlm, munge)
-	@$(BIN)/pytest -m cluster -n 2 $(ARGS)
+	@$(BIN)/pytest -m cluster -n 3 $(ARGS)
 
 lint: $(READY)  ## what pre-commit and CI check; changes nothing
 	@$(BIN)/pre-commit run --all-files

@@ -1,6 +1,7 @@
 """Copies of the repository, with a small study, that workflow tests run and edit."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -10,10 +11,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from whatelse import records
@@ -171,3 +173,18 @@ def copy_of(root: Path, to: Path) -> Checkout:
         ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "__pycache__"),
     )  # fmt: skip
     return Checkout(to)
+
+
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
+) -> Path:
+    """Return a folder that is made once, by whichever process of the tests is first."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    with open(place / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / f"{name}.done").exists():
+            make(place / name)
+            (place / f"{name}.done").touch()
+    return place / name

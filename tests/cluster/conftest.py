@@ -1,7 +1,5 @@
 """A SLURM cluster for each test, and copies of the repository that use it."""
 
-import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from checkouts import Checkout, copy_of
+from checkouts import Checkout, copy_of, shared
 from slurm import Slurm, missing_tools
 
 
@@ -71,21 +69,10 @@ def blocks(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def local(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Return a copy in which the study of six blocks ran on this machine.
-
-    Processes that share the tests share it: whoever comes first runs it.
-    """
-    place = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        place = place.parent
-    with open(place / "local.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (place / "local" / "done").exists():
-            return Checkout(place / "local")
-        checkout = copy_of(blocks, place / "local")
-        checkout.run()
-        (place / "local" / "done").touch()
-    return checkout
+    """Return a copy in which the study of six blocks ran on this machine."""
+    return Checkout(
+        shared(tmp_path_factory, "local", lambda root: copy_of(blocks, root).run())
+    )
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 
 from checkouts import Checkout, copy_of
 from conftest import Submitter
+from whatelse import records
 
 pytestmark = pytest.mark.cluster
 
@@ -18,12 +19,16 @@ def test_any_grouping_gives_the_same(
 ) -> None:
     groups = dict.fromkeys(("models", "attacks", "figures"), together)
     submitter.site({"group-components": groups})
+    study = str(submitter.study.relative_to(submitter.root))
+    submitter.whatelse("plan", study, "--profile", "slurm", "--json", "plan.json")
     submitter.call(*submitter.command())
 
     assert submitter.records() == local.records()
     for attack in ("shadow", "threshold"):
         assert submitter.metrics(attack) == local.metrics(attack)
     assert submitter.slurm.num_submitted() == submitted
+    plan = records.read_json(submitter.root / "plan.json")
+    assert plan["wall"]["submissions"] == submitted
     trained = [
         submitter.telemetry(path.parent)
         for path in submitter.results.glob("models/*/*/telemetry.json")

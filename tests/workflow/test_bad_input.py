@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from checkouts import Checkout
 
+from checkouts import Checkout
 from data_files import rows_of_bits, tar
 
 pytestmark = pytest.mark.workflow

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from checkouts import STUDY, Checkout
 
 pytestmark = pytest.mark.workflow
