@@ -28,7 +28,7 @@ def test_any_grouping_gives_the_same(
         assert submitter.metrics(attack) == local.metrics(attack)
     assert submitter.slurm.num_submitted() == submitted
     plan = records.read_json(submitter.root / "plan.json")
-    assert plan["wall"]["submissions"] == submitted
+    assert plan["submissions"] == submitted
     trained = [
         submitter.telemetry(path.parent)
         for path in submitter.results.glob("models/*/*/telemetry.json")
