@@ -184,8 +184,8 @@ class Slurm:
     def _configure(self) -> None:
         ports = _free_ports(1 + len(self._all()))
         host = socket.gethostname().partition(".")[0]
-        # A node is as wide as the tests need: the cores under it are shared.
-        common = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000"
+        # A node has what the tests need: cores and memory under it are shared.
+        common = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000000"
         nodes = "\n".join(
             f"NodeName={node} Port={port} {common}"
             + (" Gres=gpu:1" if node in self.nodes["gpu"] else "")
