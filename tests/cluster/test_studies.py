@@ -14,10 +14,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 STUDIES = ("membership-digits", "membership-location")
 
 
-def test_demo_and_location(submitter: Submitter, repository: Path) -> None:
-    mirror = Path(
-        os.environ.get("WHATELSE_MIRROR") or repository.parent / "shared" / "datasets"
-    )
+def test_demo_and_location(submitter: Submitter) -> None:
+    mirror = Path(os.environ.get("WHATELSE_MIRROR", ""))
     if not (mirror / "location").is_dir():
         pytest.skip("no mirror of the Location data: see WHATELSE_MIRROR")
     shutil.copy2(submitter.root / "demo.yaml", submitter.study)  # not the small one

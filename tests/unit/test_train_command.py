@@ -289,7 +289,7 @@ def test_a_diverged_model_is_named(
         "l2": 1.0,
     }
     assert train_block(tmp_path, data, "0:2", spec=spec) == 2
-    assert "learning_rate: model 0 diverged" in capsys.readouterr().err
+    assert "learning_rate: model 0 of replicate 0 diverged" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
 
 

@@ -111,6 +111,7 @@ def test_only_locks_are_removed(locked: Path) -> None:
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: Path) -> Path:
     """Put a `squeue` and a `scancel` on the path; return the list of jobs."""
+    (locked / ".snakemake" / "slurm_logs").mkdir()
     programs = tmp_path / "bin"
     programs.mkdir()
     jobs = tmp_path / "jobs"
@@ -121,7 +122,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: Path) -> Path
     (programs / "squeue").write_text(
         '#!/bin/sh\ncase "$*" in *--user*) cat "$JOBS";; *) ;; esac\n'
     )
-    (programs / "scancel").write_text('#!/bin/sh\necho "$@" >"$JOBS.cancelled"\n')
+    (programs / "scancel").write_text(
+        '#!/bin/sh\necho "$@" >"$JOBS.cancelled"; : >"$JOBS"\n'
+    )
     for program in programs.iterdir():
         program.chmod(0o755)
     monkeypatch.setenv("JOBS", str(jobs))
@@ -155,4 +158,31 @@ def test_a_scheduled_job_is_no_run(
         processes.append(start(locked, "/env/bin/snakemake"))
         # to whom lives in the same job, it is one
         assert owners(locked) == [processes[0].pid]
+    assert owners(locked) == []
+
+
+def test_a_queue_that_does_not_answer_keeps_the_lock(
+    locked: Path, slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (slurm.parent / "bin" / "squeue").write_text("#!/bin/sh\necho down >&2; exit 1\n")
+    assert main(["unlock", "--directory", str(locked)]) == 2
+    assert "SLURM: down" in capsys.readouterr().err
+    assert len(locks(locked)) == 2
+
+
+def test_a_run_of_another_host_is_unlocked_there(
+    locked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (locked / "results").mkdir()
+    (locked / "results" / "running.json").write_text('{"host": "elsewhere"}')
+    assert main(["unlock", "--directory", str(locked)]) == 2
+    assert "elsewhere" in capsys.readouterr().err
+    assert main(["unlock", "--directory", str(locked), "--any-host"]) == 0
+    assert locks(locked) == []
+
+
+def test_a_watcher_is_no_run(
+    locked: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    processes.append(start(locked, "/env/bin/whatelse", "track", "--watch"))
     assert owners(locked) == []

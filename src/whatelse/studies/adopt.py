@@ -57,14 +57,18 @@ def run(args: argparse.Namespace) -> int:
         for path in args.studies
         for artefact in load_study(path, replicates=args.replicates).artefacts
     }
-    for folder in artefacts:
-        _put_back(Path(folder))
-    reasons = judge(artefacts.values())
+    back = [Path(folder) for folder in artefacts if _put_back(Path(folder))]
+    try:
+        reasons = judge(artefacts.values())
+    except BaseException:  # not judged: as refused as before
+        for folder in back:
+            _set_aside(folder)
+        raise
     missing = sum(reason == _NOT_HERE for reason in reasons.values())
-    for folder, reason in reasons.items():
+    for name, reason in reasons.items():
         if reason != _NOT_HERE:
-            print(f"{folder}: {reason}")
-            _set_aside(Path(folder))
+            print(f"{name}: {reason}")
+            _set_aside(Path(name))
     adopted = [folder for folder in artefacts if folder not in reasons]
     code = _vouch(args, adopted) if adopted else 0
     if not code:
@@ -152,11 +156,13 @@ def _set_aside(folder: Path) -> None:
         raise records.unwritable(record, error) from error
 
 
-def _put_back(folder: Path) -> None:
+def _put_back(folder: Path) -> bool:
     """Undo it: the code or settings that were wrong before may be right by now."""
     record, aside = folder / records.RECORD, folder / _ASIDE
-    if aside.exists() and not record.exists():
-        aside.replace(record)
+    if record.exists() or not aside.exists():
+        return False
+    aside.replace(record)
+    return True
 
 
 def _vouch(args: argparse.Namespace, folders: list[str]) -> int:

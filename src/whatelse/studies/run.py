@@ -38,6 +38,10 @@ _FAILED_ELSEWHERE = re.compile(r"^ *log: (\S+) \(check log", re.MULTILINE)
 _KILLED = re.compile(
     r"^slurmstepd: error: .*(?:LIMIT|OOM|[Mm]emory|CANCELLED).*$", re.M
 )
+_LOCKED = (
+    ".snakemake/locks: another run works here, or one was killed; `whatelse unlock` "
+    "removes the lock of a run that is gone"
+)
 _SLURM_LOGS = Path(".snakemake/slurm_logs")
 
 
@@ -79,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
             _command(args, "--quiet", "host", "--dry-run"), env=_environment()
         ).returncode
     _refuse_unwritable(studies)
+    if any(Path(".snakemake/locks").glob("*.lock")):
+        raise UserError(_LOCKED)
     from whatelse.tracking.watch import announce
 
     announce(RESULTS, args.studies, args.replicates)
@@ -105,9 +111,13 @@ def run(args: argparse.Namespace) -> int:
         if is_away(path):
             print(f"warning: not in MLflow yet: {read_json(path)['away']}")
             return 0
-    print("Runs in MLflow: make ui, then open")
     for path in tracked:
-        print(f"  http://127.0.0.1:5000/{read_json(path)['experiment']['page']}")
+        index = read_json(path)
+        server = index.get("tracking_uri", "")
+        local = not server.startswith("http")
+        how = "make ui, then " if local else ""
+        base = "http://127.0.0.1:5000" if local else server.rstrip("/")
+        print(f"Runs in MLflow: {how}{base}/{index['experiment']['page']}")
     return 0
 
 
@@ -221,10 +231,7 @@ def _snakemake(args: argparse.Namespace) -> int:
         return 0
     failed = _FAILED.findall(said) + _failed_elsewhere(start)
     if "LockException" in said:
-        raise UserError(
-            f"{Path('.snakemake/locks')}: another run works here, or one was killed; "
-            "`whatelse unlock` removes the lock of a run that is gone"
-        )
+        raise UserError(_LOCKED)
     bugs = sorted({log for log, status in failed if status != "2"})
     if not failed:
         print(said, end="", file=sys.stderr)

@@ -7,16 +7,22 @@ beside those of the next run. Both are done only if no process of a run is left 
 
 import argparse
 import os
+import platform
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
+from whatelse import records
 from whatelse.errors import UserError
 
 _LOCKS = Path(".snakemake/locks")
 JOB_NAME = "whatelse_"  # profiles/slurm: slurm-jobname-prefix
+_SLURM = Path(".snakemake/slurm_logs")  # there once a run has used SLURM
 _SECONDS_TO_END = 120
+_SILENT = (
+    "cannot say which jobs a dead run left; allowed: to unlock when squeue answers"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--directory", type=Path, default=Path(), help="where the run was started"
     )
+    parser.add_argument(
+        "--any-host", action="store_true",
+        help="although the run was started on another host, where it may live",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -32,6 +42,13 @@ def run(args: argparse.Namespace) -> None:
     if not locks:
         print("no lock here")
         return
+    told = args.directory / "results" / "running.json"
+    host = records.read_json(told).get("host") if told.exists() else None
+    if host not in (None, platform.node()) and not args.any_host:
+        raise UserError(
+            f"{args.directory / _LOCKS}: the last run was started on {host}; allowed: "
+            "to unlock there, or --any-host once it is surely gone"
+        )
     alive = owners(args.directory)
     if alive:
         raise UserError(
@@ -40,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         )
     jobs = jobs_left(args.directory)
     if jobs:
-        _cancel(jobs)
+        _cancel(jobs, args.directory)
         print(f"cancelled {len(jobs)} jobs that it left in SLURM")
     for lock in locks:
         lock.unlink()
@@ -53,10 +70,15 @@ def jobs_left(directory: Path) -> list[str]:
     They are known by their working directory and by the name that our profile gives
     them; none where there is no SLURM.
     """
-    if shutil.which("squeue") is None:
+    if not (directory / _SLURM).is_dir() or shutil.which("squeue") is None:
         return []
     command = ["squeue", f"--user={os.getuid()}", "--noheader", "--format=%i %j %Z"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"SLURM: {_SILENT}") from None
+    if done.returncode:
+        raise UserError(f"SLURM: {done.stderr.strip()}: {_SILENT}")
     rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     return [
         job for job, name, place in rows
@@ -64,12 +86,11 @@ def jobs_left(directory: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _cancel(jobs: list[str]) -> None:
+def _cancel(jobs: list[str], directory: Path) -> None:
     """End jobs, and wait until none of them can write any more."""
     subprocess.run(["scancel", *jobs], check=False, timeout=60)
     end = time.monotonic() + _SECONDS_TO_END
-    waiting = ["squeue", "--noheader", f"--jobs={','.join(jobs)}"]
-    while subprocess.run(waiting, capture_output=True, timeout=60).stdout.strip():
+    while jobs_left(directory):
         if time.monotonic() > end:
             raise UserError(
                 f"SLURM: jobs {', '.join(jobs)} of a run that is gone do not end; "
@@ -98,6 +119,8 @@ def owners(directory: Path) -> list[int]:
         except OSError:  # it ended meanwhile, or is another user's
             continue
         names = {Path(os.fsdecode(word)).name for word in words}
+        if b"track" in words:  # a watcher reads; it is no run
+            continue
         jobs = {
             w.partition(b"=")[2] for w in variables if w.startswith(b"SLURM_JOB_ID=")
         }

@@ -169,10 +169,16 @@ def locked(place: Place, *, seconds: float | None = None) -> Iterator[None]:
     except OSError as error:
         raise records.unwritable(place.lock, error) from error
     with file:
-        if seconds is None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        else:
-            _lock_within(file.fileno(), seconds, place)
+        try:
+            if seconds is None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            else:
+                _lock_within(file.fileno(), seconds, place)
+        except OSError as error:  # a file system without locks
+            raise UserError(
+                f"{place.lock}: cannot be locked: {error.strerror}; allowed: a place "
+                "on a local disk (MLFLOW_TRACKING_URI=sqlite:////PATH/mlflow.db)"
+            ) from error
         yield
 
 

@@ -6,6 +6,7 @@ made. Whatever goes wrong with the tracking server is told once and tried again.
 """
 
 import os
+import platform
 import signal
 import sys
 import threading
@@ -49,7 +50,11 @@ def announce(
     replicates : int or None
         At most so many replicates of every entry.
     """
-    content = {"studies": [str(path) for path in studies], "replicates": replicates}
+    content = {
+        "studies": [str(path) for path in studies],
+        "replicates": replicates,
+        "host": platform.node(),  # for `whatelse unlock`
+    }
     records.write_json(Path(results) / RUNNING, content)
 
 

@@ -124,10 +124,18 @@ def run(args: argparse.Namespace) -> None:
                 strategy=strategy,
                 on_epoch=_curves(group, spec.training.epochs),
             )
-            _refuse_diverged(tensors, [model for _, model in group])
+            diverged = []
             for position, (part, model) in enumerate(group):
-                part.progress.keep(
-                    model, {name: tensor[position] for name, tensor in tensors.items()}
+                own = {name: tensor[position] for name, tensor in tensors.items()}
+                if all(torch.isfinite(tensor).all() for tensor in own.values()):
+                    part.progress.keep(model, own)
+                elif part is mine:  # another block's is for its own job to refuse
+                    diverged.append(model)
+            if diverged:
+                raise UserError(
+                    f"training.optimizer.learning_rate: model {diverged[0]} of "
+                    f"replicate {spec.replicate} diverged (weights are not finite); "
+                    "allowed: a lower rate"
                 )
 
         if strategy == "stacked":
@@ -166,17 +174,6 @@ def run(args: argparse.Namespace) -> None:
     )
     # Progress stays until the workflow is done: a job that is killed now has not been
     # taken for finished yet, and Snakemake deletes its block.
-
-
-def _refuse_diverged(tensors: dict[str, torch.Tensor], group: list[int]) -> None:
-    for position, model in enumerate(group):
-        if not all(
-            torch.isfinite(tensor[position]).all() for tensor in tensors.values()
-        ):
-            raise UserError(
-                f"training.optimizer.learning_rate: model {model} diverged "
-                "(weights are not finite); allowed: a lower rate"
-            )
 
 
 def _curves(group: list[tuple["_Part", int]], epochs: int) -> OnEpoch:
