@@ -85,14 +85,18 @@ def run(args: argparse.Namespace) -> int:
     _refuse_unwritable(studies)
     if any(Path(".snakemake/locks").glob("*.lock")):
         raise UserError(_LOCKED)
-    from whatelse.tracking.watch import announce
+    from whatelse.tracking.watch import announce, withdraw
 
     announce(RESULTS, args.studies, args.replicates)
     tracked = [RESULTS / "tracking" / f"{r.study.study}.json" for r in studies]
     for path in tracked:
         if is_away(path):  # the server was: mirror again
             path.unlink()
-    code = _snakemake(args)
+    try:
+        code = _snakemake(args)
+    except UserError:  # bad input leaves nothing behind
+        withdraw(RESULTS)
+        raise
     if code:
         return code
     report, state = RESULTS / "report.html", _state(tracked)

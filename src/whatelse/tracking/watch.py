@@ -55,7 +55,14 @@ def announce(
         "replicates": replicates,
         "host": platform.node(),  # for `whatelse unlock`
     }
-    records.write_json(Path(results) / RUNNING, content)
+    path = Path(results) / RUNNING
+    if not path.exists() or records.read_json(path) != content:
+        records.write_json(path, content)
+
+
+def withdraw(results: str | Path) -> None:
+    """Take back what was announced: it cannot be made."""
+    (Path(results) / RUNNING).unlink(missing_ok=True)
 
 
 @dataclass
