@@ -19,11 +19,11 @@ from typing import Any
 
 from whatelse import records
 from whatelse.errors import UserError
-from whatelse.sources import PACKAGE
 from whatelse.studies.resolve import Artefact, code_paths, load_study
+from whatelse.studies.run import add_workflow_argument, refuse_no_checkout
+from whatelse.studies.unlock import refuse_locked
 
 _NOT_HERE = "not here"
-_LOCKS = Path(".snakemake/locks")
 # Ends like what killed jobs leave: no part of an artefact, and gone after the next run.
 _ASIDE = f".{records.RECORD}.refused.tmp"
 
@@ -34,24 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replicates", type=int, help="as the results were made with `run`"
     )
-    parser.add_argument(
-        "--workflow", type=Path, default=PACKAGE.parents[1],
-        help="the checkout with the Snakefile; default: the installed package's",
-    )  # fmt: skip
+    add_workflow_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Adopt what matches; print what does not and why."""
-    if not (args.workflow / "Snakefile").is_file():
-        raise UserError(
-            f"--workflow: {args.workflow} holds no Snakefile; allowed: a checkout of "
-            "whatelse"
-        )
-    if any(_LOCKS.glob("*.lock")):
-        raise UserError(
-            f"{_LOCKS}: another run works here, or one was killed; "
-            "`whatelse unlock` removes the lock of a run that is gone"
-        )
+    refuse_no_checkout(args.workflow)
+    refuse_locked()
     artefacts = {
         artefact.folder: artefact
         for path in args.studies
@@ -118,7 +107,7 @@ def why_not(artefact: Artefact) -> str:
         return "its record is none"
     if code != records.files_digest(code_paths(artefact.modules)):
         return "made by other code"
-    if not _same_spec(artefact, spec):
+    if not same_spec(artefact, spec):
         return "made with other settings"
     for folder_above in artefact.upstream:
         above = Path(folder_above, records.RECORD)
@@ -138,7 +127,8 @@ def why_not(artefact: Artefact) -> str:
     return ""
 
 
-def _same_spec(artefact: Artefact, recorded: dict[str, Any]) -> bool:
+def same_spec(artefact: Artefact, recorded: dict[str, Any]) -> bool:
+    """Return whether a record's settings are those that the study asks for."""
     expected = dict(artefact.spec)
     if artefact.kind == "train":
         first, last = artefact.labels["models"].split(":")

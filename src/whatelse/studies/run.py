@@ -22,6 +22,7 @@ from whatelse.errors import UserError
 from whatelse.records import read_json, write_json
 from whatelse.sources import PACKAGE
 from whatelse.studies.resolve import Resolved, load_study
+from whatelse.studies.unlock import LOCKED, refuse_locked
 from whatelse.tracking.store import is_away
 
 RESULTS = Path("results")
@@ -38,10 +39,6 @@ _FAILED_ELSEWHERE = re.compile(r"^ *log: (\S+) \(check log", re.MULTILINE)
 _KILLED = re.compile(
     r"^slurmstepd: error: .*(?:LIMIT|OOM|[Mm]emory|CANCELLED).*$", re.M
 )
-_LOCKED = (
-    ".snakemake/locks: another run works here, or one was killed; `whatelse unlock` "
-    "removes the lock of a run that is gone"
-)
 _SLURM_LOGS = Path(".snakemake/slurm_logs")
 
 
@@ -52,16 +49,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replicates", type=int, help="at most so many replicates of every entry"
     )
+    add_profile_argument(parser)
+    add_workflow_argument(parser)
+    parser.add_argument("-n", "--dry-run", action="store_true", help="show, do nothing")
+
+
+def add_profile_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--profile``."""
     parser.add_argument(
         "--profile", default=os.environ.get(PROFILE, "default"),
         help="a folder of profiles/, or the path of one of your own; default: "
         f"{PROFILE} of the environment, else `default`",
     )  # fmt: skip
+
+
+def add_workflow_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--workflow``."""
     parser.add_argument(
         "--workflow", type=Path, default=PACKAGE.parents[1],
-        help="the checkout with the Snakefile; default: the installed package's",
+        help="the checkout with Snakefile and profiles; default: the installed "
+        "package's",
     )  # fmt: skip
-    parser.add_argument("-n", "--dry-run", action="store_true", help="show, do nothing")
+
+
+def refuse_no_checkout(workflow: Path) -> None:
+    """Refuse a ``--workflow`` without a Snakefile.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    if not (workflow / "Snakefile").is_file():
+        raise UserError(
+            f"--workflow: {workflow} holds no Snakefile; allowed: a checkout of "
+            "whatelse"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,11 +94,7 @@ def run(args: argparse.Namespace) -> int:
     studies = [
         load_study(path, RESULTS, replicates=args.replicates) for path in args.studies
     ]
-    if not (args.workflow / "Snakefile").is_file():
-        raise UserError(
-            f"--workflow: {args.workflow} holds no Snakefile; allowed: a checkout of "
-            "whatelse"
-        )
+    refuse_no_checkout(args.workflow)
     profile_folder(args.workflow, args.profile)
     _refuse_missing_files(studies)
     if args.dry_run:
@@ -83,8 +102,7 @@ def run(args: argparse.Namespace) -> int:
             _command(args, "--quiet", "host", "--dry-run"), env=_environment()
         ).returncode
     _refuse_unwritable(studies)
-    if any(Path(".snakemake/locks").glob("*.lock")):
-        raise UserError(_LOCKED)
+    refuse_locked()
     from whatelse.tracking.watch import announce, withdraw
 
     announce(RESULTS, args.studies, args.replicates)
@@ -235,7 +253,7 @@ def _snakemake(args: argparse.Namespace) -> int:
         return 0
     failed = _FAILED.findall(said) + _failed_elsewhere(start)
     if "LockException" in said:
-        raise UserError(_LOCKED)
+        raise UserError(LOCKED)
     bugs = sorted({log for log, status in failed if status != "2"})
     if not failed:
         print(said, end="", file=sys.stderr)

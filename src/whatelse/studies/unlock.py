@@ -17,12 +17,28 @@ from whatelse import records
 from whatelse.errors import UserError
 
 _LOCKS = Path(".snakemake/locks")
+LOCKED = (
+    f"{_LOCKS}: another run works here, or one was killed; `whatelse unlock` removes "
+    "the lock of a run that is gone"
+)
 JOB_NAME = "whatelse_"  # profiles/slurm: slurm-jobname-prefix
 _SLURM = Path(".snakemake/slurm_logs")  # there once a run has used SLURM
 _SECONDS_TO_END = 120
 _SILENT = (
     "cannot say which jobs a dead run left; allowed: to unlock when squeue answers"
 )
+
+
+def refuse_locked() -> None:
+    """Refuse to work beside another run of this folder.
+
+    Raises
+    ------
+    UserError
+        If Snakemake's lock is there.
+    """
+    if any(_LOCKS.glob("*.lock")):
+        raise UserError(LOCKED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

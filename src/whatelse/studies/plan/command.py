@@ -6,14 +6,12 @@ from the formats, and times from benchmarks on record (docs/planning.md).
 
 import argparse
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from whatelse.errors import UserError
 from whatelse.records import write_json
-from whatelse.sources import PACKAGE
 from whatelse.studies.plan.costs import BENCHMARKS, CPU, GPU, Costs, read_costs
 from whatelse.studies.plan.estimate import (
     Estimator,
@@ -27,7 +25,7 @@ from whatelse.studies.plan.estimate import (
 from whatelse.studies.plan.precision import Curve, read_curve, sampling_error
 from whatelse.studies.plan.profiles import Profile, read_profile
 from whatelse.studies.resolve import Resolved, load_study
-from whatelse.studies.run import PROFILE
+from whatelse.studies.run import add_profile_argument, add_workflow_argument
 
 _KINDS = (
     "fetch", "dataset", "train", "query", "import", "attack", "figure", "claims",
@@ -38,20 +36,13 @@ _KINDS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("study", type=Path, metavar="STUDY.yaml")
-    parser.add_argument(
-        "--profile", default=os.environ.get(PROFILE, "default"),
-        help="a folder of profiles/, or the path of one of your own; default: "
-        f"{PROFILE} of the environment, else `default`",
-    )  # fmt: skip
+    add_profile_argument(parser)
     parser.add_argument("--cores", type=int, help="default: the profile's")
     parser.add_argument(
         "--replicates", type=int, help="at most so many replicates of every entry"
     )
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument(
-        "--workflow", type=Path, default=PACKAGE.parents[1],
-        help="the checkout with the profiles; default: the installed package's",
-    )  # fmt: skip
+    add_workflow_argument(parser)
     parser.add_argument(
         "--benchmarks", type=Path, default=BENCHMARKS, metavar="FOLDER",
         help="benchmarks on record; default: benchmarks/results of the checkout",

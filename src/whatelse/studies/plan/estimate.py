@@ -8,6 +8,7 @@ from pathlib import Path
 from whatelse import records
 from whatelse.datasets.registry import FETCHED, default_registry, read_registry
 from whatelse.errors import UserError
+from whatelse.studies.adopt import same_spec
 from whatelse.studies.plan import work
 from whatelse.studies.plan.costs import CPU, GPU, Costs
 from whatelse.studies.plan.profiles import Profile
@@ -217,11 +218,8 @@ def whole(artefact: Artefact) -> bool:
         code, spec, outputs = record["code"], dict(record["spec"]), record["outputs"]
     except (UserError, KeyError, TypeError, ValueError):
         return False
-    if artefact.kind == "train":
-        spec.pop("models", None)
-    same = records.canonical_json(spec) == records.canonical_json(artefact.spec)
     return (
-        same
+        same_spec(artefact, spec)
         and code == _code_digest(artefact.modules)
         and all((folder / name).exists() for name in outputs)
     )
