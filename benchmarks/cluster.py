@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path)
     parser.add_argument("--replicates", type=int)
-    parser.add_argument("--models", type=int, help="blocks that share a job")
+    parser.add_argument("--per-job", type=int, help="blocks, or attacks, in a job")
     parser.add_argument("--out", type=Path, help="write the JSON here as well")
     args = parser.parse_args()
     if missing := missing_tools():
@@ -68,8 +68,10 @@ def main() -> None:
         profile = root / "profiles" / "slurm" / "profile.yaml"
         settings = yaml.safe_load(profile.read_text())
         settings["slurm-init-seconds-before-status-checks"] = 1
-        if args.models:
-            settings["group-components"]["models"] = args.models
+        if args.per_job:
+            settings["group-components"] |= dict.fromkeys(
+                ("models", "attacks"), args.per_job
+            )
         profile.write_text(yaml.safe_dump(settings))
         (root / args.study.name).write_text(args.study.read_text())
         slurm = Slurm(Path(place, "slurm"))

@@ -87,3 +87,13 @@ def undisturbed(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Che
 def finished(undisturbed: Checkout, tmp_path: Path) -> Checkout:
     """Return a copy in which the study ran once, to be edited."""
     return copy_of(undisturbed.root, tmp_path / "finished")
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return a fresh MLflow database: making one takes seconds."""
+    from whatelse.tracking import store
+
+    folder = tmp_path_factory.mktemp("database")
+    store.connect(store.find_place(None, folder / "results"))
+    return (folder / "mlflow.db").read_bytes()

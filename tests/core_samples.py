@@ -1,7 +1,10 @@
 """Small data sets, specs and outputs that the tests of the core share."""
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -133,3 +136,15 @@ def outputs(
             "stand_in_for": None, "remarks": [],
         },
     )  # fmt: skip
+
+
+def load_benchmark(repository: Path, name: str) -> ModuleType:
+    """Return a script of the benchmarks folder as a module."""
+    place = repository / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

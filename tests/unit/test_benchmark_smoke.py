@@ -1,6 +1,5 @@
 """benchmarks/ensemble.py: arguments, refusal of a busy machine, form of the results."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from core_samples import load_benchmark
 
 STUDY = """
 study: tiny
@@ -38,14 +39,7 @@ attacks:
 
 @pytest.fixture(scope="module")
 def benchmark(repository: Path) -> ModuleType:
-    place = repository / "benchmarks" / "ensemble.py"
-    spec = importlib.util.spec_from_file_location("ensemble_benchmark", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark(repository, "ensemble")
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """benchmarks/gpu.py, on a CPU: the same code with tiny nets."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from core_samples import random_data, training
+from core_samples import load_benchmark, random_data, training
 from whatelse.models.settings import Mlp
 from whatelse.models.stacked import build, initial
 from whatelse.seeding import stream
@@ -19,14 +17,7 @@ from whatelse.training.ensemble import Stack
 
 @pytest.fixture(scope="module")
 def benchmark(repository: Path) -> ModuleType:
-    place = repository / "benchmarks" / "gpu.py"
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark(repository, "gpu")
 
 
 @pytest.fixture

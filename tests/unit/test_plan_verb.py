@@ -1,7 +1,6 @@
 """``whatelse plan``: counts, sizes, schedules, precision; benchmarks on record."""
 
 import importlib
-import importlib.util
 import json
 import math
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from core_samples import load_benchmark
 from whatelse.attacks import KINDS
 from whatelse.cli import main
 from whatelse.datasets.registry import default_registry, read_registry
@@ -703,17 +703,7 @@ def test_plans_are_within_a_factor_of_two_of_what_studies_took(
 
 @pytest.fixture(scope="module")
 def scripts(repository: Path) -> dict[str, ModuleType]:
-    found = {}
-    for name in ("jobs", "shadows"):
-        place = repository / "benchmarks" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"{name}_benchmark", place)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        found[name] = module
-    return found
+    return {name: load_benchmark(repository, name) for name in ("jobs", "shadows")}
 
 
 def test_least_squares_find_what_each_feature_takes(

@@ -31,14 +31,6 @@ NAMES = {
 }
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Return a fresh database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("database")
-    store.connect(store.find_place(None, folder / "results"))
-    return (folder / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
 def home(tmp_path: Path, empty_database: bytes) -> Path:
     """Return a working folder with an empty database."""

@@ -21,20 +21,12 @@ from whatelse.tracking import disk, store, watch
 from whatelse.tracking.mirror import Mirror
 from whatelse.tracking.reader import read_tree
 from whatelse.tracking.tree import IDENTITY
-from whatelse.tracking.watch import Watch, announce
+from whatelse.tracking.watch import Watch, announced
 
 # one target, 3 shadows in blocks of models 0:2 and 2:4
 ONE = STUDY.replace("[10, 20]", "[10]").replace("replicates: 2", "replicates: 1")
 TARGET = "target net · members 10 · replicate 0"
 SHADOWS = "shadows of net · members 10 · replicate 0"
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Return a fresh database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("database")
-    store.connect(store.find_place(None, folder / "results"))
-    return (folder / "mlflow.db").read_bytes()
 
 
 @pytest.fixture
@@ -266,13 +258,15 @@ def test_studies_are_those_that_run_announced(
     assert error == (
         f"warning: {results}/running.json: no such file yet; `whatelse run` writes it\n"
     )
-    announce(results, [study.path], None)
+    with announced(results, [study.path], None):
+        pass
     finish(study)
     mirror.go_through()
     assert mirror.done
     assert TARGET in runs_of(study)
     # those that are named win
-    announce(results, [study.path.with_name("other.yaml")], None)
+    with announced(results, [study.path.with_name("other.yaml")], None):
+        pass
     named = watcher(study)
     named.go_through()
     assert named.done
@@ -285,7 +279,8 @@ def test_replicates_are_those_that_run_announced(
     path = make_study(tmp_path, ONE.replace("replicates: 1", "replicates: 2"))
     resolved = load_study(path, tmp_path / "results", replicates=1)
     finish(resolved)
-    announce(tmp_path / "results", [path], 1)
+    with announced(tmp_path / "results", [path], 1):
+        pass
     mirror = watcher(resolved, studies=[])
     mirror.go_through()
     assert mirror.done
@@ -542,6 +537,7 @@ def test_bad_arguments_are_one_line(
 def test_until_done_by_the_command_line(study: Resolved) -> None:
     finish(study)
     results = study.path.parent / "results"
-    announce(results, [study.path], None)
+    with announced(results, [study.path], None):
+        pass
     assert main(["track", "--watch", str(results), "--until-done"]) == 0
     assert {run.info.status for run in runs_of(study).values()} == {"FINISHED"}

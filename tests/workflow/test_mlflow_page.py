@@ -44,7 +44,7 @@ def server(home: Path) -> Iterator[str]:
     try:
         for _ in range(240):
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{address}/health", timeout=5)
+                urllib.request.urlopen(f"{address}/health", timeout=30)
                 break
             assert process.poll() is None, (home / "server.log").read_text()
             time.sleep(0.25)
@@ -86,9 +86,9 @@ def test_newcomer_finds_runs_a_metric_and_a_figure(tmp_path: Path) -> None:
             executable_path=CHROMIUM, args=["--no-sandbox"]
         )
         context = browser.new_context(viewport={"width": 1600, "height": 1000})
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(120_000)
         page = context.new_page()
-        expect.set_options(timeout=30_000)
+        expect.set_options(timeout=120_000)
 
         # from the front page to the study, and by its description to the attacks
         page.goto(address)

@@ -23,7 +23,7 @@ from checkouts import STUDY, Checkout
 from tracking_results import make_results
 from whatelse.studies.resolve import load_study
 from whatelse.tracking.store import is_away
-from whatelse.tracking.watch import announce
+from whatelse.tracking.watch import announced
 
 pytestmark = pytest.mark.workflow
 
@@ -194,7 +194,8 @@ def longer(checkout: Checkout) -> None:
 
 
 def start_run(checkout: Checkout, **environment: str) -> subprocess.Popen[bytes]:
-    announce(checkout.results, [checkout.study.relative_to(checkout.root)], None)
+    with announced(checkout.results, [checkout.study.relative_to(checkout.root)], None):
+        pass
     log = (checkout.root / "run.log").open("wb")
     return subprocess.Popen(
         ["whatelse", "run", str(checkout.study.relative_to(checkout.root))],

@@ -49,6 +49,7 @@ rule prepare_dataset:
         "logs/datasets/{dataset}.log",
     benchmark:
         "benchmarks/jobs/datasets/{dataset}.jsonl"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1

@@ -34,8 +34,7 @@ rule draw_figure:
         "logs/figures/{study}/{figure}.log",
     benchmark:
         "benchmarks/jobs/figures/{study}/{figure}.jsonl"
-    group:
-        "figures"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -73,8 +72,7 @@ rule check_claims:
         "logs/claims/{study}.log",
     benchmark:
         "benchmarks/jobs/claims/{study}.jsonl"
-    group:
-        "figures"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1

@@ -103,18 +103,14 @@ def run(args: argparse.Namespace) -> int:
         ).returncode
     _refuse_unwritable(studies)
     refuse_locked()
-    from whatelse.tracking.watch import announce, withdraw
+    from whatelse.tracking.watch import announced
 
-    announce(RESULTS, args.studies, args.replicates)
     tracked = [RESULTS / "tracking" / f"{r.study.study}.json" for r in studies]
     for path in tracked:
         if is_away(path):  # the server was: mirror again
             path.unlink()
-    try:
+    with announced(RESULTS, args.studies, args.replicates):
         code = _snakemake(args)
-    except UserError:  # bad input leaves nothing behind
-        withdraw(RESULTS)
-        raise
     if code:
         return code
     report, state = RESULTS / "report.html", _state(tracked)

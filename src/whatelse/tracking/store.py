@@ -226,9 +226,11 @@ def connect(place: Place) -> "MlflowClient":
 def _make(database: Path) -> None:
     from mlflow.tracking import MlflowClient
 
-    new = database.with_name(f".{database.name}.{os.getpid()}.tmp")
+    # one name, as the lock is held: what a killed tracker left is cleared here
+    new = database.with_name(f".{database.name}.tmp")
     try:
-        new.unlink(missing_ok=True)
+        for left in (new, new.with_name(f"{new.name}-journal")):
+            left.unlink(missing_ok=True)
         fresh = MlflowClient(tracking_uri=f"{_SQLITE}{new}")
         # "Default" would only stand in the way of the studies.
         fresh.delete_experiment("0")

@@ -5,12 +5,13 @@ nothing that matters: killed and started again, it finds by their tags the runs 
 made. Whatever goes wrong with the tracking server is told once and tried again.
 """
 
+import contextlib
 import os
 import platform
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,10 +37,13 @@ _SECONDS_TO_YIELD = 1.0  # between two such spells
 _SECONDS_AT_THE_END = 10.0  # to wait for another tracker before the last pass
 
 
-def announce(
+@contextlib.contextmanager
+def announced(
     results: str | Path, studies: Sequence[str | Path], replicates: int | None
-) -> None:
+) -> Iterator[None]:
     """Say which studies are being made, for whoever watches the results.
+
+    Bad input inside takes it back: nothing is left of what cannot be made.
 
     Parameters
     ----------
@@ -56,13 +60,17 @@ def announce(
         "host": platform.node(),  # for `whatelse unlock`
     }
     path = Path(results) / RUNNING
-    if not path.exists() or records.read_json(path) != content:
+    earlier = records.read_json(path) if path.exists() else None
+    if earlier != content:
         records.write_json(path, content)
-
-
-def withdraw(results: str | Path) -> None:
-    """Take back what was announced: it cannot be made."""
-    (Path(results) / RUNNING).unlink(missing_ok=True)
+    try:
+        yield
+    except UserError:
+        if earlier is None:
+            path.unlink()
+        elif earlier != content:
+            records.write_json(path, earlier)
+        raise
 
 
 @dataclass
@@ -89,7 +97,7 @@ class Watch:
     place : Place
         Where to track.
     studies : sequence of Path, optional
-        Study files. If there are none: those that `announce` named last.
+        Study files. If there are none: those that `announced` named last.
     replicates : int, optional
         At most so many replicates of every entry. If left out: as announced.
     """
