@@ -3,9 +3,11 @@
     python benchmarks/cluster.py config/studies/membership-location.yaml --replicates 1
 
 Runs the study with profiles/slurm, afresh, in a temporary copy of the checkout, on the
-SLURM that the tests start (four nodes on this host). Every job notes in its telemetry
-when it worked and for how long. What is left of the wall time is overhead: submitting,
-waiting for SLURM and for Snakemake to ask it, starting Python and Snakemake.
+SLURM that the tests start (four nodes on this host) and, as they do, asks it at a
+steady interval of one second: the executor's own grows to three minutes. Every job
+notes in its telemetry when it worked and for how long. What is left of the wall time is
+overhead: submitting, waiting for SLURM and for Snakemake to ask it, starting Python and
+Snakemake.
 """
 
 import argparse
@@ -24,7 +26,7 @@ import yaml
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME / "tests" / "cluster"))
 
-from slurm import Slurm, missing_tools  # noqa: E402
+from slurm import STEADY, Slurm, missing_tools  # noqa: E402
 
 _COPIED = ("Snakefile", "config", "data", "environment.yml", "profiles", "src")
 
@@ -94,7 +96,7 @@ def measure(
     scripts = str(Path(sys.executable).parent)
     path = f"{slurm.home}/bin:{scripts}:{slurm.environment['PATH']}"
     environment = os.environ | slurm.environment
-    environment |= {"PATH": path, "PYTHONPATH": str(root / "src")}
+    environment |= {"PATH": path, "PYTHONPATH": f"{root / 'src'}:{STEADY}"}
     command = ["whatelse", "run", "--workflow", str(root), "--profile", "slurm", study]
     if replicates is not None:
         command += ["--replicates", str(replicates)]

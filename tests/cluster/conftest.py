@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from checkouts import Checkout, copy_of, shared
-from slurm import Slurm, missing_tools
+from slurm import STEADY, Slurm, missing_tools
 
 
 @pytest.fixture
@@ -38,6 +38,7 @@ class Submitter(Checkout):
         self.environment["PATH"] = f"{slurm.home}/bin:{ours}:{theirs}"
         # The shipped profile, but for how often SLURM is asked.
         self.site({"slurm-init-seconds-before-status-checks": 1})
+        self.environment["PYTHONPATH"] += f":{STEADY}"
 
     def site(self, changes: dict[str, Any]) -> None:
         """Change settings of the profile, a section's entries one by one."""

@@ -19,6 +19,8 @@ from pathlib import Path
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 _SBIN = "/usr/sbin:/sbin"
 _CONTROLLER = "controller"
+STEADY = Path(__file__).parent / "steady"
+"""On PYTHONPATH, Snakemake asks SLURM at a steady interval."""
 
 
 class Slurm:
