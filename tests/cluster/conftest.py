@@ -27,8 +27,6 @@ def slurm(tmp_path: Path) -> Iterator[Slurm]:
 class Submitter(Checkout):
     """A copy of the repository from which studies are run on a cluster."""
 
-    timeout = 900
-
     def __init__(self, root: Path, slurm: Slurm) -> None:
         super().__init__(root)
         self.slurm = slurm
