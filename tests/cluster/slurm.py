@@ -47,7 +47,7 @@ class Slurm:
         self.environment = {"SLURM_CONF": str(conf), "PATH": path}
 
     def start(self) -> None:
-        """Start all daemons and wait until every node is idle."""
+        """Start all daemons and wait until every node takes jobs."""
         for folder in ("state", "logs", "munge"):
             (self.home / folder).mkdir(parents=True, mode=0o755, exist_ok=True)
         key = self.home / "munge" / "munge.key"
@@ -67,7 +67,7 @@ class Slurm:
         _wait("slurmctld", lambda: self.call("scontrol", "ping", check=False) != "")
         for node in self._all():
             self.start_node(node)
-        self.wait_for("idle", *self._all())
+        self.wait_until_up(*self._all())
 
     def stop(self) -> None:
         """End jobs and daemons."""
@@ -147,17 +147,18 @@ class Slurm:
         text = (self.home / "logs" / "controller.log").read_text(errors="replace")
         return len(re.findall(r"_slurm_rpc_submit_batch_job: JobId=\d+", text))
 
-    def wait_for(self, state: str, *nodes: str, seconds: float = 60) -> None:
-        """Wait until nodes are in a state, e.g. ``idle`` or ``down``."""
+    def wait_until_up(self, *nodes: str, seconds: float = 60) -> None:
+        """Wait until nodes take jobs, whether or not they have been given one."""
 
         def reached() -> bool:
             said = self.call(
                 "sinfo", "--noheader", "-N", "--format=%N %t", check=False
             ).split("\n")
             states = dict(line.split() for line in said if line.strip())
-            return all(states.get(node, "").startswith(state) for node in nodes)
+            # a state that ends in "*" is what the node was when it last answered
+            return all(states.get(node) in ("idle", "mix", "alloc") for node in nodes)
 
-        _wait(f"{', '.join(nodes)} to be {state}", reached, seconds=seconds)
+        _wait(f"{', '.join(nodes)} to be up", reached, seconds=seconds)
 
     def _own(self, variable: str, value: str) -> list[int]:
         """Return processes of this cluster's jobs with a variable in their environment.

@@ -179,7 +179,7 @@ def test_twenty_kills(pristine: Path, slurm: Slurm, tmp_path: Path) -> None:
             node = slurm.node_of(rng.choice(jobs)) or "gpu1"
             slurm.lose_node(node)
             slurm.start_node(node)
-            slurm.wait_for("idle", node)
+            slurm.wait_until_up(node)
             slurm.hurry()
         else:
             kill_session(run)

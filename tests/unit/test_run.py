@@ -118,3 +118,27 @@ def test_what_failed_on_a_cluster_is_found_in_its_logs(
     os.utime(logs / "3.log", (1, 1))  # of an earlier run
     assert run._failed_elsewhere(1000.0) == [("a.log", "1"), ("b.log", "2")]
     assert "DUE TO TIME LIMIT" in capsys.readouterr().err
+
+
+def test_cores_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def snakemake(command: list[str], **_: Any) -> SimpleNamespace:
+        asked.append(command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(run, "load_study", lambda *_, **__: None)
+    monkeypatch.setattr(run, "_refuse_missing_files", lambda studies: None)
+    monkeypatch.setattr(run.subprocess, "run", snakemake)
+    assert main(["run", "a.yaml", "--cores", "1", "--dry-run"]) == 0
+    assert main(["run", "a.yaml", "--dry-run"]) == 0
+    assert asked[0][asked[0].index("--cores") + 1] == "1"
+    assert "--cores" not in asked[1]
+
+
+@pytest.mark.parametrize("name", ["cores", "replicates"])
+def test_no_cores_and_no_replicates_are_refused(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "a.yaml", f"--{name}", "0"]) == 2
+    assert f"--{name}: 0; allowed: 1 or more" in capsys.readouterr().err

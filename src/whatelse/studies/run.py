@@ -89,8 +89,10 @@ def refuse_no_checkout(workflow: Path) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the studies; 0 if all is done, 2 after bad input, else Snakemake's code."""
-    if args.replicates is not None and args.replicates < 1:
-        raise UserError(f"--replicates: {args.replicates}; allowed: 1 or more")
+    for name in ("cores", "replicates"):
+        number = getattr(args, name)
+        if number is not None and number < 1:
+            raise UserError(f"--{name}: {number}; allowed: 1 or more")
     studies = [
         load_study(path, RESULTS, replicates=args.replicates) for path in args.studies
     ]
@@ -194,11 +196,12 @@ def _command(args: argparse.Namespace, *more: str) -> list[str]:
     config = [f"studies={json.dumps([str(path) for path in args.studies])}"]
     if args.replicates is not None:
         config.append(f"replicates={args.replicates}")
+    cores = [] if args.cores is None else ["--cores", str(args.cores)]
     return [
         sys.executable, "-m", "snakemake",
         "--snakefile", str(args.workflow / "Snakefile"),
         "--workflow-profile", str(profile_folder(args.workflow, args.profile)),
-        "--config", *config,
+        *cores, "--config", *config,
         *more,
     ]  # fmt: skip
 
