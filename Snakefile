@@ -38,6 +38,13 @@ rule membership:
     localrule: True
 
 
+# What data does the model carry away?
+rule memorization:
+    input:
+        study_targets("memorization"),
+    localrule: True
+
+
 # Only now: a block is safe from being made again once Snakemake knows that it is done.
 onsuccess:
     clear_leavings()

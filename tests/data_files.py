@@ -11,6 +11,12 @@ from typing import Any
 
 import numpy as np
 import yaml
+from PIL import Image
+from pydantic import TypeAdapter
+
+from whatelse.datasets.prepare import prepare
+from whatelse.datasets.settings import DatasetSettings
+from whatelse.datasets.store import Dataset, open_dataset
 
 
 def tar(path: Path, members: Mapping[str, bytes], mode: str = "w:gz") -> Path:
@@ -64,6 +70,15 @@ def cifar100(path: Path, images: np.ndarray, labels: Sequence[int]) -> Path:
     )
 
 
+def picture(
+    colour: tuple[int, int, int], *, width: int, height: int, kind: str = "JPEG"
+) -> bytes:
+    """A picture of one colour, as the bytes of a file."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(file, kind, quality=95)
+    return file.getvalue()
+
+
 def idx(path: Path, array: np.ndarray) -> Path:
     """A gzipped idx file of bytes, as MNIST is published."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,3 +128,20 @@ def registry(
     }
     path.write_text(yaml.safe_dump({name: entry}), encoding="utf-8")
     return path
+
+
+def make(tmp_path: Path, registry: Path | None = None, **settings: object) -> Dataset:
+    """Prepare a data set from files below `tmp_path`, and open it."""
+    prepare(
+        TypeAdapter(DatasetSettings).validate_python(settings),
+        raw=tmp_path,
+        out=tmp_path / "out",
+        registry=registry or tmp_path / "none.yaml",
+    )
+    return open_dataset(tmp_path / "out")
+
+
+def at_hand(tmp_path: Path, name: str, files: dict[str, Path], **more: object) -> Path:
+    """Write a registry of these files and say that they were fetched."""
+    (tmp_path / name / "fetched.json").write_text("{}")
+    return registry(tmp_path / "registry.yaml", name, files, **more)

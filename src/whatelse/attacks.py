@@ -1,41 +1,63 @@
-"""``whatelse attack``: run one attack of a study on released outputs."""
+"""``whatelse attack``: run one attack of a study."""
 
 import argparse
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
 from whatelse import records
 from whatelse.arguments import json_argument
-from whatelse.membership.settings import MembershipAttack
+from whatelse.findings import AttackSpec, Findings
 from whatelse.sources import closure
 
-if TYPE_CHECKING:
-    from whatelse.membership.evaluate import Findings
 
+@dataclass(frozen=True)
+class Kind:
+    """Where an attack is found, and what it reads beside released outputs.
+
+    Attributes
+    ----------
+    entry : str
+        The module that evaluates it, with a function
+        ``find(spec, inputs)`` that returns `Findings`.
+    more : tuple of str
+        Modules that `entry` imports by name.
+    needs : tuple of str
+        "models": the model files and data set under attack. Else a field of the
+        settings that names more models: "benign", "innocent", "unseen".
+    """
+
+    entry: str
+    more: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose import closure is the attack's code."""
+        return (self.entry, *self.more)
+
+
+_MEMBERSHIP = "whatelse.membership.evaluate"
 KINDS = {
-    "membership.shadow": "whatelse.membership.shadow",
-    "membership.threshold": "whatelse.membership.threshold",
+    "membership.shadow": Kind(_MEMBERSHIP, ("whatelse.membership.shadow",)),
+    "membership.threshold": Kind(_MEMBERSHIP, ("whatelse.membership.threshold",)),
+    "memorization.decode": Kind(
+        "whatelse.memorization.evaluate", needs=("models", "benign")
+    ),
+    "memorization.low-bits": Kind("whatelse.memorization.sweep", needs=("models",)),
+    "memorization.scrub": Kind(
+        "whatelse.memorization.scrubbed", needs=("models", "benign")
+    ),
+    "memorization.detect": Kind(
+        "whatelse.memorization.detect", needs=("models", "innocent", "unseen")
+    ),
 }
-
-
-class AttackSpec(BaseModel):
-    """One attack of a study, resolved."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    study: str
-    name: str
-    grid: dict[str, Any]
-    seed: int
-    settings: MembershipAttack
 
 
 def code(kind: str) -> tuple[Path, ...]:
     """Return the sources that an attack of a kind consists of."""
-    return closure("whatelse.attacks", KINDS[kind])
+    return closure("whatelse.attacks", *KINDS[kind].modules)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--spec", type=json_argument(AttackSpec), required=True, help="resolved attack"
     )
     parser.add_argument(
-        "--outputs", type=Path, nargs="+", action="append", required=True,
-        help="outputs of the blocks of one replicate; once for each replicate",
+        "--input", nargs="+", action="append", required=True, metavar="ROLE FOLDER",
+        help="folders to read and what they are, e.g. outputs.0 and the blocks of "
+        "outputs of replicate 0",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--threads", type=int, default=1)
@@ -55,46 +78,35 @@ def run(args: argparse.Namespace) -> None:
     """Run the attack and write metrics, scores and curves."""
     import torch
 
-    from whatelse.membership.evaluate import evaluate
-    from whatelse.models.outputs import load_outputs
-
     telemetry = records.Telemetry()
     torch.set_num_threads(args.threads)
     spec: AttackSpec = args.spec
-    kind = spec.settings.kind
-    module = importlib.import_module(KINDS[kind])
-    replicates = [load_outputs(folders) for folders in args.outputs]
-    findings = evaluate(
-        module.Scorer,
-        spec.settings,
-        replicates,
-        needs_shadows=module.NEEDS_SHADOWS,
-        seed=spec.seed,
-    )
-    about = dict(replicates[0].about)
+    kind = spec.settings["kind"]
+    inputs = {role: [Path(f) for f in folders] for role, *folders in args.input}
+    findings: Findings = importlib.import_module(KINDS[kind].entry).find(spec, inputs)
+    about = dict(findings.dataset)
     about.pop("class_names")
     written = _write(
         args.out,
         findings,
         {"kind": kind, "name": spec.name, "grid": spec.grid, "dataset": about},
     )
-    telemetry.write(args.out)
-    inputs = {
-        f"outputs.{replicate}.{block}": folder
-        for replicate, folders in enumerate(args.outputs)
-        for block, folder in enumerate(folders)
-    }
+    telemetry.write(args.out, **findings.telemetry)
     records.write_record(
         args.out,
         kind="attack",
         spec=spec.model_dump(mode="json"),
-        inputs=inputs,
+        inputs={
+            f"{role}.{block}": folder
+            for role, folders in inputs.items()
+            for block, folder in enumerate(folders)
+        },
         code=code(kind),
         outputs=written,
     )
 
 
-def _write(folder: Path, findings: "Findings", head: dict[str, Any]) -> list[str]:
+def _write(folder: Path, findings: Findings, head: dict[str, Any]) -> list[str]:
     with records.atomic(folder / "curves.csv") as file:
         findings.curves.to_csv(file, index=False, lineterminator="\n")
     records.write_with(

@@ -20,6 +20,10 @@ VERBS = {
     "adopt": ("whatelse.studies.adopt", "accept pulled results whose digests match"),
     "unlock": ("whatelse.studies.unlock", "remove the lock that a killed run left"),
     "datasets": ("whatelse.datasets.command", "list, fetch, verify, prepare data sets"),
+    "derive": (
+        "whatelse.datasets.derived",
+        "make a data set from another (a rule's step)",
+    ),
     "train": ("whatelse.training.command", "train a block of models (a rule's step)"),
     "query": (
         "whatelse.training.query",

@@ -9,6 +9,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import sparse
 
 import data_files
 from whatelse.datasets.loaders import bits, retail
@@ -44,6 +45,29 @@ def test_any_array_comes_back_to_the_byte(inputs: np.ndarray, random: object) ->
         assert dataset.inputs.dtype == inputs.dtype
         assert dataset.inputs.tobytes() == inputs.tobytes()
         assert dataset.labels.tolist() == labels.tolist()
+
+
+@given(
+    arrays.arrays(
+        np.float32,
+        SHAPES.map(lambda shape: shape[:2]),
+        elements=st.sampled_from([0, 0, 0, 1, -2.5]),
+    )
+)
+def test_any_compressed_rows_come_back(inputs: np.ndarray) -> None:
+    labels = np.arange(len(inputs)) % 2
+    with tempfile.TemporaryDirectory() as place:
+        write_dataset(
+            Path(place) / "out",
+            inputs=sparse.csr_array(inputs),
+            labels=labels,
+            info={"name": "x", "title": "X", "class_names": ["a", "b"], "scale": 2.0},
+            settings={},
+        )
+        dataset = open_dataset(Path(place) / "out")
+        assert dataset.inputs.nnz == np.count_nonzero(inputs)
+        np.testing.assert_array_equal(dataset.inputs.toarray(), inputs)
+        np.testing.assert_array_equal(dataset.floats(labels == 1), 2 * inputs[1::2])
 
 
 @given(arrays.arrays(np.uint8, SHAPES.map(lambda s: s[:2]), elements=st.integers(0, 1)))

@@ -67,7 +67,7 @@ def make(artefact: Artefact, repository: Path) -> None:
             "--data", *inputs["data"], "--block", *inputs["block"], "--device", "cpu"
         ],
         "attack": lambda: [
-            word for blocks in inputs.values() for word in ("--outputs", *blocks)
+            word for role, own in inputs.items() for word in ("--input", role, *own)
         ],
         "claims": lambda: [
             "--attacks", *inputs["attacks"],

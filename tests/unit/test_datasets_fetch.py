@@ -127,6 +127,34 @@ def test_a_mirror_url_is_joined_and_originals_follow(
     assert names == ["fetched.json", "x.bin"]
 
 
+def test_a_mirror_may_keep_a_file_elsewhere(
+    tmp_path: Path, known: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.write_text(
+        known.read_text().replace("urls: []", "urls: []\n    mirrored: [2toys/y.bin]")
+    )
+    (tmp_path / "mirror" / "2toys").mkdir(parents=True)
+    (tmp_path / "x.bin").rename(tmp_path / "mirror" / "2toys" / "y.bin")
+    for number, mirror in enumerate([str(tmp_path / "mirror"), server.url]):
+        monkeypatch.setenv("WHATELSE_MIRROR", mirror)
+        raw = tmp_path / f"raw{number}"
+        whatelse("fetch", "toy", "--raw", raw, "--registry", known)
+        assert (raw / "toy" / "x.bin").read_bytes() == CONTENT
+        assert [path.name for path in raw.iterdir()] == ["toy"]
+        whatelse("verify", "toy", "--raw", raw, "--registry", known)
+
+
+def test_a_digest_without_a_size_is_enough(tmp_path: Path, known: Path) -> None:
+    known.write_text(known.read_text().replace("bytes: 300000", "bytes: null"))
+    raw = tmp_path / "raw"
+    (raw / "toy").mkdir(parents=True)
+    (raw / "toy" / "x.bin").write_bytes(CONTENT)
+    whatelse("fetch", "toy", "--raw", raw, "--registry", known)
+    (raw / "toy" / "x.bin").write_bytes(b"other")
+    with pytest.raises(UserError, match=r"wrong digest: .*; allowed: [0-9a-f]{64}$"):
+        whatelse("verify", "toy", "--raw", raw, "--registry", known)
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_an_interrupted_download_goes_on(
     tmp_path: Path, known: Path, server: Server, ranges: bool
@@ -345,7 +373,7 @@ def test_unknown_names_and_bad_registries_are_refused(
 
 def test_the_registry_of_the_project_is_whole(repository: Path) -> None:
     registry = read_registry(repository / "data" / "datasets.yaml")
-    for name in ("purchase100", "texas100"):
+    for name in ("purchase100", "texas100", "facescrub"):
         assert [file.editions for file in entry_of(registry, name).files] == [()]
     [archive] = registry["cifar10"].files
     published, repacked = archive.editions

@@ -12,34 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from pydantic import TypeAdapter
 
 import data_files
+from data_files import at_hand, make
 from whatelse.datasets.loaders import bits, cifar, encode, retail
 from whatelse.datasets.loaders.archives import read_members
-from whatelse.datasets.prepare import LOADERS, prepare
-from whatelse.datasets.settings import DatasetSettings
-from whatelse.datasets.store import Dataset, open_dataset
+from whatelse.datasets.prepare import LOADERS
+from whatelse.datasets.store import SPLIT, open_dataset
 from whatelse.errors import UserError
 
 BITS = np.random.default_rng(0).integers(0, 2, size=(200, 60), dtype=np.uint8)
 HUNDRED = [1 + row % 100 for row in range(200)]
-
-
-def make(tmp_path: Path, registry: Path | None = None, **settings: object) -> Dataset:
-    prepare(
-        TypeAdapter(DatasetSettings).validate_python(settings),
-        raw=tmp_path,
-        out=tmp_path / "out",
-        registry=registry or tmp_path / "none.yaml",
-    )
-    return open_dataset(tmp_path / "out")
-
-
-def at_hand(tmp_path: Path, name: str, files: dict[str, Path], **more: object) -> Path:
-    """Write a registry of these files and say that they were fetched."""
-    (tmp_path / name / "fetched.json").write_text("{}")
-    return data_files.registry(tmp_path / "registry.yaml", name, files, **more)
 
 
 def test_digits_come_with_scikit_learn(tmp_path: Path, repository: Path) -> None:
@@ -139,6 +122,34 @@ def test_truncated_archives_are_refused(tmp_path: Path, mode: str) -> None:
         _read(path)
 
 
+def test_members_can_be_chosen_by_a_rule(tmp_path: Path) -> None:
+    members = {"b/2": b"x", "a/1": b"y", "c": b"z"}
+    path = data_files.tar(tmp_path / "some.tar", members)
+    found = read_members(path, lambda name: "/" in name, lambda _, file: file.read())
+    assert list(found.items()) == [("b/2", b"x"), ("a/1", b"y")]
+    assert read_members(path, lambda _: False, lambda _, file: file.read()) == {}
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2", "w"])
+def test_an_archive_that_lost_its_last_members_is_refused(
+    tmp_path: Path, mode: str
+) -> None:
+    rng = np.random.default_rng(2)
+    members = {f"a/{number}": rng.bytes(400) for number in range(40)}
+    path = data_files.tar(tmp_path / "some.tar", members, mode)
+
+    def read() -> dict[str, bytes]:
+        return read_members(path, lambda name: True, lambda _, file: file.read())
+
+    assert read() == members
+    whole = path.read_bytes()
+    # a plain one is cut between two members, and in a header
+    for length in (20 * 1024, 20 * 1024 + 100) if mode == "w" else (len(whole) // 2,):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match="truncated or damaged archive"):
+            read()
+
+
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside", "a/../../outside"])
 def test_a_member_outside_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     path = data_files.tar(tmp_path / "some.tar", {name: b"x", "a": b"y"})
@@ -173,10 +184,7 @@ def test_cifar100(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.inputs, images)
     np.testing.assert_array_equal(dataset.labels, labels)
     assert dataset.info["class_names"][7] == "thing 7"
-    assert (
-        dataset.attributes["published_split"].tolist()
-        == ["train"] * 200 + ["test"] * 100
-    )
+    assert dataset.attributes[SPLIT].tolist() == ["train"] * 200 + ["test"] * 100
 
 
 def test_cifar10_joins_its_batches_in_order(tmp_path: Path) -> None:
@@ -242,6 +250,7 @@ def test_mnist(tmp_path: Path) -> None:
     dataset = make(tmp_path, registry, source="mnist")
     np.testing.assert_array_equal(dataset.inputs[:, 0], np.concatenate(images))
     np.testing.assert_array_equal(dataset.labels, np.concatenate(labels))
+    assert dataset.attributes[SPLIT].tolist() == ["train"] * 60 + ["test"] * 20
     assert dataset.info["remarks"] == ["other gz"] * 4
 
 
@@ -273,7 +282,7 @@ def test_adult(tmp_path: Path) -> None:
     assert attributes["sex"].tolist() == ["Male", "Female"] * 3
     assert attributes["age"].tolist() == [39, 50] * 3
     assert attributes["occupation"].isna().tolist() == [False, True] * 3
-    assert attributes["published_split"].tolist() == ["train"] * 4 + ["test"] * 2
+    assert attributes[SPLIT].tolist() == ["train"] * 4 + ["test"] * 2
 
 
 def test_baskets_become_distinct_bits_of_frequent_items(

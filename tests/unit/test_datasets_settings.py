@@ -30,6 +30,8 @@ def test_defaults_and_lists() -> None:
     assert ADAPTER.validate_python({"source": "retail"}).classes == 100
     table = {"source": "table", "path": "a.csv", "label": "y", "drop": ["id"]}
     assert ADAPTER.validate_python(table).drop == ("id",)
+    assert ADAPTER.validate_python({"source": "newsgroups"}).min_documents == 1
+    assert ADAPTER.validate_python({"source": "imdb"}).min_documents == 10
     assert ADAPTER.validate_json('{"source":"npz","path":"a.npz","scale":1}').scale == 1
 
 
@@ -45,6 +47,12 @@ def test_defaults_and_lists() -> None:
         # what YAML makes of 1e-3
         ({"source": "npz", "path": "a.npz", "scale": "1e-3"}, ("npz", "scale")),
         ({"source": "images", "path": "a"}, ("images", "size")),
+        ({"source": "lfw", "task": "person"}, ("lfw", "task")),
+        ({"source": "lfw", "size": 4}, ("lfw", "size")),
+        ({"source": "utkface", "size": 48}, ("utkface", "size")),
+        ({"source": "facescrub", "people": 1}, ("facescrub", "people")),
+        ({"source": "newsgroups", "first_tokens": 0}, ("newsgroups", "first_tokens")),
+        ({"source": "imdb", "min_documents": 0.5}, ("imdb", "min_documents")),
         ({"source": "table", "path": "a.csv", "label": ""}, ("table", "label")),
     ],
 )
@@ -57,7 +65,7 @@ def test_bad_settings_are_refused(given: dict, field: tuple) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_depends_on_no_other_loader(source: str) -> None:
     own = prepare.LOADERS[source].partition(":")[0].rpartition(".")[2]
-    shared = {"__init__", "archives", "encode"}
+    shared = {"__init__", "archives", "encode", "pictures"}
     loaders = {p.stem for p in prepare.code_of(source) if p.parent.name == "loaders"}
     assert own in loaders
     assert loaders <= {own} | shared

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from whatelse.datasets import store
 from whatelse.datasets.store import open_dataset, write_dataset
@@ -15,6 +16,15 @@ from whatelse.errors import UserError
 
 INPUTS = np.arange(18, dtype=np.float32).reshape(6, 3)
 LABELS = np.array([0, 1, 0, 1, 0, 1])
+# rows: 5 at 1 | nothing | 7 at 0, 8 at 2 | nothing | 9 at 2 | nothing
+ROWS = sparse.csr_array(
+    (
+        np.array([5, 7, 8, 9], dtype=np.float32),
+        np.array([1, 0, 2, 2]),
+        np.array([0, 1, 1, 3, 3, 4, 4]),
+    ),
+    shape=(6, 3),
+)
 INFO = {"name": "toy", "title": "Toy", "class_names": ["a", "b"]}
 
 
@@ -244,3 +254,203 @@ def test_opening_refuses_what_does_not_fit(tmp_path: Path) -> None:
     (folder / "dataset.json").write_text("{}")
     with pytest.raises(UserError, match="no field 'records'"):
         open_dataset(folder)
+
+
+def test_compressed_rows_are_opened_as_they_were_written(tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    write(folder, inputs=ROWS, info={**INFO, "scale": 2.0})
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "dataset.json",
+        "inputs_indices.npy",
+        "inputs_indptr.npy",
+        "inputs_values.npy",
+        "labels.npy",
+        "record.json",
+    ]
+    stored = [np.load(folder / f"inputs_{part}.npy") for part in PARTS]
+    assert [array.dtype.name for array in stored] == ["int64", "int32", "float32"]
+    assert stored[0].tolist() == [0, 1, 1, 3, 3, 4, 4]
+    dataset = open_dataset(folder)
+    assert dataset.is_sparse
+    assert isinstance(dataset.inputs, sparse.csr_array)
+    assert (dataset.info["layout"], dataset.info["dtype"]) == ("csr", "float32")
+    assert dataset.info["input_shape"] == [3]
+    assert dataset.num_records == 6
+    assert not dataset.inputs.data.flags.writeable
+    assert not dataset.inputs.indices.flags.owndata
+    np.testing.assert_array_equal(dataset.inputs.toarray(), ROWS.toarray())
+    seen = dataset.floats(np.array([2, 1]))
+    assert seen.dtype == np.float32
+    assert seen.tolist() == [[14, 0, 16], [0, 0, 0]]
+    assert dataset.floats(slice(4, 5)).tolist() == [[0, 0, 18]]
+    assert dataset.floats().shape == (6, 3)
+
+
+PARTS = ("indptr", "indices", "values")
+
+
+def test_columns_are_put_in_order_and_doubles_are_summed(tmp_path: Path) -> None:
+    rows = sparse.csr_array(
+        (
+            np.array([8, 7, 1, 5], dtype=np.float32),
+            np.array([2, 0, 2, 1]),
+            np.array([0, 3, 4, 4, 4, 4, 4]),
+        ),
+        shape=(6, 3),
+    )
+    write(tmp_path / "toy", inputs=rows)
+    inputs = open_dataset(tmp_path / "toy").inputs
+    assert inputs.indices.tolist() == [0, 2, 1]
+    assert inputs.data.tolist() == [7, 9, 5]
+    assert rows.data.tolist() == [8, 7, 1, 5]  # what was given stays as it is
+
+
+def test_the_other_layout_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    write(folder)
+    assert not open_dataset(folder).is_sparse
+    assert open_dataset(folder).info["layout"] == "dense"
+    write(folder, inputs=ROWS)
+    assert not (folder / "inputs.npy").exists()
+    assert open_dataset(folder).is_sparse
+    write(folder)
+    assert not list(folder.glob("inputs_*"))
+    np.testing.assert_array_equal(open_dataset(folder).inputs, INPUTS)
+
+
+def test_a_data_set_of_before_layouts_is_dense(tmp_path: Path) -> None:
+    write(tmp_path / "toy")
+    description = tmp_path / "toy" / "dataset.json"
+    info = json.loads(description.read_text())
+    del info["layout"]
+    description.write_text(json.dumps(info))
+    np.testing.assert_array_equal(open_dataset(tmp_path / "toy").inputs, INPUTS)
+
+
+def _rows(**parts: Any) -> sparse.csr_array:
+    changed = ROWS.copy()
+    for part, values in parts.items():
+        setattr(changed, part, np.array(values, dtype=getattr(ROWS, part).dtype))
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"inputs": _rows(data=[5, 7, np.nan, 9])},
+            "mine: inputs, record 2, feature 2: nan; allowed: finite numbers",
+        ),
+        (
+            {
+                "inputs": _rows(data=[np.inf, 7, 8, 9]),
+                "info": {**INFO, "feature_names": ["x", "age", "z"]},
+            },
+            "mine: inputs, record 0, feature 'age': inf; allowed: finite numbers",
+        ),
+        (
+            {"inputs": ROWS.astype(np.float64)},
+            "mine: inputs: sparse values of type float64, shape (6, 3); "
+            "allowed: float32 of shape (records, features)",
+        ),
+        (
+            {"info": {**INFO, "shift": 1.0}},
+            "mine: shift: 1.0; allowed: 0 for compressed rows",
+        ),
+        (
+            {"labels": LABELS[:5]},
+            "mine: labels: 5 values for 6 records; allowed: one a record",
+        ),
+        (
+            {"inputs": ROWS[:0], "labels": LABELS[:0]},
+            "mine: inputs: no records; allowed: at least 4",
+        ),
+    ],
+)
+def test_bad_compressed_rows_give_one_line(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        write(tmp_path / "toy", origin="mine", **{"inputs": ROWS, **changes})
+    assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_outside_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mine: inputs: .*; allowed: whole compressed"):
+        write(tmp_path / "toy", inputs=_rows(indices=[1, 0, 3, 2]), origin="mine")
+
+
+@pytest.mark.parametrize(
+    ("part", "array", "message"),
+    [
+        (
+            "indptr",
+            np.array([0, 1, 3, 2, 3, 4, 4]),
+            "record 2: 3 to 2; allowed: from 0 on, never less than before",
+        ),
+        (
+            "indptr",
+            np.array([1, 1, 1, 3, 3, 4, 4]),
+            "record 0: 1 to 1; allowed: from 0 on, never less than before",
+        ),
+        (
+            "indptr",
+            np.array([0, 1, 1, 3, 3, 4]),
+            "int64 of shape (6,); dataset.json says int64 of shape (7,)",
+        ),
+        (
+            "indices",
+            np.array([1, 0, 3, 2], dtype=np.int32),
+            "features 0 to 3; allowed: 0 to 2",
+        ),
+        (
+            "indices",
+            np.array([1, -1, 2, 2], dtype=np.int32),
+            "features -1 to 2; allowed: 0 to 2",
+        ),
+        (
+            "indices",
+            np.array([1, 0, 2], dtype=np.int32),
+            "int32 of shape (3,); inputs_indptr.npy says int32 of shape (4,)",
+        ),
+        (
+            "values",
+            np.ones(5, dtype=np.float32),
+            "float32 of shape (5,); inputs_indptr.npy says float32 of shape (4,)",
+        ),
+        (
+            "values",
+            np.ones(4),
+            "float64 of shape (4,); inputs_indptr.npy says float32 of shape (4,)",
+        ),
+    ],
+)
+def test_opening_refuses_compressed_rows_that_do_not_fit(
+    tmp_path: Path, part: str, array: np.ndarray, message: str
+) -> None:
+    write(tmp_path / "toy", inputs=ROWS)
+    path = tmp_path / "toy" / f"inputs_{part}.npy"
+    np.save(path, array)
+    with pytest.raises(UserError) as caught:
+        open_dataset(tmp_path / "toy")
+    assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("layout", "rows", "layout: 'rows'; allowed: dense or csr"),
+        ("input_shape", [3, 1], "input_shape: [3, 1]; allowed: [features] for"),
+    ],
+)
+def test_a_description_of_no_layout_is_refused(
+    tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    write(tmp_path / "toy", inputs=ROWS)
+    description = tmp_path / "toy" / "dataset.json"
+    info = json.loads(description.read_text())
+    description.write_text(json.dumps({**info, key: value}))
+    with pytest.raises(UserError) as caught:
+        open_dataset(tmp_path / "toy")
+    assert str(caught.value).startswith(f"{description}: {message}")

@@ -261,8 +261,8 @@ def attack(place: Path, name: str, **settings: Any) -> Path:
     code = main(
         [
             "attack", "--spec", json.dumps(spec),
-            "--outputs", str(place / "0"), str(place / "1"),
-            "--outputs", str(place / "2"),
+            "--input", "outputs.0", str(place / "0"), str(place / "1"),
+            "--input", "outputs.1", str(place / "2"),
             "--out", str(place / name),
         ]
     )  # fmt: skip
@@ -299,6 +299,6 @@ def test_the_verb_writes_one_folder_the_same_each_time(tmp_path: Path) -> None:
     assert metrics["replicates"] == json.loads(json.dumps(whole["replicates"]))
     record = read_json(one_ / "record.json")
     assert set(record["inputs"]) == {"outputs.0.0", "outputs.0.1", "outputs.1.0"}
-    assert record["spec"]["settings"]["min_rows"] == 10
+    assert record["spec"]["settings"]["kind"] == "membership.shadow"
     scores = pd.read_parquet(one_ / "scores.parquet")
     assert scores.replicate.value_counts().to_dict() == {0: 120, 1: 120}

@@ -203,7 +203,7 @@ def test_three_commands_give_the_auc_of_scikit_learn(tmp_path: Path) -> None:
     code = main(
         [
             "attack", "--spec", attack.spec_json,
-            "--outputs", imported.folder, "--out", attack.folder,
+            "--input", "outputs.0", imported.folder, "--out", attack.folder,
         ]
     )  # fmt: skip
     assert code == 0

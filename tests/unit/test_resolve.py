@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from whatelse.attacks import AttackSpec
+from whatelse.findings import AttackSpec
 from whatelse.errors import UserError
 from whatelse.studies.resolve import Resolved, load_study
 from whatelse.training.settings import TrainSpec

@@ -33,11 +33,11 @@ def test_nothing_on_the_ground_floor_imports_a_question() -> None:
 
 
 def test_an_edit_of_the_attack_retrains_nothing() -> None:
-    attack = names("whatelse.attacks", KINDS["membership.shadow"])
+    attack = names("whatelse.attacks", *KINDS["membership.shadow"].modules)
     assert {"membership/shadow.py", "membership/evaluate.py"} <= attack
     assert "membership/shadow.py" not in names("whatelse.training.command")
     assert "membership/shadow.py" not in names(
-        "whatelse.attacks", KINDS["membership.threshold"]
+        "whatelse.attacks", *KINDS["membership.threshold"].modules
     )
     assert not [name for name in attack if name.startswith(("figures/", "studies/"))]
 

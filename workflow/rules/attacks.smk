@@ -1,6 +1,7 @@
 """Attacks.
 
-Inputs: results/outputs/<key>/<release>/block_<first>-<stop>/ of every replicate
+Inputs: results/outputs/<key>/<release>/block_<first>-<stop>/ of every replicate; models,
+data sets and other models' where the attack reads them
 Outputs: results/attacks/<study>/<attack>/
 """
 
@@ -28,10 +29,10 @@ rule run_attack:
     threads: 1
     params:
         spec=spec(ATTACK),
-        outputs=outputs_arguments,
+        inputs=attack_arguments,
         out=subpath(output.record, parent=True),
     shell:
         """
-        whatelse attack --spec {params.spec:q} {params.outputs:q} \
+        whatelse attack --spec {params.spec:q} {params.inputs:q} \
             --out {params.out:q} --threads {threads} >{log:q} 2>&1
         """

@@ -144,12 +144,20 @@ def study_arguments(wildcards):
     return path
 
 
-def outputs_arguments(wildcards):
-    """Return ``--outputs`` once for each replicate, with its blocks."""
+def attack_arguments(wildcards):
+    """Return ``--input`` once for each role, with its folders."""
     attack = ARTEFACTS["results/attacks/{study}/{attack}".format(**wildcards)]
     return [
-        word for blocks in attack.inputs.values() for word in ("--outputs", *blocks)
+        word
+        for role, folders in attack.inputs.items()
+        for word in ("--input", role, *folders)
     ]
+
+
+def base_arguments(wildcards):
+    """Return ``--base`` and the block that the models of a block start from."""
+    block = ARTEFACTS["results/models/{key}/block_{block}".format(**wildcards)]
+    return [word for folder in block.inputs.get("base", ()) for word in ("--base", folder)]
 
 
 def published_folder(wildcards):
@@ -237,6 +245,7 @@ def clear_leavings():
 
 wildcard_constraints:
     dataset=r"[a-z0-9]+-[0-9a-f]{16}",
+    step=r"[a-z-]+",
     source=r"[a-z0-9]+",
     key=r"[0-9a-f]{16}",
     release=r"[0-9a-f]{16}",

@@ -1,12 +1,15 @@
 """Data sets.
 
 Inputs: the registry (data/datasets.yaml) or a user's own files.
-Outputs: resources/<source>/fetched.json; results/datasets/<source>-<key>/
+Outputs: resources/<source>/fetched.json; results/datasets/<source>-<key>/;
+results/datasets/<step>/<key>/
 1. fetch the files of a registered data set and check their digests;
-2. prepare the records and labels that models see.
+2. prepare the records and labels that models see;
+3. make one data set from another.
 """
 
 DATASET = "results/datasets/{dataset}"
+DERIVED = "results/datasets/{step}/{key}"
 
 
 # Get the files of a data set of the registry, from the mirror or the original source.
@@ -43,7 +46,6 @@ rule prepare_dataset:
     output:
         record=f"{DATASET}/record.json",
         description=f"{DATASET}/dataset.json",
-        inputs=f"{DATASET}/inputs.npy",
         labels=f"{DATASET}/labels.npy",
     log:
         "logs/datasets/{dataset}.log",
@@ -61,4 +63,32 @@ rule prepare_dataset:
         """
         whatelse datasets prepare --spec {params.spec:q} --raw resources \
             --registry {params.registry:q} --out {params.out:q} >{log:q} 2>&1
+        """
+
+
+# Make one data set from another; who trains on it is told its path and nothing else.
+rule preprocess_dataset:
+    input:
+        upstream(DERIVED),
+        code=code(DERIVED),
+    output:
+        record=f"{DERIVED}/record.json",
+        description=f"{DERIVED}/dataset.json",
+        labels=f"{DERIVED}/labels.npy",
+    log:
+        "logs/datasets/{step}-{key}.log",
+    benchmark:
+        "benchmarks/jobs/datasets/{step}-{key}.jsonl"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    params:
+        spec=spec(DERIVED),
+        data=folders(DERIVED, "data"),
+        out=subpath(output.record, parent=True),
+    shell:
+        """
+        whatelse derive --spec {params.spec:q} --data {params.data:q} \
+            --out {params.out:q} >{log:q} 2>&1
         """

@@ -40,12 +40,13 @@ rule train_block:
         spec=spec(BLOCK),
         models=label(BLOCK, "models"),
         data=folders(BLOCK, "data"),
+        base=base_arguments,
         out=subpath(output.record, parent=True),
         progress="results/progress/{key}/block_{block}",
     shell:
         """
         whatelse train --spec {params.spec:q} --models {params.models} \
-            --data {params.data:q} --progress {params.progress:q} \
+            --data {params.data:q} {params.base:q} --progress {params.progress:q} \
             --ahead {resources.ahead:q} --out {params.out:q} \
             --threads {threads} >{log:q} 2>&1
         """

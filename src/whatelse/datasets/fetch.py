@@ -156,14 +156,18 @@ def _fetch_file(
         if (raw / path).is_file():
             return identify(raw / path, file, trust=trust)
     failures = []
+    # What a mirror keeps elsewhere lands where downloads go.
+    mirrored = {path: path for path in file.paths}
+    mirrored |= dict.fromkeys(file.mirrored, file.paths[0])
     if mirror and "://" not in mirror:
-        for path in file.paths:
+        for path, place in mirrored.items():
             if (Path(mirror) / path).is_file():
-                return _copy(Path(mirror) / path, raw / path, file, trust=trust)
+                return _copy(Path(mirror) / path, raw / place, file, trust=trust)
         failures.append(f"not in {MIRROR}={mirror}")
     urls = [(url, file.paths[0]) for url in file.urls]
     if mirror and "://" in mirror:
-        urls = [(f"{mirror.rstrip('/')}/{path}", path) for path in file.paths] + urls
+        root = mirror.rstrip("/")
+        urls = [(f"{root}/{path}", place) for path, place in mirrored.items()] + urls
     for url, path in urls:
         try:
             return _download(url, raw / path, file, trust=trust)

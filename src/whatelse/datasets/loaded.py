@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +17,9 @@ class Loaded:
 
     Attributes
     ----------
-    inputs : ndarray of uint8 or float32, shape (records, *input_shape)
-        Raw values; images are channels first.
+    inputs : ndarray or csr_array of uint8 or float32, shape (records, *input_shape)
+        Raw values; images are channels first. Bags of words are compressed rows
+        (``scipy.sparse``) of float32.
     labels : ndarray of int, shape (records,)
         Classes from 0.
     class_names : sequence of str
@@ -25,7 +29,7 @@ class Loaded:
     feature_names : sequence of str, optional
         One a feature, where features have names.
     attributes : mapping of str to sequence
-        Properties of records, by name.
+        Properties of records, by name; `store.SPLIT` is the published split.
     remarks : tuple of str
         What reports must repeat.
     title : str, optional
@@ -36,7 +40,7 @@ class Loaded:
         Digest of what was read where that is too many files to list.
     """
 
-    inputs: npt.NDArray[Any]
+    inputs: "npt.NDArray[Any] | sparse.csr_array"
     labels: npt.NDArray[Any]
     class_names: tuple[str, ...]
     scale: float = 1.0

@@ -40,7 +40,7 @@ class Edition(_Part):
 
     sha256: Sha256 | None = None
     md5: Md5 | None = None
-    bytes: int = Field(ge=0, strict=True)
+    bytes: int | None = Field(ge=0, strict=True)
     remark: str | None
 
     @model_validator(mode="after")
@@ -57,6 +57,8 @@ class RegistryFile(_Part):
     urls: tuple[str, ...]
     editions: tuple[Edition, ...]
     content: Literal["as is", "uncompressed"] = "as is"
+    # Not dumped: like a URL it says nothing of the bytes, for which a dump stands.
+    mirrored: tuple[RelativePath, ...] = Field((), exclude=True)
 
     @property
     def name(self) -> str:
@@ -191,13 +193,14 @@ def identify(path: Path, file: RegistryFile, *, trust: bool = False) -> Found:
     """
     sha256, md5, size = _digests(path, uncompressed=file.content == "uncompressed")
     for edition in file.editions:
-        if edition.bytes == size and sha256 == (edition.sha256 or sha256):
+        if edition.bytes in (None, size) and sha256 == (edition.sha256 or sha256):
             if md5 != (edition.md5 or md5):
                 continue
             return Found(path, sha256, edition.remark)
     if file.editions:
         known = " or ".join(
-            f"{edition.sha256 or 'md5 ' + str(edition.md5)} ({edition.bytes} bytes)"
+            f"{edition.sha256 or 'md5 ' + str(edition.md5)}"
+            + ("" if edition.bytes is None else f" ({edition.bytes} bytes)")
             for edition in file.editions
         )
         raise UserError(

@@ -97,6 +97,109 @@ class Texas100(DatasetBase):
     )
 
 
+class Faces(DatasetBase):
+    """25x25 grey patches, bundled with scikit-image: no download."""
+
+    source: Literal["faces"] = Field(
+        description="200 images, 2 classes: 100 faces of LFW, 100 patches of its "
+        "backgrounds."
+    )
+
+
+class Lfw(DatasetBase):
+    """Labeled Faces in the Wild, with attributes that public models predicted."""
+
+    source: Literal["lfw"] = Field(
+        description="12,949 colour photographs 62x47 of people, cropped as "
+        "scikit-learn does; labels are predictions of public face models."
+    )
+    task: Literal["gender", "smiling", "eyeglasses", "race"] = Field(
+        "gender", description="What is to be predicted."
+    )
+    size: int | None = Field(
+        None,
+        ge=8,
+        le=256,
+        description="Width and height that images are resized to; 62x47 if left out.",
+    )
+
+
+class Utkface(DatasetBase):
+    """UTKFace: aligned faces with gender, race and age."""
+
+    source: Literal["utkface"] = Field(
+        description="23,705 colour images of faces; 2, 5 or 5 classes."
+    )
+    task: Literal["gender", "race", "age"] = Field(
+        "gender",
+        description="What is to be predicted; ages in five groups: 0-19, 20-34, 35-49, "
+        "50-64, 65 and more.",
+    )
+    size: Literal[32, 64] = Field(64, description="Width and height of the images.")
+
+
+class Facescrub(DatasetBase):
+    """FaceScrub: faces of actors and actresses that you have downloaded yourself."""
+
+    source: Literal["facescrub"] = Field(
+        description="Colour images of 530 people's faces in a tar archive of your own, "
+        "`actors/<name>/<name>_<image>_<face>.jpeg` and `actresses/...`; no digest is "
+        "known to us."
+    )
+    task: Literal["gender", "identity"] = Field(
+        "gender", description="What is to be predicted."
+    )
+    size: int = Field(
+        50, ge=8, le=256, description="Width and height that images are resized to."
+    )
+    people: int | None = Field(
+        None,
+        ge=2,
+        description="Only the people with the most images, so many of them; P3 has "
+        "100. Everyone if left out.",
+    )
+
+
+class _Words(DatasetBase):
+    first_tokens: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="The attribute `tokens` has the first so many words of a text that "
+        "are in the vocabulary, by number.",
+    )
+
+
+class Newsgroups(_Words):
+    """20 Newsgroups, split by date, as bags of words."""
+
+    source: Literal["newsgroups"] = Field(
+        description="18,846 messages, 20 classes: TF-IDF of the words of the training "
+        "part, headers included."
+    )
+    min_documents: int = Field(
+        1,
+        ge=1,
+        description="Words of fewer training messages are left out; 130,107 words "
+        "stay with 1.",
+    )
+
+
+class Imdb(_Words):
+    """Reviews of films, as bags of words."""
+
+    source: Literal["imdb"] = Field(
+        description="50,000 reviews, bad or good: TF-IDF of the words of the training "
+        "part."
+    )
+    min_documents: int = Field(
+        10,
+        ge=1,
+        description="Words of fewer training reviews are left out. P2 says of its "
+        "models only that they have about 300,000 parameters.",
+    )
+
+
 class Npz(DatasetBase):
     """Your own arrays."""
 
@@ -164,6 +267,12 @@ DatasetSettings = Annotated[
     | Retail
     | Purchase100
     | Texas100
+    | Faces
+    | Lfw
+    | Utkface
+    | Facescrub
+    | Newsgroups
+    | Imdb
     | Npz
     | Table
     | Images,

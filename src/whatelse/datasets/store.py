@@ -4,6 +4,11 @@
 ``labels.npy`` (records,) int64; ``attributes.parquet`` where there are properties of
 records; ``dataset.json``; ``record.json`` last. Values are checked once, before they
 are written; ``open_dataset`` checks only what is cheap.
+
+Bags of words, mostly zeros, are kept by compressed rows (CSR) instead of
+``inputs.npy``: row r has the values ``inputs_values.npy[a:b]`` in the columns
+``inputs_indices.npy[a:b]``, increasing, where a and b are items r and r + 1 of
+``inputs_indptr.npy``.
 """
 
 import contextlib
@@ -24,11 +29,22 @@ from whatelse.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from scipy import sparse
 
 INPUTS = "inputs.npy"
+INDPTR = "inputs_indptr.npy"
+INDICES = "inputs_indices.npy"
+VALUES = "inputs_values.npy"
 LABELS = "labels.npy"
 ATTRIBUTES = "attributes.parquet"
 INFO = "dataset.json"
+
+DENSE, CSR = "dense", "csr"
+"""Layouts of the inputs: one array, or compressed rows."""
+
+SPLIT = "split"
+"""The attribute that says ``"train"`` or ``"test"`` of each record, where the
+publisher has said which records models are trained on and which they are tested on."""
 
 MIN_CLASS_RECORDS = 2
 """A class needs a member and a non-member."""
@@ -45,8 +61,10 @@ class Dataset:
     ----------
     folder : Path
         The artefact.
-    inputs : ndarray of uint8 or float32, shape (records, *input_shape)
-        Raw values, memory-mapped, read-only; images are channels first.
+    inputs : ndarray or csr_array of uint8 or float32, shape (records, *input_shape)
+        Raw values, memory-mapped, read-only; images are channels first. A
+        ``scipy.sparse.csr_array`` of float32, shape (records, features), where
+        `is_sparse`.
     labels : ndarray of int64, shape (records,)
         Classes 0 to `num_classes` - 1.
     info : dict
@@ -54,7 +72,7 @@ class Dataset:
     """
 
     folder: Path
-    inputs: npt.NDArray[Any]
+    inputs: Any
     labels: npt.NDArray[np.int64]
     info: dict[str, Any]
 
@@ -67,6 +85,11 @@ class Dataset:
     def num_classes(self) -> int:
         """Number of classes."""
         return int(self.info["classes"])
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the inputs are compressed rows."""
+        return bool(self.info.get("layout", DENSE) == CSR)
 
     def floats(
         self, rows: slice | npt.NDArray[Any] = slice(None)
@@ -81,9 +104,11 @@ class Dataset:
         Returns
         -------
         ndarray of float32, shape (num_rows, *input_shape)
-            A copy.
+            A copy, dense even if the inputs are sparse.
         """
-        raw = np.asarray(self.inputs[rows], dtype=np.float32)
+        chosen = self.inputs[rows]
+        dense = chosen.toarray() if self.is_sparse else chosen
+        raw = np.asarray(dense, dtype=np.float32)
         scale, shift = (self._factor(name, raw.ndim) for name in ("scale", "shift"))
         return raw * scale + shift
 
@@ -120,7 +145,7 @@ class Dataset:
 def write_dataset(
     folder: str | Path,
     *,
-    inputs: npt.NDArray[Any],
+    inputs: "npt.NDArray[Any] | sparse.csr_array | sparse.csr_matrix",
     labels: npt.NDArray[Any],
     info: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -135,13 +160,15 @@ def write_dataset(
     ----------
     folder : str or Path
         The artefact; what an older run left there is replaced.
-    inputs : ndarray of uint8 or float32, shape (records, *input_shape)
-        Images are channels first.
+    inputs : ndarray or csr_array of uint8 or float32, shape (records, *input_shape)
+        Images are channels first. Compressed rows are of float32, shape (records,
+        features); they are written with increasing columns, doubles summed.
     labels : ndarray of int, shape (records,)
         Classes 0 to ``len(class_names) - 1``, each with at least two records.
     info : mapping
         `name`, `title`, `class_names`, and optionally `scale` and `shift` (models see
-        ``raw * scale + shift``; a number, or one per feature or channel), `licence`,
+        ``raw * scale + shift``; a number, or one per feature or channel; `shift` is 0
+        for compressed rows, whose zeros are not there to be shifted), `licence`,
         `citation`, `source`, `stand_in_for`, `remarks`, `feature_names`.
     settings : mapping
         The resolved settings, for the record.
@@ -162,18 +189,30 @@ def write_dataset(
     """
     folder = Path(folder)
     where = str(folder if origin is None else origin)
-    inputs, labels = np.asarray(inputs), np.asarray(labels)
+    is_sparse = hasattr(inputs, "tocsr")
+    checked: Any = _csr(where, inputs) if is_sparse else np.asarray(inputs)
+    labels = np.asarray(labels)
     class_names = [str(name) for name in info["class_names"]]
     feature_names = info.get("feature_names")
-    _check_shapes(where, inputs, labels, attributes or {})
+    _check_shapes(where, checked, labels, attributes or {})
     _check_labels(where, labels, class_names)
-    _check_finite(where, inputs, feature_names)
-    scale = _factor(where, "scale", info.get("scale", 1.0), inputs)
-    shift = _factor(where, "shift", info.get("shift", 0.0), inputs)
+    _check_finite(where, checked, feature_names)
+    scale = _factor(where, "scale", info.get("scale", 1.0), checked)
+    shift = _factor(where, "shift", info.get("shift", 0.0), checked)
+    if is_sparse and np.any(shift):
+        raise UserError(f"{where}: shift: {shift}; allowed: 0 for compressed rows")
+    arrays = {INPUTS: checked}
+    if is_sparse:
+        arrays = {
+            INDPTR: checked.indptr.astype(np.int64),
+            INDICES: checked.indices.astype(np.int32),
+            VALUES: checked.data,
+        }
+    arrays[LABELS] = labels.astype(np.int64)
     with _staged(folder) as staging:
-        _save(staging / INPUTS, inputs)
-        _save(staging / LABELS, labels.astype(np.int64))
-        files = [INPUTS, LABELS]
+        for name, array in arrays.items():
+            _save(staging / name, array)
+        files = list(arrays)
         if attributes:
             _save_attributes(staging / ATTRIBUTES, attributes)
             files.append(ATTRIBUTES)
@@ -183,8 +222,9 @@ def write_dataset(
             "records": len(labels),
             "classes": len(class_names),
             "class_names": class_names,
-            "input_shape": list(inputs.shape[1:]),
-            "dtype": inputs.dtype.name,
+            "layout": CSR if is_sparse else DENSE,
+            "input_shape": list(checked.shape[1:]),
+            "dtype": checked.dtype.name,
             "scale": scale,
             "shift": shift,
             "licence": info.get("licence"),
@@ -237,9 +277,17 @@ def open_dataset(folder: str | Path) -> Dataset:
         _ = info["scale"], info["shift"], info["sha256"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / INFO}: no field {error}") from None
-    inputs = _load(folder / INPUTS, mmap=True)
+    layout = info.get("layout", DENSE)
+    if layout not in (DENSE, CSR):
+        raise UserError(
+            f"{folder / INFO}: layout: {layout!r}; allowed: {DENSE} or {CSR}"
+        )
+    if layout == CSR:
+        inputs = _load_csr(folder, (num_records, *input_shape), dtype)
+    else:
+        inputs = _load(folder / INPUTS, mmap=True)
+        _expect(folder / INPUTS, inputs, (num_records, *input_shape), dtype)
     labels = _load(folder / LABELS, mmap=False)
-    _expect(folder / INPUTS, inputs, (num_records, *input_shape), dtype)
     _expect(folder / LABELS, labels, (num_records,), "int64")
     if num_records and not 0 <= labels.min() <= labels.max() < num_classes:
         raise UserError(
@@ -249,9 +297,63 @@ def open_dataset(folder: str | Path) -> Dataset:
     return Dataset(folder, inputs, labels, info)
 
 
+def _csr(where: str, inputs: Any) -> Any:
+    """Return sparse inputs as a csr_array of its own with increasing columns."""
+    from scipy import sparse
+
+    if inputs.dtype != np.float32 or inputs.ndim != 2:
+        raise UserError(
+            f"{where}: inputs: sparse values of type {inputs.dtype}, shape "
+            f"{inputs.shape}; allowed: float32 of shape (records, features)"
+        )
+    try:
+        rows = sparse.csr_array(inputs, copy=True)
+        rows.check_format(full_check=True)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: inputs: {_line(error)}; allowed: whole compressed rows"
+        ) from None
+    rows.sum_duplicates()
+    return rows
+
+
+def _load_csr(folder: Path, shape: tuple[int, ...], dtype: str) -> Any:
+    """Map compressed rows, and check that they fit each other."""
+    from scipy import sparse
+
+    if len(shape) != 2:
+        raise UserError(
+            f"{folder / INFO}: input_shape: {list(shape[1:])}; "
+            f"allowed: [features] for layout {CSR}"
+        )
+    num_records, num_features = shape
+    starts = _load(folder / INDPTR, mmap=False)
+    _expect(folder / INDPTR, starts, (num_records + 1,), "int64")
+    backwards = np.flatnonzero(np.diff(starts) < 0)
+    if starts[0] != 0 or backwards.size:
+        row = int(backwards[0]) if backwards.size else 0
+        raise UserError(
+            f"{folder / INDPTR}: record {row}: {starts[row]} to {starts[row + 1]}; "
+            "allowed: from 0 on, never less than before"
+        )
+    indices = _load(folder / INDICES, mmap=True)
+    values = _load(folder / VALUES, mmap=True)
+    _expect(folder / INDICES, indices, (int(starts[-1]),), "int32", by=INDPTR)
+    _expect(folder / VALUES, values, (int(starts[-1]),), dtype, by=INDPTR)
+    if len(indices) and not 0 <= indices.min() <= indices.max() < num_features:
+        raise UserError(
+            f"{folder / INDICES}: features {indices.min()} to {indices.max()}; "
+            f"allowed: 0 to {num_features - 1}"
+        )
+    # Beside int64 starts scipy would make int64 copies of the columns.
+    if starts[-1] <= np.iinfo(np.int32).max:
+        starts = starts.astype(np.int32)
+    return sparse.csr_array((values, indices, starts), shape=shape)
+
+
 def _check_shapes(
     where: str,
-    inputs: npt.NDArray[Any],
+    inputs: Any,
     labels: npt.NDArray[Any],
     attributes: Mapping[str, Any],
 ) -> None:
@@ -265,7 +367,7 @@ def _check_shapes(
             f"{where}: inputs: shape {inputs.shape}; "
             "allowed: (records, features) or (records, channels, height, width)"
         )
-    if not len(inputs):
+    if not inputs.shape[0]:
         raise UserError(f"{where}: inputs: no records; allowed: at least 4")
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise UserError(
@@ -273,9 +375,9 @@ def _check_shapes(
             "allowed: whole numbers of shape (records,)"
         )
     for name, values in {"labels": labels, **attributes}.items():
-        if len(values) != len(inputs):
+        if len(values) != inputs.shape[0]:
             raise UserError(
-                f"{where}: {name}: {len(values)} values for {len(inputs)} records; "
+                f"{where}: {name}: {len(values)} values for {inputs.shape[0]} records; "
                 "allowed: one a record"
             )
 
@@ -306,10 +408,23 @@ def _check_labels(
         )
 
 
-def _check_finite(
-    where: str, inputs: npt.NDArray[Any], feature_names: Sequence[str] | None
-) -> None:
+def _check_finite(where: str, inputs: Any, feature_names: Sequence[str] | None) -> None:
     if inputs.dtype.kind != "f":
+        return
+
+    def refuse(row: int, feature: Sequence[int], value: Any) -> None:
+        name = ", ".join(map(str, feature))
+        if feature_names is not None and len(feature) == 1:
+            name = repr(feature_names[feature[0]])
+        raise UserError(
+            f"{where}: inputs, record {row}, feature {name}: "
+            f"{value}; allowed: finite numbers"
+        )
+
+    if hasattr(inputs, "indptr"):
+        for place in np.flatnonzero(~np.isfinite(inputs.data))[:1]:
+            row = int(np.searchsorted(inputs.indptr, place, side="right")) - 1
+            refuse(row, [int(inputs.indices[place])], inputs.data[place])
         return
     step = max(1, _BLOCK // math.prod(inputs.shape[1:]))
     for start in range(0, len(inputs), step):
@@ -317,18 +432,10 @@ def _check_finite(
         bad = np.argwhere(~np.isfinite(block))
         if len(bad):
             row, *feature = (int(index) for index in bad[0])
-            name = ", ".join(map(str, feature))
-            if feature_names is not None and len(feature) == 1:
-                name = repr(feature_names[feature[0]])
-            raise UserError(
-                f"{where}: inputs, record {start + row}, feature {name}: "
-                f"{block[tuple(bad[0])]}; allowed: finite numbers"
-            )
+            refuse(start + row, feature, block[tuple(bad[0])])
 
 
-def _factor(
-    where: str, name: str, value: Any, inputs: npt.NDArray[Any]
-) -> float | list[float]:
+def _factor(where: str, name: str, value: Any, inputs: Any) -> float | list[float]:
     factor = np.asarray(value, dtype=np.float64)
     if factor.shape not in ((), inputs.shape[1:2]) or not np.isfinite(factor).all():
         raise UserError(
@@ -350,7 +457,7 @@ def _staged(folder: Path) -> Iterator[Path]:
         staging.mkdir(parents=True)
         yield staging
         folder.mkdir(exist_ok=True)
-        for stale in (records.RECORD, ATTRIBUTES):
+        for stale in (records.RECORD, ATTRIBUTES, INPUTS, INDPTR, INDICES, VALUES):
             (folder / stale).unlink(missing_ok=True)
         names = sorted(path.name for path in staging.iterdir())
         for name in sorted(names, key=records.RECORD.__eq__):
@@ -398,12 +505,17 @@ def _load(path: Path, *, mmap: bool) -> npt.NDArray[Any]:
 
 
 def _expect(
-    path: Path, array: npt.NDArray[Any], shape: tuple[int, ...], dtype: str
+    path: Path,
+    array: npt.NDArray[Any],
+    shape: tuple[int, ...],
+    dtype: str,
+    *,
+    by: str = INFO,
 ) -> None:
     if array.shape != shape or array.dtype.name != dtype:
         raise UserError(
             f"{path}: {array.dtype} of shape {array.shape}; "
-            f"{INFO} says {dtype} of shape {shape}"
+            f"{by} says {dtype} of shape {shape}"
         )
 
 

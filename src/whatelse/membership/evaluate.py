@@ -1,39 +1,39 @@
 """What a membership attack found, with its controls: metrics, curves, scores."""
 
+import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from whatelse.errors import UserError
+from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import exchange_test
 from whatelse.measures.rates import decision_measures, rate
 from whatelse.measures.roc import auc, roc_curve, tpr_at_fpr
 from whatelse.measures.spread import spread
-from whatelse.models.outputs import CONTROL, TARGET, Outputs
+from whatelse.membership.settings import MembershipAttack
+from whatelse.models.outputs import CONTROL, TARGET, Outputs, load_outputs
 from whatelse.seeding import stream
 
 MakeScorer = Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class Findings:
-    """The files of an attack's folder, before they are written.
-
-    Attributes
-    ----------
-    metrics : dict
-        ``metrics.json``.
-    scores, curves : DataFrame
-        ``scores.parquet`` (one row a replicate and record) and ``curves.csv``.
-    """
-
-    metrics: dict[str, Any]
-    scores: pd.DataFrame
-    curves: pd.DataFrame
+def find(spec: AttackSpec, inputs: Inputs) -> Findings:
+    """Run a membership attack on the outputs of each replicate."""
+    settings: Any = TypeAdapter(MembershipAttack).validate_python(spec.settings)
+    module = importlib.import_module(f"whatelse.{settings.kind}")
+    return evaluate(
+        module.Scorer,
+        settings,
+        [load_outputs(folders) for folders in replicates_of(inputs, "outputs")],
+        needs_shadows=module.NEEDS_SHADOWS,
+        seed=spec.seed,
+    )
 
 
 def evaluate(
@@ -137,6 +137,7 @@ def evaluate(
         )
     metrics = {"replicates": reports, "summary": _summary(reports)}
     return Findings(
+        replicates[0].about,
         metrics,
         pd.concat(scores, ignore_index=True),
         pd.concat(curves, ignore_index=True),

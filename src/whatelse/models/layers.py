@@ -7,7 +7,8 @@ H hidden units, C channels, Y X image rows and columns.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -44,6 +45,68 @@ class Trainable(dict[str, Tensor]):
     def __init__(self, parameters: Parameters, gradients: Parameters) -> None:
         super().__init__(parameters)
         self.gradients = dict(gradients)
+
+
+@dataclass(frozen=True)
+class SparseBatch:
+    """A batch of sparse records for each model of a stack, e.g. bags of words.
+
+    Attributes
+    ----------
+    features, rows : sequence of Tensor of int64
+        For each model, which feature of which record of its batch a value belongs to.
+    values : sequence of Tensor
+        For each model its values that are not zero.
+    shape : tuple of int
+        (S, B, F), as a dense batch would have.
+    """
+
+    features: Sequence[Tensor]
+    rows: Sequence[Tensor]
+    values: Sequence[Tensor]
+    shape: tuple[int, int, int]
+
+    def dense(self) -> Tensor:
+        """Return the same records with their zeros, shape (S, B, F)."""
+        whole_SBF = torch.zeros(self.shape, device=self.values[0].device)
+        models = zip(whole_SBF, self.rows, self.features, self.values, strict=True)
+        for whole_BF, rows, features, values in models:
+            whole_BF[rows, features] = values
+        return whole_SBF
+
+
+class _SparseLinear(torch.autograd.Function):
+    """A dense layer on sparse records: work and memory go with the values alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight_SHF: Tensor, bias_SH: Tensor, batch: SparseBatch,
+        for_weight_SHF: Tensor | None, for_bias_SH: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        ctx.batch, ctx.shape = batch, weight_SHF.shape
+        ctx.places = for_weight_SHF, for_bias_SH
+        result_SBH = bias_SH.unsqueeze(1).repeat(1, batch.shape[1], 1)
+        for model, weight_HF in enumerate(weight_SHF):
+            terms_HV = weight_HF.index_select(1, batch.features[model])
+            terms_HV *= batch.values[model]
+            result_SBH[model].index_add_(0, batch.rows[model], terms_HV.t())
+        return result_SBH
+
+    @staticmethod
+    def backward(ctx: Any, gradient_SBH: Tensor) -> tuple[Tensor | None, ...]:
+        for_weight_SHF, for_bias_SH = ctx.places
+        if for_weight_SHF is None:
+            for_weight_SHF = gradient_SBH.new_empty(ctx.shape)
+        for_weight_SHF.zero_()
+        for model, for_weight_HF in enumerate(for_weight_SHF):
+            terms_VH = gradient_SBH[model].index_select(0, ctx.batch.rows[model])
+            terms_VH *= ctx.batch.values[model].unsqueeze(1)
+            for_weight_HF.index_add_(1, ctx.batch.features[model], terms_VH.t())
+        if for_bias_SH is None:
+            for_bias_SH = gradient_SBH.sum(1)
+        else:
+            torch.sum(gradient_SBH, 1, out=for_bias_SH)
+        return for_weight_SHF, for_bias_SH, None, None, None
 
 
 class _StackedLinear(torch.autograd.Function):
@@ -84,9 +147,18 @@ class _StackedLinear(torch.autograd.Function):
         return for_inputs, for_weight_SHF, for_bias_SH, None, None
 
 
-def linear(parameters: Parameters, name: str, inputs_SBF: Tensor) -> Tensor:
+def linear(
+    parameters: Parameters, name: str, inputs_SBF: Tensor | SparseBatch
+) -> Tensor:
     """Apply each model's dense layer `name`; return shape (S, B, H)."""
     weight, bias = f"{name}.weight", f"{name}.bias"
+    places = parameters.gradients if isinstance(parameters, Trainable) else {}
+    if isinstance(inputs_SBF, SparseBatch):
+        sparse: Tensor = _SparseLinear.apply(
+            parameters[weight], parameters[bias], inputs_SBF,
+            places.get(weight), places.get(bias),
+        )  # fmt: skip
+        return sparse
     if torch.is_autocast_enabled(inputs_SBF.device.type):
         # Autograd's own backward pass knows the types that autocast chose.
         return torch.baddbmm(
@@ -94,7 +166,6 @@ def linear(parameters: Parameters, name: str, inputs_SBF: Tensor) -> Tensor:
             inputs_SBF,
             parameters[weight].transpose(1, 2),
         )
-    places = parameters.gradients if isinstance(parameters, Trainable) else {}
     result: Tensor = _StackedLinear.apply(
         inputs_SBF, parameters[weight], parameters[bias],
         places.get(weight), places.get(bias),
@@ -160,3 +231,15 @@ def batch_norm(
         mean_SC.lerp_(batch_mean_SC, momentum_S1)
         variance_SC.lerp_(unbiased_SC, momentum_S1)
     return result_BSCP.to(images.dtype).reshape(images.shape)
+
+
+def is_weight(shape: Sequence[int]) -> bool:
+    """Return whether a parameter of this shape is a weight: no bias, no norm."""
+    return len(shape) > 1
+
+
+def stacked_weights(parameters: Parameters) -> Tensor:
+    """Return the weights of stacked models side by side, shape (S, W)."""
+    return torch.cat(
+        [p.flatten(1) for p in parameters.values() if is_weight(p.shape[1:])], 1
+    )

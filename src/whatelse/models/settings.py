@@ -40,6 +40,11 @@ class Cnn(ArchitectureBase):
     kernel: int = Field(3, ge=1, le=15, description="Side of the square filters; odd.")
     hidden: int = Field(128, ge=1, le=65536, description="Units of the dense layer.")
     activation: Activation = Field("tanh", description="P1's nets use tanh.")
+    padding: Literal["same", "valid"] = Field(
+        "same",
+        description="Whether filters reach over the edge; P2's and P3's net for faces "
+        "is valid (unpadded), with channels 32, 64, 128, 256 hidden units and relu.",
+    )
 
 
 class Resnet(ArchitectureBase):

@@ -16,6 +16,7 @@ from whatelse.errors import UserError
 from whatelse.models.layers import (
     NO_BUFFERS,
     Parameters,
+    SparseBatch,
     activate,
     activation_module,
     linear,
@@ -168,7 +169,8 @@ class StackedMlp:
         shares_SB: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Return logits, shape (S, B, C)."""
-        hidden_SBH = inputs_SBx.flatten(2)
+        sparse = isinstance(inputs_SBx, SparseBatch)
+        hidden_SBH = inputs_SBx if sparse else inputs_SBx.flatten(2)
         last = len(self.widths) - 2
         for layer in range(last + 1):
             hidden_SBH = linear(parameters, str(layer), hidden_SBH)
@@ -205,21 +207,24 @@ class StackedCnn:
             raise UserError(
                 f"architecture.kernel: {settings.kernel} is even; allowed: odd, 1..15"
             )
-        shrink = 2 ** len(settings.channels)
-        if min(input_shape[1:]) < shrink:
+        lost = 0 if settings.padding == "same" else settings.kernel - 1
+        rows, columns = input_shape[1:]
+        for _ in settings.channels:
+            rows, columns = (rows - lost) // 2, (columns - lost) // 2
+        if min(rows, columns) < 1:
+            fewest = 1
+            for _ in settings.channels:
+                fewest = 2 * fewest + lost
             raise UserError(
                 f"architecture.channels: {len(settings.channels)} poolings need images "
-                f"of at least {shrink}x{shrink}, the data set has "
+                f"of at least {fewest}x{fewest}, the data set has "
                 f"{input_shape[1]}x{input_shape[2]}"
             )
         self.settings = settings
         self.num_classes = num_classes
         self.planes = (input_shape[0], *settings.channels)
-        self.flat = (
-            settings.channels[-1]
-            * (input_shape[1] // shrink)
-            * (input_shape[2] // shrink)
-        )
+        self.flat = settings.channels[-1] * rows * columns
+        self.padding = settings.kernel // 2 if settings.padding == "same" else 0
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -259,10 +264,11 @@ class StackedCnn:
             weight = parameters[f"conv{layer}.weight"].flatten(0, 1)
             bias = parameters[f"conv{layer}.bias"].flatten()
             images = functional.conv2d(
-                images, weight, bias, padding=self.settings.kernel // 2, groups=stack
+                images, weight, bias, padding=self.padding, groups=stack
             )
-            images = functional.max_pool2d(
-                activate(self.settings.activation, images), 2
+            # The same in either order, since activations grow: this one is cheaper.
+            images = activate(
+                self.settings.activation, functional.max_pool2d(images, 2)
             )
         hidden_SBH = images.view(batch, stack, -1).transpose(0, 1)
         hidden_SBH = activate(
@@ -279,10 +285,10 @@ class StackedCnn:
                     self.planes[layer],
                     self.planes[layer + 1],
                     self.settings.kernel,
-                    padding=self.settings.kernel // 2,
+                    padding=self.padding,
                 ),
-                activation_module(self.settings.activation),
                 nn.MaxPool2d(2),
+                activation_module(self.settings.activation),
             ]
         layers += [
             nn.Flatten(),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,10 @@ def schema() -> dict[str, Any]:
         one = TypeAdapter(entry).json_schema(ref_template=reference)
         for name, definition in one.pop("$defs", {}).items():
             definitions[prefix + name] = definition
-        for choice in one.get("oneOf", one.get("anyOf", [])):
+        for choice in _choices(one):
             definition = definitions[choice["$ref"].rsplit("/", 1)[-1]]
             # A grid may supply any field but the one that tells the kinds apart.
-            tells = {"kind", "source", "external"}
+            tells = {"kind", "source", "external", "from"}
             needed = set(definition.get("required", []))
             definition["required"] = sorted(needed & tells)
             definition["properties"]["foreach"] = {
@@ -74,6 +75,14 @@ def schema() -> dict[str, Any]:
     # A plain copy: no object is shared between two places.
     copied: dict[str, Any] = json.loads(json.dumps(whole))
     return copied
+
+
+def _choices(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the alternatives of a union, those of unions inside it too."""
+    if "$ref" in schema:
+        yield schema
+    for inner in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
+        yield from _choices(inner)
 
 
 def _name_pattern() -> str:

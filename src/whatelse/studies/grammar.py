@@ -22,14 +22,18 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     create_model,
+    model_validator,
 )
 
 from whatelse.arguments import validation_line
 from whatelse.claims.settings import Claim
 from whatelse.datasets.settings import DatasetSettings
+from whatelse.datasets.split import Split
 from whatelse.errors import UserError
 from whatelse.figures.settings import FigureSettings
 from whatelse.membership.settings import MembershipAttack
+from whatelse.memorization.carrier_settings import CapacityAbuse, Tampering
+from whatelse.memorization.settings import MemorizationAttack
 from whatelse.models.settings import (
     ArchitectureSettings,
     Probabilities,
@@ -47,26 +51,76 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class DerivedDataset(_Entry):
+    """A data set that a step makes from another."""
+
+    base: Name = Field(..., alias="from", description="A data set of this study.")
+    preprocess: Annotated[Split | CapacityAbuse, Field(discriminator="kind")]
+
+
 class Trained(_Entry):
     """Models to train: a target and its shadows for each replicate."""
 
     dataset: Name = Field(..., description="A data set of this study.")
     architecture: ArchitectureSettings
     training: TrainingSettings
-    members: int = Field(..., ge=2, description="Training-set size of every model.")
+    split: Literal["random", "given"] = Field(
+        "random",
+        description="random: each model draws members and held-out records from all. "
+        "given: from the two parts of the data set's own split.",
+    )
+    members: int | None = Field(
+        None,
+        ge=2,
+        description="Training-set size of every model; needed with a random split, the "
+        "whole training part of a given one if left out.",
+    )
     non_members: int | None = Field(
         None,
         ge=2,
         description="Records held out to test a model on; as many as members if left "
-        "out.",
+        "out, or the whole test part of a given split.",
     )
-    shadows: int = Field(..., ge=1, le=100_000, description="Shadow models a target.")
+    tampering: Tampering | None = Field(
+        None, description="What an adversary does inside training."
+    )
+    shadows: int = Field(
+        ..., ge=0, le=100_000, description="Shadow models a target; 0 for none."
+    )
     replicates: int = Field(
         1, ge=1, le=1000, description="Targets, each with its own draw and shadows."
     )
     block: int = Field(
         8, ge=2, le=4096, description="Models that are trained and stored together."
     )
+
+    @model_validator(mode="after")
+    def _random_needs_a_size(self) -> "Trained":
+        if self.split == "random" and self.members is None:
+            raise ValueError("members: needed with a random split")
+        return self
+
+
+class Continued(_Entry):
+    """Models that start from those of another entry, one from each."""
+
+    base: Name = Field(..., alias="from", description="An entry of `models`.")
+    training: TrainingSettings | None = Field(
+        None, description="Trained on, on the same records; not at all if left out."
+    )
+    tampering: Tampering | None = Field(
+        None, description="What an adversary does to them, or inside this training."
+    )
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "Continued":
+        if self.training is None and self.tampering is None:
+            raise ValueError("names neither training nor tampering: nothing to do")
+        if self.training is None and self.tampering.kind != "lsb":
+            raise ValueError(
+                f"tampering {self.tampering.kind} works inside training: needed"
+            )
+        return self
 
 
 class External(_Entry):
@@ -93,7 +147,8 @@ class AttackEntry(_Entry):
 # nothing but its settings.
 _ENTRIES = [
     create_model(f"{kind.__name__}Entry", __base__=(AttackEntry, kind))
-    for kind in get_args(get_args(MembershipAttack)[0])
+    for union in (MembershipAttack, MemorizationAttack)
+    for kind in get_args(get_args(union)[0])
 ]
 ATTACK: Any = Annotated[reduce(or_, _ENTRIES), Field(discriminator="kind")]
 
@@ -102,7 +157,9 @@ class Study(_Entry):
     """One study: what is learned from, trained, attacked, drawn and claimed."""
 
     study: Name = Field(..., description="Its name; that of the file.")
-    question: Literal["membership"] = Field(..., description="Which question it asks.")
+    question: Literal["membership", "memorization"] = Field(
+        ..., description="Which question it asks."
+    )
     title: str = Field(..., min_length=1, description="Heading in report and MLflow.")
     description: str = Field("", description="A few sentences for the report.")
     seed: int = Field(
@@ -117,8 +174,8 @@ class Study(_Entry):
 
 
 SECTIONS: dict[str, Any] = {
-    "datasets": DatasetSettings,
-    "models": Trained | External,
+    "datasets": DatasetSettings | DerivedDataset,
+    "models": Trained | Continued | External,
     "releases": ReleaseSettings,
     "attacks": ATTACK,
 }
@@ -233,8 +290,12 @@ def _validated(where: str, schema: Any, raw: Any) -> Any:
         text = json.dumps(raw, default=str)
     except (ValueError, RecursionError):
         raise UserError(f"{where}: an entry refers to itself") from None
+    # By what names another: a union's errors would be those of every choice.
     if schema is SECTIONS["models"] and isinstance(raw, Mapping):
-        schema = External if "external" in raw else Trained
+        schema = Continued if "from" in raw else Trained
+        schema = External if "external" in raw else schema
+    if schema is SECTIONS["datasets"] and isinstance(raw, Mapping):
+        schema = DerivedDataset if "from" in raw else DatasetSettings
     try:
         return TypeAdapter(schema).validate_json(text)
     except ValidationError as error:

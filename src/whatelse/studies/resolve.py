@@ -4,8 +4,9 @@ Snakemake's rules, the tracker, ``whatelse adopt`` and ``whatelse show`` all rea
 one description. Nothing here looks at data: counts and keys follow from the study file.
 """
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,16 +15,31 @@ from typing import Any
 from whatelse.attacks import KINDS
 from whatelse.claims.command import published_keys
 from whatelse.claims.published import read_published
+from whatelse.datasets.derived import STEPS
 from whatelse.datasets.prepare import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
 from whatelse.records import canonical_json, key_of
 from whatelse.sources import PACKAGE, closure
 from whatelse.studies import grammar
-from whatelse.studies.grammar import External, Instance, Study, Trained
+from whatelse.studies.grammar import (
+    Continued,
+    DerivedDataset,
+    External,
+    Instance,
+    Study,
+    Trained,
+)
+from whatelse.training.settings import TAMPERINGS
 
 PUBLISHED = PACKAGE.parents[1] / "data" / "published"
-_BUNDLED = ("digits",)
+_BUNDLED = ("digits", "faces")
+_OF_TRAINING = {
+    "architecture", "training", "split", "members", "non_members", "tampering",
+}  # fmt: skip
+
+
+Points = Mapping[str, list[Instance]]
 
 
 @dataclass(frozen=True)
@@ -32,8 +48,8 @@ class Artefact:
 
     Attributes
     ----------
-    kind : {"dataset", "train", "query", "import", "attack", "figure", "claims"}
-        Which rule.
+    kind : str
+        Which rule: dataset, preprocess, train, query, import, attack, figure, claims.
     folder : str
         Where, e.g. ``results/models/<key>/block_0-8`` (models 0 to 7).
     spec : dict
@@ -115,6 +131,39 @@ def load_study(
     return Resolved(path, study, resolver.resolve())
 
 
+@dataclass(frozen=True)
+class Family:
+    """Models of one entry at one grid point, over all replicates.
+
+    Attributes
+    ----------
+    entry : str
+        The entry.
+    grid : dict
+        Of the entry and all that it refers to.
+    data : Artefact
+        What is trained on.
+    spec : dict
+        Of the training, but for replicate and the key of the base.
+    settings : Trained
+        How many replicates and shadows, and how they are packed.
+    base : Family or None
+        What the models start from.
+    """
+
+    entry: str
+    grid: grammar.Grid
+    data: Artefact
+    spec: dict[str, Any]
+    settings: Trained
+    base: "Family | None"
+
+    @property
+    def name(self) -> str:
+        """The entry with its grid point."""
+        return grammar.instance_name(self.entry, self.grid)
+
+
 class _Resolver:
     def __init__(
         self, path: Path, study: Study, results: Path, replicates: int | None
@@ -122,6 +171,7 @@ class _Resolver:
         self.path, self.study, self.results = path, study, results
         self.replicates = replicates
         self.made: dict[str, Artefact] = {}
+        self.open: list[tuple[str, str]] = []  # entries that none may lead back to
 
     def resolve(self) -> list[Artefact]:
         points = {
@@ -129,19 +179,19 @@ class _Resolver:
             for section in grammar.SECTIONS
         }
         for dataset in points["datasets"]:
-            self._dataset(dataset)
+            # a data set that nothing learns from is made all the same
+            for _ in self._datasets(points, dataset, dataset.entry):
+                pass
         attacks: dict[str, list[Artefact]] = {}
         for attack in points["attacks"]:
-            models = self._entry(points, attack, "models", attack.settings.models)
             releases: list[Instance | None] = [None]
             if attack.settings.release != grammar.FULL:
                 releases = [
                     *self._entry(points, attack, "releases", attack.settings.release)
                 ]
-            for model in models:
-                for release in releases:
-                    for made in self._attack(points, attack, model, release):
-                        attacks.setdefault(attack.entry, []).append(made)
+            for release in releases:
+                for made in self._attacks_on(points, attack, release):
+                    attacks.setdefault(attack.entry, []).append(made)
         for name, settings in self.study.figures.items():
             self._figure(name, settings, attacks)
         self._claims(attacks)
@@ -158,9 +208,8 @@ class _Resolver:
         return os.path.normpath(self.path.parent / name)
 
     def _entry(
-        self, points: Mapping[str, list[Instance]], user: Instance, section: str,
-        entry: str,
-    ) -> list[Instance]:  # fmt: skip
+        self, points: Points, user: Instance, section: str, entry: str
+    ) -> list[Instance]:
         found = [point for point in points[section] if point.entry == entry]
         if not found:
             known = sorted({point.entry for point in points[section]}) or ["none"]
@@ -170,17 +219,33 @@ class _Resolver:
             )
         return found
 
-    def _grid(self, *points: Instance | None) -> grammar.Grid:
-        grid: grammar.Grid = {}
-        for point in filter(None, points):
-            for variable, value in point.grid.items():
-                if variable in grid and grid[variable] != value:
-                    raise UserError(
-                        f"{self.path}: {point.section}.{point.entry}.foreach: the grid "
-                        f"variable {variable} is also one of an entry that it refers to"
-                    )
-                grid[variable] = value
-        return grid
+    @contextlib.contextmanager
+    def _entered(self, point: Instance) -> Iterator[None]:
+        """Refuse an entry that leads back to itself."""
+        if (point.section, point.entry) in self.open:
+            raise UserError(
+                f"{self.path}: {point.section}.{point.entry}.from: leads back to "
+                "itself; allowed: another entry"
+            )
+        self.open.append((point.section, point.entry))
+        yield
+        self.open.pop()
+
+    def _datasets(
+        self, points: Points, user: Instance, entry: str
+    ) -> Iterator[tuple[Artefact, grammar.Grid]]:
+        """Yield a data set entry's artefacts, with those that they are made from."""
+        for point in self._entry(points, user, "datasets", entry):
+            if not isinstance(point.settings, DerivedDataset):
+                yield self._dataset(point), point.grid
+                continue
+            with self._entered(point):
+                bases = [*self._datasets(points, point, point.settings.base)]
+            for base, grid in bases:
+                yield (
+                    self._derived(point, base),
+                    self._joined(point, grid, point.grid),
+                )
 
     def _dataset(self, point: Instance) -> Artefact:
         settings = point.settings
@@ -200,30 +265,221 @@ class _Resolver:
                     "whatelse.datasets.prepare",
                     LOADERS[settings.source].partition(":")[0],
                 ),
-                labels={"name": point.name},
+                labels={"name": point.name, "identity": spec},
                 files=files,
             )
         )
 
-    def _attack(
-        self, points: Mapping[str, list[Instance]], attack: Instance, model: Instance,
-        release: Instance | None,
-    ) -> Iterable[Artefact]:  # fmt: skip
-        release_settings = release.settings if release else grammar.default_release()
-        if isinstance(model.settings, External):
-            grid = self._grid(model, release, attack)
-            outputs = [[self._imported(model.settings).folder]]
-            yield self._attack_on(attack, grid, outputs)
+    def _derived(self, point: Instance, base: Artefact) -> Artefact:
+        spec = point.settings.preprocess.model_dump(mode="json")
+        identity = {"spec": spec, "from": base.labels["identity"]}
+        return self._add(
+            Artefact(
+                "preprocess",
+                self._folder("datasets", spec["kind"], key_of(identity)),
+                spec,
+                {"data": [base.folder]},
+                ("whatelse.datasets.derived", STEPS[spec["kind"]]),
+                {"name": point.name, "identity": identity},
+            )
+        )
+
+    def _families(self, points: Points, point: Instance) -> Iterator[Family]:
+        """Yield the families of one point of an entry of models trained here."""
+        settings = point.settings
+        if isinstance(settings, Trained):
+            spec = settings.model_dump(mode="json", include=_OF_TRAINING)
+            spec |= {"base": None, "seed": self.study.seed}
+            for data, grid in self._datasets(points, point, settings.dataset):
+                joined = self._joined(point, grid, point.grid)
+                yield Family(point.entry, joined, data, spec, settings, None)
             return
-        datasets = self._entry(points, model, "datasets", model.settings.dataset)
-        for dataset in datasets:
-            grid = self._grid(dataset, model, release, attack)
-            outputs = self._outputs(dataset, model, release_settings)
-            yield self._attack_on(attack, grid, outputs)
+        changed = settings.model_dump(mode="json", include={"training", "tampering"})
+        with self._entered(point):
+            bases = [*self._trained(points, point, settings.base)]
+        for base in bases:
+            yield Family(
+                point.entry,
+                self._joined(point, base.grid, point.grid),
+                base.data,
+                {**base.spec, **changed},
+                base.settings,
+                base,
+            )
+
+    def _trained(self, points: Points, user: Instance, entry: str) -> Iterator[Family]:
+        """Yield all families of an entry of models; refuse outputs alone."""
+        for point in self._entry(points, user, "models", entry):
+            if isinstance(point.settings, External):
+                raise UserError(
+                    f"{self.path}: {user.section}.{user.entry}: {entry!r} holds outputs "
+                    "alone; allowed: an entry of models that are trained here"
+                )
+            yield from self._families(points, point)
+
+    def _attacks_on(
+        self, points: Points, attack: Instance, release: Instance | None
+    ) -> Iterator[Artefact]:
+        """Yield an attack on each family of its models, through one release."""
+        through = release.settings if release else grammar.default_release()
+        grids = [release.grid if release else {}, attack.grid]
+        needs = KINDS[attack.settings.kind].needs
+        for point in self._entry(points, attack, "models", attack.settings.models):
+            if isinstance(point.settings, External) and not needs:
+                grid = self._joined(attack, point.grid, *grids)
+                folders = [self._imported(point.settings).folder]
+                yield self._attack_on(attack, grid, {"outputs.0": folders}, None)
+                continue
+            if isinstance(point.settings, External):
+                raise UserError(
+                    f"{self.path}: attacks.{attack.entry}.models: {point.entry!r} holds "
+                    f"outputs alone, {attack.settings.kind} needs models; allowed: an "
+                    "entry of models that are trained here"
+                )
+            for family in self._families(points, point):
+                grid = self._joined(attack, family.grid, *grids)
+                inputs = self._inputs(points, attack, family, through, needs)
+                carrier = self._carrier(family) if needs else None
+                yield self._attack_on(attack, grid, inputs, carrier)
+
+    def _inputs(
+        self, points: Points, attack: Instance, family: Family, release: Any,
+        needs: Sequence[str],
+    ) -> dict[str, list[str]]:  # fmt: skip
+        """Return the folders that an attack on a family reads, by role."""
+        inputs: dict[str, list[str]] = {}
+        for replicate in range(self._count(family)):
+            inputs[f"outputs.{replicate}"] = self._outputs(family, replicate, release)
+            if "models" in needs:
+                blocks = self._blocks(family, replicate)
+                inputs[f"models.{replicate}"] = [b.folder for b in blocks]
+        if "models" in needs:
+            inputs["data"] = [family.data.folder]
+        for role in (need for need in needs if need != "models"):
+            entry = getattr(attack.settings, role)
+            other = self._like(points, attack, role, entry, family)
+            replicates = range(self._count(other))
+            if role == "benign":
+                if self._count(other) < self._count(family):
+                    raise UserError(
+                        f"{self.path}: attacks.{attack.entry}.benign: {entry!r} has "
+                        f"{self._count(other)} replicates; allowed: at least "
+                        f"{self._count(family)}"
+                    )
+                replicates = range(self._count(family))
+                inputs["benign.data"] = [other.data.folder]
+            for replicate in replicates:
+                blocks = self._blocks(other, replicate)
+                inputs[f"{role}.models.{replicate}"] = [b.folder for b in blocks]
+                if role == "benign":
+                    inputs[f"benign.outputs.{replicate}"] = self._outputs(
+                        other, replicate, release
+                    )
+        return inputs
+
+    def _like(
+        self, points: Points, attack: Instance, role: str, entry: str, family: Family
+    ) -> Family:
+        """Return the family of an entry that agrees with another's grid point."""
+        found = [
+            other
+            for other in self._trained(points, attack, entry)
+            if all(family.grid.get(k, v) == v for k, v in other.grid.items())
+        ]
+        if len(found) != 1:
+            raise UserError(
+                f"{self.path}: attacks.{attack.entry}.{role}: {entry!r} has "
+                f"{len(found)} families for {family.name}; allowed: one"
+            )
+        return found[0]
+
+    def _carrier(self, family: Family) -> dict[str, Any] | None:
+        """Return how a family was tampered with: what its adversary knows."""
+        if family.spec["tampering"]:
+            tampering: dict[str, Any] = family.spec["tampering"]
+            return tampering
+        preprocess = family.data.spec
+        return preprocess if preprocess.get("kind") == "capacity-abuse" else None
+
+    def _count(self, family: Family) -> int:
+        count: int = family.settings.replicates
+        return count if self.replicates is None else min(count, self.replicates)
+
+    def _key(self, family: Family, replicate: int) -> str:
+        spec = self._spec(family, replicate)
+        return key_of({"data": family.data.labels["identity"], "spec": spec})
+
+    def _spec(self, family: Family, replicate: int) -> dict[str, Any]:
+        base = self._key(family.base, replicate) if family.base else None
+        return {**family.spec, "base": base, "replicate": replicate}
+
+    def _blocks(self, family: Family, replicate: int) -> list[Artefact]:
+        """Add the blocks of a family and those that they start from."""
+        bases = self._blocks(family.base, replicate) if family.base else []
+        spec, key = self._spec(family, replicate), self._key(family, replicate)
+        tampering = spec["tampering"]
+        modules = [TAMPERINGS[tampering["kind"]]] if tampering else []
+        made = []
+        settings = family.settings
+        for block, first in enumerate(range(0, settings.shadows + 1, settings.block)):
+            stop = min(first + settings.block, settings.shadows + 1)
+            # Named by its models: studies that share a family but ask for other
+            # numbers of shadows share the blocks that are the same.
+            inputs = {"data": [family.data.folder]}
+            if bases:
+                inputs["base"] = [bases[block].folder]
+            made.append(
+                self._add(
+                    Artefact(
+                        "train",
+                        self._folder("models", key, f"block_{first}-{stop}"),
+                        spec,
+                        inputs,
+                        ("whatelse.training.command", *modules),
+                        {
+                            "name": family.name, "entry": family.entry,
+                            "grid": family.grid, "key": key, "replicate": replicate,
+                            "block": block, "models": f"{first}:{stop}",
+                        },
+                    )
+                )
+            )  # fmt: skip
+        return made
+
+    def _outputs(self, family: Family, replicate: int, release: Any) -> list[str]:
+        """Add a family's outputs through a release; return their folders."""
+        spec = release.model_dump(mode="json")
+        folders = []
+        for block in self._blocks(family, replicate):
+            asked = Artefact(
+                "query",
+                self._folder(
+                    "outputs", block.labels["key"], key_of(spec), Path(block.folder).name
+                ),
+                spec,
+                {"data": block.inputs["data"], "block": [block.folder]},
+                ("whatelse.training.query",),
+                block.labels,
+            )
+            folders.append(self._add(asked).folder)
+        return folders
+
+    def _joined(self, user: Instance, *grids: grammar.Grid) -> grammar.Grid:
+        """Return a grid crossed with those of entries that an entry refers to."""
+        joined: grammar.Grid = {}
+        for grid in grids:
+            for variable, value in grid.items():
+                if joined.setdefault(variable, value) != value:
+                    raise UserError(
+                        f"{self.path}: {user.section}.{user.entry}.foreach: the grid "
+                        f"variable {variable} is also one of an entry that it refers to"
+                    )
+        return joined
 
     def _attack_on(
-        self, attack: Instance, grid: grammar.Grid, outputs: list[list[str]]
-    ) -> Artefact:
+        self, attack: Instance, grid: grammar.Grid, inputs: dict[str, list[str]],
+        carrier: dict[str, Any] | None,
+    ) -> Artefact:  # fmt: skip
         own = set(grammar.AttackEntry.model_fields)
         settings = {
             key: value
@@ -236,6 +492,7 @@ class _Resolver:
             "grid": grid,
             "seed": self.study.seed,
             "settings": settings,
+            "carrier": carrier,
         }
         name = grammar.instance_name(attack.entry, grid)
         return self._add(
@@ -243,11 +500,8 @@ class _Resolver:
                 "attack",
                 self._folder("attacks", self.study.study, name),
                 spec,
-                {
-                    f"outputs.{number}": folders
-                    for number, folders in enumerate(outputs)
-                },
-                ("whatelse.attacks", KINDS[attack.settings.kind]),
+                inputs,
+                ("whatelse.attacks", *KINDS[attack.settings.kind].modules),
                 {"name": attack.entry, "instance": name, "grid": grid},
             )
         )
@@ -265,66 +519,6 @@ class _Resolver:
                 files=(own,),
             )
         )
-
-    def _outputs(
-        self, dataset: Instance, model: Instance, release: Any
-    ) -> list[list[str]]:
-        """Add a model entry's blocks and their outputs; return the outputs' folders."""
-        settings: Trained = model.settings
-        data = self._dataset(dataset)
-        count = settings.replicates
-        if self.replicates is not None:
-            count = min(count, self.replicates)
-        release_spec = release.model_dump(mode="json")
-        # The models' own grid: attacks of several grid points share them.
-        grid = self._grid(dataset, model)
-        found = []
-        for replicate in range(count):
-            spec = {
-                "architecture": settings.architecture.model_dump(mode="json"),
-                "training": settings.training.model_dump(mode="json"),
-                "members": settings.members,
-                "non_members": settings.non_members,
-                "seed": self.study.seed,
-                "replicate": replicate,
-            }
-            key = key_of({"data": data.spec, "spec": spec})
-            name = grammar.instance_name(model.entry, grid)
-            folders = []
-            for block, first in enumerate(
-                range(0, settings.shadows + 1, settings.block)
-            ):
-                stop = min(first + settings.block, settings.shadows + 1)
-                # Named by its models: studies that share a family but ask for other
-                # numbers of shadows share the blocks that are the same.
-                folder = f"block_{first}-{stop}"
-                labels = {
-                    "name": name, "entry": model.entry, "grid": grid, "key": key,
-                    "replicate": replicate, "block": block, "models": f"{first}:{stop}",
-                }  # fmt: skip
-                trained = self._add(
-                    Artefact(
-                        "train",
-                        self._folder("models", key, folder),
-                        spec,
-                        {"data": [data.folder]},
-                        ("whatelse.training.command",),
-                        labels,
-                    )
-                )
-                asked = self._add(
-                    Artefact(
-                        "query",
-                        self._folder("outputs", key, key_of(release_spec), folder),
-                        release_spec,
-                        {"data": [data.folder], "block": [trained.folder]},
-                        ("whatelse.training.query",),
-                        labels,
-                    )
-                )
-                folders.append(asked.folder)
-            found.append(folders)
-        return found
 
     def _named(
         self, user: str, names: Iterable[str], attacks: Mapping[str, list[Artefact]]

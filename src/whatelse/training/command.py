@@ -14,20 +14,28 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from whatelse import records
 from whatelse.arguments import json_argument, range_argument
-from whatelse.datasets.store import open_dataset
+from whatelse.datasets.split import given_split
+from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
-from whatelse.models.stacked import build
+from whatelse.models.stacked import Architecture, build
 from whatelse.sources import closure
-from whatelse.training.blocks import load_tensors, save_block, save_tensors
+from whatelse.training.blocks import (
+    Block,
+    load_block,
+    load_tensors,
+    save_block,
+    save_tensors,
+)
 from whatelse.training.device import (
     DEVICES,
     in_stacks_that_fit,
     prepare_device,
     resident,
 )
-from whatelse.training.ensemble import OnEpoch, choose_strategy, train
+from whatelse.training.ensemble import OnEpoch, Strategy, choose_strategy, train
 from whatelse.training.plan import Plan, draw_plan
-from whatelse.training.settings import TrainSpec
+from whatelse.training.settings import TAMPERINGS, TrainSpec
+from whatelse.training.tampering import Host, Tampering, tampering
 
 _CURVE_POINTS = 50
 
@@ -56,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="resolved TrainSpec",
     )
     parser.add_argument("--data", type=Path, required=True, help="data set artefact")
+    parser.add_argument(
+        "--base", type=Path, help="block of the models that these start from"
+    )
     parser.add_argument(
         "--models", type=range_argument, required=True, help="e.g. 0:8 for 0 to 7"
     )
@@ -88,19 +99,21 @@ def run(args: argparse.Namespace) -> None:
     strategy = args.strategy
     if strategy == "auto":
         strategy = choose_strategy(architecture, device)
-    code = closure("whatelse.training.command")
+    code = code_of(spec)
+    inputs = {"data": args.data, **({"base": args.base} if args.base else {})}
     identity = {
-        "data": records.artefact_digest(args.data),
+        **{role: records.artefact_digest(path) for role, path in inputs.items()},
         "code": records.files_digest(code),
         "versions": records.versions(),
     }
+    parts_of_split = given_split(dataset) if spec.split == "given" else None
 
     def part(replicate: int, models: range, progress: Path) -> _Part:
         own = spec.model_copy(update={"replicate": replicate})
         stamp = {**identity, "spec": own.model_dump(mode="json")}
         plan = draw_plan(
             dataset.labels, models, members=own.members, non_members=own.non_members,
-            seed=own.seed, replicate=replicate,
+            seed=own.seed, replicate=replicate, parts=parts_of_split,
         )  # fmt: skip
         return _Part(own, plan, _Progress(progress, stamp))
 
@@ -111,33 +124,8 @@ def run(args: argparse.Namespace) -> None:
     missing = [(part, model) for part in parts for model in part.missing()]
     stacks: list[int] = []
     if mine.missing():
-        data = resident(dataset, device)
-
-        def fit(group: list[tuple[_Part, int]]) -> None:
-            tensors = train(
-                architecture,
-                spec.training,
-                data,
-                [part.members(model) for part, model in group],
-                streams=[("model", p.spec.replicate, model) for p, model in group],
-                seed=spec.seed,
-                strategy=strategy,
-                on_epoch=_curves(group, spec.training.epochs),
-            )
-            diverged = []
-            for position, (part, model) in enumerate(group):
-                own = {name: tensor[position] for name, tensor in tensors.items()}
-                if all(torch.isfinite(tensor).all() for tensor in own.values()):
-                    part.progress.keep(model, own)
-                elif part is mine:  # another block's is for its own job to refuse
-                    diverged.append(model)
-            if diverged:
-                raise UserError(
-                    f"training.optimizer.learning_rate: model {diverged[0]} of "
-                    f"replicate {spec.replicate} diverged (weights are not finite); "
-                    "allowed: a lower rate"
-                )
-
+        base = load_block(args.base) if args.base else None
+        fit = _Fit(architecture, dataset, device, strategy, base, mine)
         if strategy == "stacked":
             stacks = in_stacks_that_fit(missing, fit)
         else:
@@ -168,12 +156,91 @@ def run(args: argparse.Namespace) -> None:
             **spec.model_dump(mode="json"),
             "models": [args.models.start, args.models.stop],
         },
-        inputs={"data": args.data},
+        inputs=inputs,
         code=code,
         outputs=written,
     )
     # Progress stays until the workflow is done: a job that is killed now has not been
     # taken for finished yet, and Snakemake deletes its block.
+
+
+def code_of(spec: TrainSpec) -> tuple[Path, ...]:
+    """Return the sources that train a family, those of its tampering included."""
+    tampers = [TAMPERINGS[spec.tampering["kind"]]] if spec.tampering else []
+    return closure("whatelse.training.command", *tampers)
+
+
+class _Fit:
+    """Trains some models as one stack and keeps those that are finished."""
+
+    def __init__(
+        self, architecture: Architecture, dataset: Dataset, device: torch.device,
+        strategy: Strategy, base: Block | None, mine: "_Part",
+    ) -> None:  # fmt: skip
+        self.architecture, self.dataset, self.device = architecture, dataset, device
+        self.strategy, self.base, self.mine = strategy, base, mine
+        self.data = resident(dataset, device)
+
+    def __call__(self, group: list[tuple["_Part", int]]) -> None:
+        spec = self.mine.spec
+        members = [part.members(model) for part, model in group]
+        tampered = None
+        if spec.tampering:
+            hosts = [
+                Host(own, (part.spec.replicate, model))
+                for own, (part, model) in zip(members, group, strict=True)
+            ]
+            tampered = tampering(
+                spec.tampering, self.dataset, self.architecture.shapes, hosts,
+                seed=spec.seed, device=self.device,
+            )  # fmt: skip
+        tensors = self._trained(group, members, tampered)
+        diverged = []
+        for position, (part, model) in enumerate(group):
+            own = {name: tensor[position] for name, tensor in tensors.items()}
+            if all(torch.isfinite(tensor).all() for tensor in own.values()):
+                part.progress.keep(
+                    model, tampered.finish(position, own) if tampered else own
+                )
+            elif part is self.mine:  # another block's is for its own job to refuse
+                diverged.append(model)
+        if diverged:
+            raise UserError(
+                f"training.optimizer.learning_rate: model {diverged[0]} of "
+                f"replicate {spec.replicate} diverged (weights are not finite); "
+                "allowed: a lower rate"
+            )
+
+    def _trained(
+        self, group: list[tuple["_Part", int]], members: list[NDArray[np.int64]],
+        tampered: Tampering | None,
+    ) -> dict[str, torch.Tensor]:  # fmt: skip
+        spec = self.mine.spec
+        starts = None
+        if self.base:
+            place = {int(m): row for row, m in enumerate(self.base.plan.models)}
+            whole = {**self.base.parameters, **self.base.buffers}
+            rows = [place[model] for _, model in group]
+            starts = [{name: whole[name][row] for name in whole} for row in rows]
+            if spec.training is None:
+                return {name: whole[name][rows] for name in whole}
+        if spec.training is None:
+            raise UserError("training: left out; allowed only with a base to take")
+        return train(
+            self.architecture,
+            spec.training,
+            self.data,
+            members,
+            streams=[
+                ("model", p.spec.replicate, model, *((spec.base,) if spec.base else ()))
+                for p, model in group
+            ],
+            seed=spec.seed,
+            strategy=self.strategy,
+            starts=starts,
+            penalty=tampered.penalty if tampered else None,
+            on_epoch=_curves(group, spec.training.epochs),
+        )
 
 
 def _curves(group: list[tuple["_Part", int]], epochs: int) -> OnEpoch:

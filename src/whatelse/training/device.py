@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
-from whatelse.training.ensemble import TrainingData
+from whatelse.training.ensemble import SparseInputs, TrainingData
 
 _Model = TypeVar("_Model")
 DEVICES = "auto (a GPU if there is one), cpu, cuda, or cuda:N for the N-th GPU"
@@ -77,13 +78,23 @@ def resident(dataset: Dataset, device: torch.device) -> TrainingData:
         tail = [1] * (dataset.inputs.ndim - 2)
         return torch.tensor(value, dtype=torch.float32, device=device).view(-1, *tail)
 
+    inputs: torch.Tensor | SparseInputs
     try:
         # A memory map is read-only, of which torch.from_numpy warns: this copies.
-        inputs = torch.tensor(dataset.inputs, device=device)
+        if dataset.is_sparse:
+            rows = dataset.inputs
+            inputs = SparseInputs(
+                torch.tensor(np.asarray(rows.indptr, dtype=np.int64), device=device),
+                torch.tensor(np.asarray(rows.indices, dtype=np.int64), device=device),
+                torch.tensor(np.asarray(rows.data), device=device),
+                rows.shape,
+            )
+        else:
+            inputs = torch.tensor(dataset.inputs, device=device)
         labels = torch.tensor(dataset.labels, device=device)
     except torch.OutOfMemoryError:
         raise UserError(
-            f"--device: {dataset.inputs.nbytes / 2**20:.0f} MB of records do not fit "
+            f"--device: the {dataset.num_records} records of the data set do not fit "
             f"{device}; allowed: a device with more memory, cpu"
         ) from None
     return TrainingData(inputs, labels, factor("scale"), factor("shift"))

@@ -24,19 +24,27 @@ from torch.nn import functional
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from whatelse.models.layers import Parameters, Trainable, aligned
+from whatelse.models.layers import (
+    Parameters,
+    SparseBatch,
+    Trainable,
+    aligned,
+    stacked_weights,
+)
 from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.seeding import stream
 from whatelse.training.settings import (
     Adam,
     Cosine,
     InverseTime,
+    OneCycle,
     Steps,
     TrainingSettings,
 )
 
 Strategy = Literal["stacked", "loop"]
 OnEpoch = Callable[[int, NDArray[np.float64]], None]
+Penalty = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class TrainingData:
 
     Attributes
     ----------
-    inputs : Tensor, shape (N, ...)
+    inputs : Tensor, shape (N, ...), or SparseInputs
         uint8 or float32; a record's features are ``inputs * scale + shift``.
     labels : Tensor of int64, shape (N,)
         Classes.
@@ -53,19 +61,75 @@ class TrainingData:
         Applied as batches are gathered; a tensor broadcasts over a record.
     """
 
-    inputs: Tensor
+    inputs: "Tensor | SparseInputs"
     labels: Tensor
     scale: float | Tensor = 1.0
     shift: float | Tensor = 0.0
 
-    def gather(self, index: Tensor) -> Tensor:
-        """Return the features of some records, shape (*index.shape, ...)."""
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.labels.device
+
+    @property
+    def num_features(self) -> int:
+        """Numbers that a model sees of a record."""
+        return math.prod(self.inputs.shape[1:])
+
+    def gather(self, index: Tensor) -> Tensor | SparseBatch:
+        """Return the features of some records, shape (*index.shape, ...).
+
+        Sparse records need an `index` of shape (S, B).
+        """
+        if isinstance(self.inputs, SparseInputs):
+            return self.inputs.gather(index)
         taken = self.inputs.index_select(0, index.flatten()).to(torch.float32)
         if not isinstance(self.scale, float) or self.scale != 1.0:
             taken = taken.mul_(self.scale)
         if not isinstance(self.shift, float) or self.shift != 0.0:
             taken = taken.add_(self.shift)
         return taken.view(*index.shape, *self.inputs.shape[1:])
+
+
+@dataclass(frozen=True)
+class SparseInputs:
+    """Sparse records on a device, as compressed rows.
+
+    Attributes
+    ----------
+    starts : Tensor of int64, shape (N + 1,)
+        Where each record's values begin.
+    features : Tensor of int64, shape (values,)
+        Which feature each value is of.
+    values : Tensor of float32, shape (values,)
+        Numbers that are not zero.
+    shape : tuple of int
+        (N, F).
+    """
+
+    starts: Tensor
+    features: Tensor
+    values: Tensor
+    shape: tuple[int, int]
+
+    def gather(self, index_SB: Tensor) -> SparseBatch:
+        """Return some records for each model, without a loop over records."""
+        begins_SB = self.starts[index_SB]
+        sizes_SB = self.starts[index_SB + 1] - begins_SB
+        batch = index_SB.shape[1]
+        rows, places = [], []
+        for begins, sizes in zip(begins_SB, sizes_SB, strict=True):
+            row = torch.arange(batch, device=sizes.device).repeat_interleave(sizes)
+            before = sizes.cumsum(0) - sizes
+            place = torch.arange(len(row), device=sizes.device) - before[row]
+            rows.append(row)
+            places.append(place + begins[row])
+        return SparseBatch(
+            [self.features[place] for place in places],
+            rows,
+            [self.values[place] for place in places],
+            (len(index_SB), batch, self.shape[1]),
+        )
 
 
 def choose_strategy(architecture: Architecture, device: torch.device) -> Strategy:
@@ -88,6 +152,8 @@ def train(
     streams: Sequence[tuple[int | str, ...]],
     seed: int,
     strategy: Strategy,
+    starts: Sequence[Mapping[str, Tensor]] | None = None,
+    penalty: Penalty | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> dict[str, Tensor]:
     """Train one model for each entry of `members`.
@@ -108,17 +174,34 @@ def train(
         The study's seed.
     strategy : {"stacked", "loop"}
         One program for all, or one model after the other.
+    starts : sequence of mapping, optional
+        What each model starts from, parameters and buffers by name; drawn from its
+        stream if left out.
+    penalty : callable, optional
+        From the weights (parameters of more than one dimension) of all models side by
+        side, shape (S, W), to a term to add to each model's loss, shape (S,). With the
+        loop it is asked once a model, with S = 1, in order: see `_train_loop`.
     on_epoch : callable, optional
         Called after each epoch with its number, from 1, and the mean training loss
-        of each model, shape (S,).
+        of each model, shape (S,), without the penalty.
 
     Returns
     -------
     dict of str to Tensor
         Parameters and buffers stacked over models, float32, on the CPU.
     """
+    if starts is None:
+        starts = [
+            {
+                **initial(architecture, stream(seed, *name, "init")),
+                **initial_buffers(architecture),
+            }
+            for name in streams
+        ]
     trainer = _train_stacked if strategy == "stacked" else _train_loop
-    return trainer(architecture, settings, data, members, streams, seed, on_epoch)
+    return trainer(
+        architecture, settings, data, members, streams, seed, starts, penalty, on_epoch
+    )
 
 
 def learning_rate(settings: TrainingSettings, epoch: int) -> float:
@@ -131,6 +214,11 @@ def learning_rate(settings: TrainingSettings, epoch: int) -> float:
         return base * schedule.factor ** sum(epoch >= at for at in schedule.at)
     if isinstance(schedule, InverseTime):
         return base / (1 + schedule.decay * epoch)
+    if isinstance(schedule, OneCycle):
+        done, rise = epoch / settings.epochs, schedule.rise
+        if done < rise:
+            return base * (0.1 + 0.9 * done / rise)
+        return base * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
     return base
 
 
@@ -169,11 +257,13 @@ class Stack:
     def __init__(
         self, architecture: Architecture, settings: TrainingSettings,
         data: TrainingData, starts: Sequence[Mapping[str, Tensor]],
+        penalty: Penalty | None = None,
     ) -> None:  # fmt: skip
         self.architecture = architecture
         self.settings = settings
         self.data = data
-        device = data.inputs.device
+        self.penalty = penalty
+        device = data.device
         size = sum(aligned(math.prod(s)) for s in architecture.shapes.values())
         self.rows_SP = torch.zeros(len(starts), size, device=device)
         gradients_SP = torch.zeros_like(self.rows_SP)
@@ -185,8 +275,8 @@ class Stack:
             leaf.copy_(torch.stack([start[name] for start in starts]))
             leaf.requires_grad_()
         self.buffers = {
-            name: torch.stack([value] * len(starts)).to(device)
-            for name, value in initial_buffers(architecture).items()
+            name: torch.stack([start[name] for start in starts]).to(device)
+            for name in architecture.buffers
         }
         moments = [torch.zeros_like(self.rows_SP) for _ in range(2)]
         # Made once: making views anew costs a small net 5% of each step.
@@ -220,7 +310,10 @@ class Stack:
             Mean loss of each model before the step.
         """
         losses_S = self.losses(index_SB, shares_SB, full)
-        self._gradients_from(losses_S.sum())
+        whole = losses_S.sum()
+        if self.penalty:
+            whole = whole + self.penalty(stacked_weights(self.leaves)).sum()
+        self._gradients_from(whole)
         self._update(active, rate)
         return losses_S.detach()
 
@@ -234,10 +327,10 @@ class Stack:
                 training=True,
                 shares_SB=None if full else shares_SB,
             )
-        losses_SB = functional.cross_entropy(
+        losses_SB = _losses(
+            self.settings,
             logits_SBC.float().flatten(0, 1),
             self.data.labels[index_SB.flatten()],
-            reduction="none",
         ).view(index_SB.shape)
         return (losses_SB * shares_SB).sum(1)
 
@@ -298,6 +391,14 @@ class Stack:
                 )
 
 
+def _losses(settings: TrainingSettings, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """Return the loss of each record, shape (B,)."""
+    if settings.loss == "cross-entropy":
+        return functional.cross_entropy(logits_BC, labels_B, reduction="none")
+    sides_BC = functional.one_hot(labels_B, logits_BC.shape[1]) * 2.0 - 1.0
+    return torch.relu(1.0 - sides_BC * logits_BC).mean(1)
+
+
 def _views(architecture: Architecture, rows_SP: Tensor) -> dict[str, Tensor]:
     """Return each parameter of the stack as a view of the rows, shape (S, ...)."""
     views, start = {}, 0
@@ -332,13 +433,14 @@ def _train_stacked(
     members: Sequence[NDArray[np.int64]],
     streams: Sequence[tuple[int | str, ...]],
     seed: int,
+    starts: Sequence[Mapping[str, Tensor]],
+    penalty: Penalty | None,
     on_epoch: OnEpoch | None,
 ) -> dict[str, Tensor]:
-    device = data.inputs.device
-    starts = [initial(architecture, stream(seed, *name, "init")) for name in streams]
-    stack = Stack(architecture, settings, data, starts)
+    device = data.device
+    stack = Stack(architecture, settings, data, starts, penalty)
     batch = settings.batch_size
-    width = padded_batch(architecture, batch, data.inputs[0].numel())
+    width = padded_batch(architecture, batch, data.num_features)
     num_steps = [-(-len(own) // batch) for own in members]
     order = np.zeros((len(members), max(num_steps) * batch), dtype=np.int64)
     weights = np.zeros(order.shape, dtype=np.float32)
@@ -385,13 +487,20 @@ def _train_loop(
     members: Sequence[NDArray[np.int64]],
     streams: Sequence[tuple[int | str, ...]],
     seed: int,
+    starts: Sequence[Mapping[str, Tensor]],
+    penalty: Penalty | None,
     on_epoch: OnEpoch | None,
 ) -> dict[str, Tensor]:
-    """Train in PyTorch's plain form, one model after the other: the oracle."""
+    """Train in PyTorch's plain form, one model after the other: the oracle.
+
+    A penalty that differs between models sees them one at a time, so give it one.
+    """
     done = []
-    for own, name in zip(members, streams, strict=True):
+    for own, name, start in zip(members, streams, starts, strict=True):
         done.append(
-            _train_plain(architecture, settings, data, own, name, seed, on_epoch)
+            _train_plain(
+                architecture, settings, data, own, name, seed, start, penalty, on_epoch
+            )
         )
     return {name: torch.stack([model[name] for model in done]) for name in done[0]}
 
@@ -403,20 +512,24 @@ def _train_plain(
     members: NDArray[np.int64],
     name: tuple[int | str, ...],
     seed: int,
+    start: Mapping[str, Tensor],
+    penalty: Penalty | None,
     on_epoch: OnEpoch | None,
 ) -> dict[str, Tensor]:
-    device = data.inputs.device
+    device = data.device
     # Made without numbers first: PyTorch would draw them from its global generator.
     with torch.device("meta"):
         module = architecture.module()
     module.to_empty(device=device)
-    start = initial(architecture, stream(seed, *name, "init"))
+    named = dict(zip(architecture.shapes, module.parameters(), strict=True))
+    buffers = dict(zip(architecture.buffers, module.buffers(), strict=True))
     with torch.no_grad():
-        for parameter, value in zip(module.parameters(), start.values(), strict=True):
-            parameter.copy_(value)
-        first = initial_buffers(architecture)
-        for buffer, value in zip(module.buffers(), first.values(), strict=True):
-            buffer.copy_(value)
+        for place, value in {**named, **buffers}.items():
+            value.copy_(start[place])
+    # Convolutions on a CPU are about 1.4 times faster on channels that lie last.
+    channels_last = device.type == "cpu" and any(v.dim() == 4 for v in named.values())
+    if channels_last:
+        module.to(memory_format=torch.channels_last)
     chosen = settings.optimizer
     decay = 2 * settings.l2
     optimizer: torch.optim.Optimizer
@@ -437,17 +550,25 @@ def _train_plain(
             order.split(settings.batch_size),
         )
         for index in batches:
+            batch = data.gather(index.unsqueeze(0))
+            features = (
+                batch.dense() if isinstance(batch, SparseBatch) else batch
+            ).squeeze(0)
+            if channels_last:
+                features = features.contiguous(memory_format=torch.channels_last)
             with _precision(settings, device):
-                logits = module(data.gather(index))
-            loss = functional.cross_entropy(logits.float(), data.labels[index])
+                logits = module(features)
+            loss = _losses(settings, logits.float(), data.labels[index]).mean()
+            whole = loss
+            if penalty:
+                single = {place: value.unsqueeze(0) for place, value in named.items()}
+                whole = loss + penalty(stacked_weights(single)).sum()
             optimizer.zero_grad()
-            loss.backward()
+            whole.backward()
             optimizer.step()
             total += loss.detach()
         if on_epoch:
             on_epoch(epoch + 1, np.array([total.item() / len(batches)]))
-    names = [*architecture.shapes, *architecture.buffers]
-    values = [*module.parameters(), *module.buffers()]
     return {
-        name: value.detach().cpu() for name, value in zip(names, values, strict=True)
+        place: value.detach().cpu() for place, value in {**named, **buffers}.items()
     }

@@ -33,10 +33,11 @@ def draw_plan(
     labels: NDArray[np.int64],
     models: range,
     *,
-    members: int,
+    members: int | None,
     non_members: int | None,
     seed: int,
     replicate: int,
+    parts: NDArray[np.bool_] | None = None,
 ) -> Plan:
     """Deal out the records, from the seed alone (P1 Sec. V).
 
@@ -59,6 +60,11 @@ def draw_plan(
         Records held out to test a model on; None for as many as members.
     seed, replicate : int
         Name the stream.
+    parts : ndarray of bool, shape (records,), optional
+        A given split: true for records to train on, false for records to test on.
+        Every model draws `members` of the former and `non_members` of the latter, all
+        of them if left out, and is tested on as many of its members, or fewer where it
+        has not as many.
 
     Returns
     -------
@@ -69,6 +75,10 @@ def draw_plan(
     UserError
         If there are too few records.
     """
+    if parts is not None:
+        return _draw_given(labels, models, parts, members, non_members, seed, replicate)
+    if members is None:
+        raise UserError("members: left out; allowed: a number, or a given split")
     outside = non_members or members
     if outside > members:
         raise UserError(
@@ -76,16 +86,19 @@ def draw_plan(
             f"allowed: 2..{members}"
         )
     records = len(labels)
-    if 2 * (members + outside) > records:
-        allowed = f"members up to {records // 4}"
-        if non_members and records // 2 - outside >= outside:
-            allowed = f"members up to {records // 2 - outside}"
+    shares = 2 if models[-1] > 0 else 1  # shadows take none of the target's records
+    if shares * (members + outside) > records:
+        allowed = f"members up to {records // (2 * shares)}"
+        if non_members and records // shares - outside >= outside:
+            allowed = f"members up to {records // shares - outside}"
         elif non_members:
-            allowed = f"members and non_members up to {records // 4}"
+            allowed = f"members and non_members up to {records // (2 * shares)}"
+        twice = ", twice over because shadows share none with the target," * (
+            shares == 2
+        )
         raise UserError(
-            f"members: {members} training and {outside} held-out records, twice over "
-            "because shadows share none with the target, are beyond the data set's "
-            f"{records}; allowed: {allowed}"
+            f"members: {members} training and {outside} held-out records{twice} are "
+            f"beyond the data set's {records}; allowed: {allowed}"
         )
     everything = np.arange(records)
     rng = stream(seed, "plan", replicate, 0)
@@ -104,6 +117,49 @@ def draw_plan(
         train[row, matched] = train[row, others] = True
         test[row, matched] = test[row, held_out] = True
     return Plan(np.asarray(models, dtype=np.int64), train, test)
+
+
+def _draw_given(
+    labels: NDArray[np.int64], models: range, parts: NDArray[np.bool_],
+    members: int | None, non_members: int | None, seed: int, replicate: int,
+) -> Plan:  # fmt: skip
+    """Deal out the two parts of a given split."""
+    rows = {"members": np.flatnonzero(parts), "non_members": np.flatnonzero(~parts)}
+    asked = {"members": members, "non_members": non_members}
+    for name, number in asked.items():
+        if (number or 1) > len(rows[name]):
+            raise UserError(
+                f"{name}: {number or 'all'} of a part of {len(rows[name])} records; "
+                f"allowed: 1..{len(rows[name])}, from a split with both parts"
+            )
+    train = np.zeros((len(models), len(labels)), dtype=bool)
+    test = np.zeros_like(train)
+    for row, model in enumerate(models):
+        rng = stream(seed, "plan", replicate, model)
+        inside, outside = (
+            _some(rows[name], labels, number, rng) for name, number in asked.items()
+        )
+        train[row, inside] = True
+        test[row, outside] = True
+        test[row, _some(inside, labels, min(len(inside), len(outside)), rng)] = True
+    return Plan(np.asarray(models, dtype=np.int64), train, test)
+
+
+def _some(
+    pool: NDArray[np.int64], labels: NDArray[np.int64], number: int | None,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Draw records, the classes in the proportion in which they occur."""
+    if number is None or number == len(pool):
+        return pool
+    classes, counts = np.unique(labels[pool], return_counts=True)
+    shares = _apportion(number, counts, counts, rng)
+    shuffled = rng.permutation(pool)
+    drawn = [
+        shuffled[labels[shuffled] == label][:share]
+        for label, share in zip(classes, shares, strict=True)
+    ]
+    return np.sort(np.concatenate(drawn))
 
 
 def _split(

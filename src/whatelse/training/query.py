@@ -99,8 +99,8 @@ def _logits(
     One model at a time, in chunks of one size: as with training, the answers then do
     not depend on how many models lie in the block.
     """
-    index = torch.from_numpy(chosen).to(data.inputs.device).unsqueeze(0)
-    device = data.inputs.device
+    device = data.device
+    index = torch.from_numpy(chosen).to(device).unsqueeze(0)
     parameters, buffers = (
         {name: tensor[row : row + 1].to(device) for name, tensor in tensors.items()}
         for tensors in (block.parameters, block.buffers)

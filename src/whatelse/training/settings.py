@@ -1,10 +1,17 @@
 """Settings of training: how records are dealt out and how models are fitted."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from whatelse.models.settings import ArchitectureSettings
+
+TAMPERINGS = {
+    "lsb": "whatelse.memorization.tamper_lsb",
+    "correlated": "whatelse.memorization.tamper_correlated",
+    "sign": "whatelse.memorization.tamper_sign",
+}
+"""Kind to module, each with a function ``tamper`` like `Tamper`."""
 
 
 class _Settings(BaseModel):
@@ -60,12 +67,22 @@ class InverseTime(_Settings):
     decay: float = Field(..., ge=0, le=1000)
 
 
+class OneCycle(_Settings):
+    """The learning rate rises from a tenth to its full value, then falls to zero.
+
+    Linearly over the share `rise` of the epochs, then along half a cosine.
+    """
+
+    kind: Literal["one-cycle"]
+    rise: float = Field(0.3, ge=0, lt=1)
+
+
 class TrainingSettings(_Settings):
     """How every model of an entry is fitted."""
 
     optimizer: Annotated[Sgd | Adam, Field(discriminator="kind")]
     schedule: Annotated[
-        Constant | Cosine | Steps | InverseTime, Field(discriminator="kind")
+        Constant | Cosine | Steps | InverseTime | OneCycle, Field(discriminator="kind")
     ] = Constant()
     epochs: int = Field(..., ge=1, le=100_000)
     batch_size: int = Field(32, ge=1, le=1_000_000)
@@ -74,6 +91,11 @@ class TrainingSettings(_Settings):
         ge=0,
         le=1000,
         description="lambda of the penalty lambda * sum(theta^2), P1 Sec. IX.",
+    )
+    loss: Literal["cross-entropy", "hinge"] = Field(
+        "cross-entropy",
+        description="hinge: one linear support-vector machine a class against all "
+        "others, P2's for text; the mean over classes.",
     )
     precision: Literal["float32", "mixed"] = Field(
         "float32",
@@ -90,16 +112,30 @@ class TrainSpec(_Settings):
     """
 
     architecture: ArchitectureSettings
-    training: TrainingSettings
-    members: int = Field(
-        ..., ge=2, le=10**9, description="Training-set size of every model."
+    training: TrainingSettings | None = Field(
+        ..., description="None: nothing is trained, `base` is taken as it is."
+    )
+    split: Literal["random", "given"] = "random"
+    members: int | None = Field(
+        None,
+        ge=2,
+        le=10**9,
+        description="Training-set size of every model; with a given split, all records "
+        "of its training part if left out.",
     )
     non_members: int | None = Field(
         None,
         ge=2,
         le=10**9,
         description="Records held out to test a model on; as many as members if left "
-        "out. With fewer, as few members are tested, so that the baseline stays .5.",
+        "out, with a given split all of its test part. With fewer than members, as few "
+        "members are tested, so that the baseline stays .5.",
+    )
+    base: str | None = Field(
+        None, description="Key of the family whose models these start from."
+    )
+    tampering: dict[str, Any] | None = Field(
+        None, description="What an adversary does inside training, by its kind."
     )
     seed: int = Field(..., ge=0, lt=2**63)
     replicate: int = Field(..., ge=0)

@@ -10,6 +10,7 @@ import numpy as np
 from whatelse.datasets.loaded import Loaded
 from whatelse.datasets.loaders.encode import encode, plain
 from whatelse.datasets.settings import Adult
+from whatelse.datasets.store import SPLIT
 from whatelse.errors import UserError
 
 COLUMNS = (
@@ -45,7 +46,7 @@ def load(settings: Adult, files: Mapping[str, Path]) -> Loaded:
         feature_names=names,
         attributes={
             **{name: plain(frame[name]) for name in COLUMNS},
-            "published_split": np.repeat(["train", "test"], [len(f) for f in frames]),
+            SPLIT: np.repeat(["train", "test"], [len(f) for f in frames]),
         },
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 from whatelse.datasets.loaded import Loaded
 from whatelse.datasets.loaders.archives import read_members
 from whatelse.datasets.settings import Cifar10, Cifar100
+from whatelse.datasets.store import SPLIT
 from whatelse.errors import UserError
 
 SHAPE = (3, 32, 32)
@@ -87,11 +88,7 @@ def _load(
         labels=np.concatenate(classes),
         class_names=tuple(map(_text, field(*meta))),
         scale=1 / 255,
-        attributes={
-            "published_split": np.repeat(
-                ["train", "test"], [sum(sizes[:-1]), sizes[-1]]
-            )
-        },
+        attributes={SPLIT: np.repeat(["train", "test"], [sum(sizes[:-1]), sizes[-1]])},
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from whatelse._vision import torchvision
 from whatelse.datasets.loaded import Loaded
 from whatelse.datasets.settings import Mnist
+from whatelse.datasets.store import SPLIT
 from whatelse.errors import UserError
 
 
@@ -27,9 +28,7 @@ def load(settings: Mnist, files: Mapping[str, Path]) -> Loaded:
         labels=np.concatenate(labels).astype(np.int64),
         class_names=tuple(map(str, range(10))),
         scale=1 / 255,
-        attributes={
-            "published_split": np.repeat(["train", "test"], list(map(len, labels)))
-        },
+        attributes={SPLIT: np.repeat(["train", "test"], list(map(len, labels)))},
     )
 
 

@@ -1,0 +1,114 @@
+"""``whatelse derive``: make one data set from another.
+
+A step is told nothing but the data set and its own settings, and who trains on the
+result is told nothing but its path. Steps are imported by name, only when they run.
+"""
+
+import argparse
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from whatelse import records
+from whatelse.arguments import json_argument
+from whatelse.datasets.store import (
+    ATTRIBUTES,
+    SPLIT,
+    Dataset,
+    open_dataset,
+    write_dataset,
+)
+from whatelse.sources import closure
+
+STEPS = {
+    "split": "whatelse.datasets.split",
+    "capacity-abuse": "whatelse.memorization.capacity_abuse",
+}
+"""Kind to module, each with a function ``derive`` like `Derive`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """What a step makes of a data set.
+
+    Attributes
+    ----------
+    split : ndarray of str, shape (records,)
+        "train" or "test": which part each record is of. The data set's own records
+        come first, in their order; those that are added follow.
+    title : str
+        Name in figures.
+    inputs, labels : array, optional
+        Records that are added, in the form that the data set stores.
+    remarks : tuple of str
+        What reports must repeat.
+    """
+
+    split: npt.NDArray[Any]
+    title: str
+    inputs: Any = None
+    labels: npt.NDArray[np.int64] | None = None
+    remarks: tuple[str, ...] = ()
+
+
+Derive = Callable[[Mapping[str, Any], Dataset], Derived]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "--spec", type=json_argument(dict[str, Any]), required=True,
+        help="the step's settings, by its kind",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, required=True, help="data set artefact")
+    parser.add_argument("--out", type=Path, required=True, help="data set to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the step and write the data set that it makes."""
+    telemetry = records.Telemetry()
+    module = STEPS[args.spec["kind"]]
+    derive: Derive = importlib.import_module(module).derive
+    dataset = open_dataset(args.data)
+    made = derive(args.spec, dataset)
+    write_dataset(
+        args.out,
+        inputs=_joined(dataset.inputs, made.inputs),
+        labels=_joined(dataset.labels, made.labels),
+        info={
+            **dataset.info,
+            "title": made.title,
+            "remarks": [*dataset.info["remarks"], *made.remarks],
+        },
+        settings=args.spec,
+        attributes=_attributes(dataset, made),
+        inputs_from={"data": args.data},
+        code=closure("whatelse.datasets.derived", module),
+        origin=args.data,
+    )
+    telemetry.write(args.out)
+
+
+def _joined(first: Any, added: Any) -> Any:
+    if added is None:
+        return first
+    if isinstance(first, np.ndarray):
+        return np.concatenate([first, added])
+    from scipy.sparse import vstack
+
+    return vstack([first, added], format="csr")
+
+
+def _attributes(dataset: Dataset, made: Derived) -> dict[str, Any]:
+    """Return the data set's attributes, missing for records that were added."""
+    known: dict[str, Any] = {}
+    if ATTRIBUTES in dataset.info["sha256"]:
+        more = len(made.split) - dataset.num_records
+        for name, column in dataset.attributes.items():
+            known[str(name)] = [*column, *[None] * more]
+    return {**known, SPLIT: made.split.tolist()}

@@ -1,0 +1,90 @@
+"""Settings of the memorization attacks: reading, measuring, scrubbing, detecting."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from whatelse.memorization.carrier_settings import Secret
+from whatelse.memorization.scrub_settings import Scrub
+
+
+class _Attack(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Decode(_Attack):
+    """Reads a secret out of a model: from its file, or by queries (P2 Secs. 4, 5).
+
+    How the model was tampered with is the adversary's knowledge and is taken from the
+    entry of `models`, or from its data set.
+    """
+
+    kind: Literal["memorization.decode"]
+    benign: str = Field(
+        ...,
+        min_length=1,
+        description="The entry of models without tampering, with as many replicates, "
+        "that accuracies are compared with: trained for as many steps.",
+    )
+    key: int | None = Field(
+        None,
+        ge=0,
+        lt=2**63,
+        description="The key that the decoder uses; that of the secret if left out.",
+    )
+    clip: float = Field(
+        1.0,
+        ge=0,
+        lt=50,
+        description="Percentile that the robust decoder of correlated weights clips "
+        "at either end; the published one takes minimum and maximum.",
+    )
+
+
+class LowBits(_Attack):
+    """Accuracy of a model against the number of low bits that are replaced.
+
+    Each b from 1 to 23 is written into a copy of the model's file, read back and
+    compared, and the copy's accuracy measured (P2's choice of b).
+    """
+
+    kind: Literal["memorization.low-bits"]
+    secret: Secret = Secret()
+
+
+class Scrubbed(_Attack):
+    """What is left of payload and accuracy after a model's file was scrubbed."""
+
+    kind: Literal["memorization.scrub"]
+    benign: str = Field(
+        ...,
+        min_length=1,
+        description="The entry of models without tampering; its training data are what "
+        "the defender fine-tunes on.",
+    )
+    scrubs: tuple[Scrub, ...] = Field(..., strict=False, min_length=1)
+    clip: float = Field(1.0, ge=0, lt=50, description="As for memorization.decode.")
+
+
+class Detect(_Attack):
+    """Does a model's file, or its answers to noise, show that it was tampered with?
+
+    Thresholds come from `innocent` models alone; false alarms are counted on `unseen`
+    ones, innocent too but trained differently.
+    """
+
+    kind: Literal["memorization.detect"]
+    innocent: str = Field(
+        ..., min_length=1, description="Models, target and shadows, that set thresholds."
+    )
+    unseen: str = Field(
+        ..., min_length=1, description="Innocent models that false alarms are counted on."
+    )
+    noise: int = Field(
+        512, ge=16, le=100_000, description="Noise records that the model is asked about."
+    )
+
+
+MemorizationAttack = Annotated[
+    Decode | LowBits | Scrubbed | Detect, Field(discriminator="kind")
+]

@@ -1,0 +1,334 @@
+"""Loaders of faces, on small archives in the published layouts."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import data_files
+from data_files import at_hand, make, picture
+from whatelse.datasets.store import Dataset
+from whatelse.errors import UserError
+
+GREY = {"width": 47, "height": 62}
+
+
+def test_faces_come_with_scikit_image(tmp_path: Path, repository: Path) -> None:
+    dataset = make(tmp_path, repository / "data" / "datasets.yaml", source="faces")
+    assert dataset.inputs.shape == (200, 1, 25, 25)
+    assert dataset.inputs.dtype == np.uint8
+    assert dataset.floats().max() == 1.0
+    assert dataset.labels.tolist() == [0] * 100 + [1] * 100
+    assert dataset.info["class_names"] == ["face", "background"]
+    assert dataset.info["remarks"] == []
+    # faces are lighter in their middle than at their sides
+    seen = dataset.floats()[:, 0]
+    lighter = seen[:, 8:17, 8:17].mean((1, 2)) - seen[:, :, [0, -1]].mean((1, 2))
+    assert lighter[:100].mean() > 0.1
+    assert abs(lighter[100:].mean()) < 0.1
+
+
+HEAD = (
+    "person,image,facer_male,df_gender,df_gender_prob,df_race,df_race_prob,df_age,"
+    "facer_eyeglasses,facer_smiling,facer_young\n"
+)
+LINES = {
+    "B_Two_0001.jpg": "B_Two,B_Two_0001.jpg,0.9,Man,99,black,80,40,0.7,0.1,0.5",
+    "A_One_0002.jpg": "A_One,A_One_0002.jpg,0.1,Woman,99,white,80,31,0.2,0.9,0.5",
+    "A_One_0001.jpg": "A_One,A_One_0001.jpg,0.4,Man,51,white,80,30,0.2,0.4,0.5",
+    "C_Six_0001.jpg": "C_Six,C_Six_0001.jpg,0.5,Man,99,black,80,19,0.5,0.5,0.5",
+}
+COLOURS = {
+    name: (40 * place, 200 - 40 * place, 90) for place, name in enumerate(sorted(LINES))
+}
+
+
+def lfw(
+    tmp_path: Path,
+    *,
+    members: dict[str, bytes] | None = None,
+    table: bytes | None = None,
+    **settings: object,
+) -> Dataset:
+    """An archive with one image more than the table describes."""
+    if members is None:
+        members = {
+            f"lfw_62x47/{name[:5]}/{name}": picture(COLOURS[name], **GREY)
+            for name in LINES
+        }
+        members["lfw_62x47/D_Not/D_Not_0001.jpg"] = picture((1, 2, 3), **GREY)
+    if table is None:
+        table = (HEAD + "\n".join(LINES.values()) + "\n").encode()
+    files = {
+        "lfw-deepfunneled.tgz": tmp_path / "lfw" / "lfw-deepfunneled.tgz",
+        "lfw_gender_race.csv.gz": tmp_path / "lfw" / "lfw_gender_race.csv.gz",
+    }
+    data_files.tar(files["lfw-deepfunneled.tgz"], members, "w:xz")
+    files["lfw_gender_race.csv.gz"].write_bytes(gzip.compress(table, mtime=0))
+    registry = at_hand(tmp_path, "lfw", files, records=4)
+    return make(tmp_path, registry, source="lfw", **settings)
+
+
+def test_lfw(tmp_path: Path) -> None:
+    dataset = lfw(tmp_path)
+    assert dataset.inputs.shape == (4, 3, 62, 47)
+    assert dataset.inputs.dtype == np.uint8
+    # by file name, whatever the order in archive and table
+    for row, name in enumerate(sorted(LINES)):
+        difference = dataset.inputs[row].mean((1, 2)) - COLOURS[name]
+        assert np.abs(difference).max() < 3, name
+    assert dataset.info["class_names"] == ["female", "male"]
+    assert dataset.labels.tolist() == [0, 0, 1, 1]
+    attributes = dataset.attributes
+    assert attributes["person"].tolist() == [0, 0, 1, 2]
+    assert attributes["race"].tolist() == ["white", "white", "black", "black"]
+    assert attributes["age"].tolist() == [30, 31, 40, 19]
+    assert attributes["eyeglasses"].tolist() == [
+        *["no eyeglasses"] * 2,
+        *["eyeglasses"] * 2,
+    ]
+    assert dataset.info["remarks"] == [
+        "gender as predicted by a public face model, not human labels",
+        "the 4 of 13,233 images that have predicted labels",
+    ]
+    assert "One" not in (tmp_path / "out" / "dataset.json").read_text()
+
+
+def test_lfw_for_another_task_and_size(tmp_path: Path) -> None:
+    dataset = lfw(tmp_path, task="smiling", size=16)
+    assert dataset.inputs.shape == (4, 3, 16, 16)
+    assert dataset.info["class_names"] == ["not smiling", "smiling"]
+    assert dataset.labels.tolist() == [0, 1, 0, 1]
+    assert dataset.info["remarks"][0].startswith("smiling as predicted by")
+
+
+def test_the_originals_of_lfw_are_cropped_as_scikit_learn_does(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from whatelse.datasets.loaders.lfw import CROP
+
+    # a bright crop in black surroundings: nothing of these may be left
+    pixels = np.zeros((250, 250, 3), dtype=np.uint8)
+    pixels[70:195, 78:172] = 200
+    (tmp_path / "whole.png").parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(tmp_path / "whole.png")
+    original = (tmp_path / "whole.png").read_bytes()
+    members = {f"lfw-deepfunneled/{name[:5]}/{name}": original for name in LINES}
+    dataset = lfw(tmp_path, members=members)
+    assert CROP == (78, 70, 172, 195)
+    assert dataset.inputs.shape == (4, 3, 62, 47)
+    assert (np.asarray(dataset.inputs) == 200).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.9,Man", "1.9,Man", "line 2: facer_male: '1.9'; allowed: 0 to 1"),
+        ("0.9,Man", "nan,Man", "line 2: facer_male: 'nan'; allowed: 0 to 1"),
+        ("40,0.7", "old,0.7", "line 2: df_age: 'old'; allowed: 0 to 150"),
+        (
+            "black,80,40",
+            "green,80,40",
+            "line 2: df_race: 'green'; allowed: asian, black, indian, ",
+        ),
+        (",0.7,0.1,0.5", "", "line 2: 11 fields allowed"),
+        ("facer_male", "male", "no column 'facer_male'; it has: person, image, male"),
+    ],
+)
+def test_a_bad_table_of_lfw_is_refused(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    table = (HEAD + "\n".join(LINES.values()) + "\n").replace(old, new, 1)
+    with pytest.raises(UserError) as caught:
+        lfw(tmp_path, table=table.encode())
+    line = str(caught.value)
+    assert line.startswith(f"{tmp_path / 'lfw' / 'lfw_gender_race.csv.gz'}: ")
+    assert message in line
+    assert "\n" not in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_images_of_lfw_are_refused(tmp_path: Path) -> None:
+    good = {
+        f"lfw_62x47/{name[:5]}/{name}": picture(COLOURS[name], **GREY) for name in LINES
+    }
+    victim = "lfw_62x47/B_Two/B_Two_0001.jpg"
+    for content, message in {
+        good[victim][:300]: "no image that can be read: ",
+        b"no picture": "no image that can be read: cannot identify image file",
+        picture((0, 0, 0), width=30, height=20): "30x20 pixels; allowed: 47x62 or 250x",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            lfw(tmp_path, members={**good, victim: content})
+        assert f"lfw-deepfunneled.tgz: {victim}: " in str(caught.value)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+    del good[victim]
+    with pytest.raises(UserError, match=r"no image 'B_Two_0001\.jpg', which lfw_gen"):
+        lfw(tmp_path, members=good)
+    with pytest.raises(UserError, match="no images in this archive"):
+        lfw(tmp_path, members={"readme": b""})
+    with pytest.raises(UserError, match="no records"):
+        lfw(tmp_path, table=HEAD.encode())
+
+
+AGED = {
+    "UTKFace/9_0_0_20170112213500903.jpg.chip.jpg": (9, 0, 0),
+    "UTKFace/20_1_1_20170112215240346.jpg.chip.jpg": (20, 1, 1),
+    "UTKFace/34_1_2_20170116220224657 .jpg.chip.jpg": (34, 1, 2),
+    "UTKFace/55_0_3_20170116232725357jpg.chip.jpg": (55, 0, 3),
+    "UTKFace/65_0_4_20170112213001988.jpg.chip.jpg": (65, 0, 4),
+    "UTKFace/19_1_0_20170112213001988.jpg.chip.jpg": (19, 1, 0),
+}
+
+
+def utkface(
+    tmp_path: Path, members: dict[str, bytes], *, records: int = 6, **settings: object
+) -> Dataset:
+    path = tmp_path / "utkface" / "UTKFace_64x64_jpeg90.tar.xz"
+    data_files.tar(path, members, "w:xz")
+    registry = at_hand(tmp_path, "utkface", {path.name: path}, records=records)
+    return make(tmp_path, registry, source="utkface", **settings)
+
+
+def chips(size: int = 64) -> dict[str, bytes]:
+    """Ages as shades of red."""
+    return {
+        name: picture((3 * age, 0, 0), width=size, height=size)
+        for name, (age, _, _) in AGED.items()
+    }
+
+
+def test_utkface(tmp_path: Path) -> None:
+    members = {
+        **chips(),
+        "UTKFace/39_1_20170116174525125.jpg.chip.jpg": b"is not read",
+        "UTKFace/readme.txt": b"",
+    }
+    dataset = utkface(tmp_path, members)
+    assert dataset.inputs.shape == (6, 3, 64, 64)
+    # by file name: 19, 20, 34, 55, 65, 9
+    ages = [19, 20, 34, 55, 65, 9]
+    np.testing.assert_allclose(
+        dataset.inputs[:, 0].mean((1, 2)), np.multiply(ages, 3), atol=3
+    )
+    assert dataset.attributes["age"].tolist() == ages
+    assert dataset.info["class_names"] == ["male", "female"]
+    assert dataset.labels.tolist() == [1, 1, 1, 0, 0, 0]
+    assert dataset.attributes["race"].tolist() == [
+        *("White", "Black", "Asian", "Indian", "other", "White")
+    ]
+    assert dataset.info["remarks"] == ["left out: 1 image whose name lacks a field"]
+
+
+def test_utkface_in_groups_of_age_and_smaller(tmp_path: Path) -> None:
+    members = chips(200)
+    extra = picture((0, 0, 0), width=200, height=200)
+    for age in (20, 49, 35, 64, 66):
+        members[f"UTKFace/{age}_0_0_20180112213001988.jpg.chip.jpg"] = extra
+    dataset = utkface(tmp_path, members, records=11, task="age", size=32)
+    assert dataset.inputs.shape == (11, 3, 32, 32)
+    groups = np.array(dataset.info["class_names"])[dataset.labels]
+    assert dict(zip(dataset.attributes["age"], groups, strict=True)) == {
+        9: "0-19",
+        19: "0-19",
+        20: "20-34",
+        34: "20-34",
+        35: "35-49",
+        49: "35-49",
+        55: "50-64",
+        64: "50-64",
+        65: "65+",
+        66: "65+",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("151_0_0_20170112213500903.jpg", "age: 151; allowed: 0 to 150"),
+        ("20_3_0_20170112213500903.jpg", "gender: 3; allowed: 0 to 1"),
+        ("20_0_5_20170112213500903.jpg", "race: 5; allowed: 0 to 4"),
+    ],
+)
+def test_bad_names_of_utkface_are_refused(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    image = picture((0, 0, 0), width=64, height=64)
+    with pytest.raises(UserError) as caught:
+        utkface(tmp_path, {**chips(), f"UTKFace/{name}": image})
+    assert str(caught.value) == (
+        f"{tmp_path / 'utkface' / 'UTKFace_64x64_jpeg90.tar.xz'}: "
+        f"UTKFace/{name}: {message}"
+    )
+
+
+def test_damaged_images_of_utkface_are_refused(tmp_path: Path) -> None:
+    [first, *_] = AGED
+    whole = chips()
+    with pytest.raises(UserError, match="no image that can be read"):
+        utkface(tmp_path, {**whole, first: whole[first][:200]})
+
+
+def scrubbed() -> dict[str, bytes]:
+    """Anna: 3 faces, Bert: 2, Carl: 4, Dora: 2."""
+    members = {"facescrub/facescrub_actors.txt": b"name\timage_id\n"}
+    for gender, name, count in (
+        ("actresses", "Dora", 2),
+        ("actors", "Carl", 4),
+        ("actors", "Bert", 2),
+        ("actresses", "Anna", 3),
+    ):
+        for number in range(count):
+            colour = (60 * "ABCD".index(name[0]), 0, 0)
+            place = f"facescrub/{gender}/{name}/{name}_{number + 7}_{number}.jpeg"
+            members[place] = picture(colour, width=80, height=70)
+    return members
+
+
+def facescrub(tmp_path: Path, members: dict[str, bytes], **settings: object) -> Dataset:
+    path = data_files.tar(tmp_path / "facescrub" / "facescrub.tar", members, "w")
+    registry = at_hand(tmp_path, "facescrub", {path.name: path}, records=11)
+    return make(tmp_path, registry, source="facescrub", **settings)
+
+
+def test_facescrub(tmp_path: Path) -> None:
+    dataset = facescrub(tmp_path, scrubbed())
+    assert dataset.inputs.shape == (11, 3, 50, 50)
+    assert dataset.info["class_names"] == ["female", "male"]
+    # Bert, Carl, Anna, Dora
+    assert dataset.labels.tolist() == [1] * 6 + [0] * 5
+    assert dataset.attributes["person"].tolist() == (
+        [0] * 2 + [1] * 4 + [2] * 3 + [3] * 2
+    )
+    reds = np.repeat([60, 120, 0, 180], [2, 4, 3, 2])
+    np.testing.assert_allclose(dataset.inputs[:, 0].mean((1, 2)), reds, atol=3)
+    assert dataset.info["remarks"] == ["11 faces of 4 people"]
+
+
+def test_facescrub_names_nobody(tmp_path: Path) -> None:
+    dataset = facescrub(tmp_path, scrubbed(), task="identity", size=8, people=2)
+    assert dataset.inputs.shape == (7, 3, 8, 8)
+    assert dataset.info["class_names"] == ["person 0", "person 1"]
+    assert dataset.labels.tolist() == [0] * 4 + [1] * 3
+    assert dataset.info["remarks"] == [
+        "7 records; the published data set has 11",
+        "7 faces of 2 people",
+    ]
+    assert "Carl" not in (tmp_path / "out" / "dataset.json").read_text()
+
+
+def test_bad_archives_of_facescrub_are_refused(tmp_path: Path) -> None:
+    image = picture((0, 0, 0), width=8, height=8)
+    for name in ("actors/Carl/Bert_1_1.jpeg", "people/Carl/Carl_1_1.jpeg"):
+        with pytest.raises(UserError) as caught:
+            facescrub(tmp_path, {**scrubbed(), name: image})
+        assert str(caught.value) == (
+            f"{tmp_path / 'facescrub' / 'facescrub.tar'}: {name}: "
+            "allowed: {actors,actresses}/<name>/<name>_<image>_<face>.jpeg"
+        )
+    with pytest.raises(UserError, match="people: 5; allowed: 2 to 4"):
+        facescrub(tmp_path, scrubbed(), people=5)
+    with pytest.raises(UserError, match=r"Carl_1_1\.jpeg: no image that can be read"):
+        facescrub(tmp_path, {**scrubbed(), "actors/Carl/Carl_1_1.jpeg": image[:90]})
