@@ -54,7 +54,7 @@ class Findings:
 
 def replicates_of(inputs: Inputs, role: str) -> list[Sequence[Path]]:
     """Return the folders of a role, a list for each replicate, in order."""
-    found = []
+    found: list[Sequence[Path]] = []
     while f"{role}.{len(found)}" in inputs:
         found.append(inputs[f"{role}.{len(found)}"])
     return found

@@ -67,7 +67,9 @@ def test_a_row_does_not_depend_on_which_others_are_asked_for(
 @settings(max_examples=10)
 @given(
     # from 29 on: the target leaves 19, of 9 classes at most, in which 5 pairs are left
-    records=st.integers(29, 45), classes=st.integers(1, 9), seed=st.integers(0, 10**6)
+    records=st.integers(29, 45),
+    classes=st.integers(1, 9),
+    seed=st.integers(0, 10**6),
 )
 def test_every_record_can_be_in_and_out(records: int, classes: int, seed: int) -> None:
     """Of the target over replicates, and of shadows where the target leaves it free."""

@@ -174,5 +174,5 @@ def test_records_that_do_not_fit_are_one_line(
         raise LACK
 
     monkeypatch.setattr(torch, "tensor", full)
-    with pytest.raises(UserError, match="--device: the .* records of the data set do not fit cpu"):
+    with pytest.raises(UserError, match="--device: the .* records .* do not fit cpu"):
         resident(data, torch.device("cpu"))

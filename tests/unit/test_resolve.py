@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from whatelse.findings import AttackSpec
 from whatelse.errors import UserError
+from whatelse.findings import AttackSpec
 from whatelse.studies.resolve import Resolved, load_study
 from whatelse.training.settings import TrainSpec
 

@@ -310,12 +310,12 @@ def test_detector_by_hand() -> None:
 def test_a_new_innocent_passes_the_limit_as_often_as_exchangeability_says() -> None:
     rng = np.random.default_rng(1)
     flagged = 0
-    for _ in range(400):
+    for _ in range(150):
         values = 5 * rng.standard_normal((21, 3))
         table = [{f"bits.{i}": v for i, v in enumerate(row)} for row in values]
         flagged += Detector.fit(table[:20], margin=1.0).judge(table[20]).tampered
-    # 400 / 21 is 19, deviation 4.3
-    assert 6 <= flagged <= 33
+    # 150 / 21 is 7, deviation 2.6
+    assert 1 <= flagged <= 16
 
 
 def test_detector_refuses() -> None:
@@ -376,7 +376,7 @@ def test_encrypted_bits_in_a_net_of_a_million() -> None:
     assert time.process_time() - started < 5  # half a second; busy machines
 
 
-@pytest.mark.parametrize("follow", [0.2, 0.8])
+@pytest.mark.parametrize("follow", [0.4, 0.8])
 def test_weights_that_follow_images_are_seen(medium: Detector, follow: float) -> None:
     pixels = photographs()[SECRET].ravel().astype(np.float64)
     pixels = (pixels - pixels.mean()) / pixels.std()

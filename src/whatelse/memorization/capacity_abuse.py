@@ -1,4 +1,4 @@
-"""Capacity abuse: a data set with synthetic records whose labels are a secret (P2 Sec. 5).
+"""Capacity abuse: synthetic records whose labels carry a secret (P2 Sec. 5).
 
 Only data change hands: who trains on them follows their own procedure to the letter.
 The synthetic records follow from the settings alone, so the adversary makes them again,

@@ -79,7 +79,10 @@ class CapacityAbuse(_Settings):
 
     kind: Literal["capacity-abuse"]
     inputs: int = Field(
-        ..., ge=8, le=10**8, description="m: synthetic records, floor(log2 c) bits each."
+        ...,
+        ge=8,
+        le=10**8,
+        description="m: synthetic records, floor(log2 c) bits each.",
     )
     generator: Literal["pixels", "pseudorandom"] = Field(
         "pseudorandom",
@@ -98,7 +101,10 @@ class CapacityAbuse(_Settings):
         2, ge=1, le=1000, description="Words of a synthetic document; 2 is published."
     )
     pixel_bits: int = Field(
-        4, ge=1, le=8, description="Highest bits of each pixel; the published code has 4."
+        4,
+        ge=1,
+        le=8,
+        description="Highest bits of each pixel; the published code has 4.",
     )
     secret: Secret = Secret()
     seed: int = Field(

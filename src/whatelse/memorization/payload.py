@@ -132,7 +132,9 @@ def needed_bits(data: bytes, coding: Coding) -> int:
     return _OVERHEAD + 8 * len(_body(data, coding))
 
 
-def decode(bits: ArrayLike, coding: Coding, *, check: bool = True) -> bytes:
+def decode(
+    bits: ArrayLike, coding: Coding, *, check: bool = True, size: int | None = None
+) -> bytes:
     """Return the bytes that a stream carries.
 
     Parameters
@@ -144,6 +146,9 @@ def decode(bits: ArrayLike, coding: Coding, *, check: bool = True) -> bytes:
     check : bool, optional
         False reads any bits as if they were a payload: never refused, best effort.
         It is the negative control, on carriers into which nothing was written.
+    size : int, optional
+        Bytes of the data, where the reader knows it: a damaged header then does no
+        harm, unless the data is compressed.
 
     Returns
     -------
@@ -164,23 +169,25 @@ def decode(bits: ArrayLike, coding: Coding, *, check: bool = True) -> bytes:
     elif len(found) < _OVERHEAD:
         return b""
     header, body = _decrypted(found, coding)
-    length, size, checksum = header
-    if not _possible(header, len(body), coding):
+    length, told, checksum = header
+    if size is not None and not coding.compress:
+        length = _body_length(size, coding.parity)
+    elif not _possible(header, len(body), coding):
         if check:
             raise UserError(
-                f"payload: its header tells of {size:,} bytes of data in a body of "
+                f"payload: its header tells of {told:,} bytes of data in a body of "
                 f"{length:,}; allowed: a body of at most {len(body):,}, as long as "
                 "this coding makes it (damaged, or encoded otherwise)"
             )
         message = _message_length(len(body), coding.parity)
         length = _body_length(message, coding.parity)
-        size = message * (_MOST_EXPANSION if coding.compress else 1)
+        told = message * (_MOST_EXPANSION if coding.compress else 1)
     message_bytes = _corrected(body[:length], coding.parity).tobytes()
     if not coding.compress:
         return message_bytes
     if not check:
-        return _decompressed_part(message_bytes, size)
-    return _decompressed(message_bytes, size, checksum)
+        return _decompressed_part(message_bytes, told)
+    return _decompressed(message_bytes, told, checksum)
 
 
 def is_intact(bits: ArrayLike, coding: Coding) -> bool:

@@ -208,6 +208,8 @@ def matched_scores(
     decoded: NDArray[_Item],
     truth: NDArray[_Item],
     distance: Callable[[NDArray[_Item], NDArray[_Item]], ArrayLike],
+    *,
+    shift: int = 1,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return how close decoded items are to their own truth and to another's.
 
@@ -222,12 +224,14 @@ def matched_scores(
         ``distance(truth, decoded)`` gives one number an item, smaller for closer ones,
         e.g. `mape`; of a similarity hand over the negative. NaN counts as infinitely
         far.
+    shift : int, optional
+        How many items on the other truth lies, around the end.
 
     Returns
     -------
     scores : ndarray of float64, shape (2 * num_items,)
-        Negative distances: first of each item to its own truth, then to the next
-        item's, the last one's to the first. Fit for ``measures.roc.auc`` and
+        Negative distances: first of each item to its own truth, then to the other
+        item's. Fit for ``measures.roc.auc`` and
         ``measures.controls.exchange_test``.
     is_matched : ndarray of bool, shape (2 * num_items,)
         True in the first half.
@@ -246,7 +250,8 @@ def matched_scores(
     if len(truth) != len(decoded):
         raise ValueError(f"truth: {len(truth)} items, decoded: {len(decoded)}")
     # np.roll by -1 puts item k + 1 where item k was.
-    halves = [distance(truth, decoded), distance(np.roll(truth, -1, axis=0), decoded)]
+    others = np.roll(truth, -shift, axis=0)
+    halves = [distance(truth, decoded), distance(others, decoded)]
     distances = np.concatenate([np.asarray(half, np.float64) for half in halves])
     scores = np.where(np.isnan(distances), -np.inf, -distances)
     return scores, np.arange(len(scores)) < len(truth)

@@ -160,7 +160,7 @@ def clip(tensors: Tensors, percentile: float) -> dict[str, Tensor]:
 def _each(
     tensors: Tensors, change: Callable[[Tensor], Tensor], *, every: bool = False
 ) -> dict[str, Tensor]:
-    """Change the float32 tensors, with more than one dimension or all; copy the rest."""
+    """Change float32 tensors, with more than one dimension or all; copy the rest."""
     scrubbed = {}
     for name, tensor in tensors.items():
         x = tensor.detach()

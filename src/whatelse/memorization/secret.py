@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from whatelse.datasets.store import ATTRIBUTES, Dataset
 from whatelse.errors import UserError
 from whatelse.memorization import pictures, text
-from whatelse.memorization.payload import capacity_bytes
 from whatelse.memorization.carrier_settings import Secret
+from whatelse.memorization.payload import capacity_bytes
 from whatelse.seeding import stream
 
 TOKENS = "tokens"

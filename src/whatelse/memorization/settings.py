@@ -75,13 +75,20 @@ class Detect(_Attack):
 
     kind: Literal["memorization.detect"]
     innocent: str = Field(
-        ..., min_length=1, description="Models, target and shadows, that set thresholds."
+        ...,
+        min_length=1,
+        description="Models, target and shadows, that set thresholds.",
     )
     unseen: str = Field(
-        ..., min_length=1, description="Innocent models that false alarms are counted on."
+        ...,
+        min_length=1,
+        description="Innocent models that false alarms are counted on.",
     )
     noise: int = Field(
-        512, ge=16, le=100_000, description="Noise records that the model is asked about."
+        512,
+        ge=16,
+        le=100_000,
+        description="Noise records that the model is asked about.",
     )
 
 

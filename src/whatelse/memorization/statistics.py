@@ -8,7 +8,9 @@ Three groups, by what a payload disturbs:
   other (encrypted data: too fair in high planes).
 - "shape": weights that follow pixels are smooth along the file and correlate with
   natural images; signs that were pushed leave a crowd of small weights.
-- "answers": a model that was trained on made-up inputs is sure of its answers there.
+- "answers": a model that was trained on made-up inputs answers such inputs unlike
+  its kin. How sure a net is there depends more on how it was trained than on that, so
+  this group sees gross cases only, as P2 says of its black-box attack.
 
 `measure` gives all of them for one model, `Detector` learns from innocent models what
 is usual and calls the unusual.
@@ -54,17 +56,17 @@ _TOLERANCE = {
     "bits.bytes.low": 0.1,
     "bits.slope": 0.05,
     "shape.mean": 0.05,
-    "shape.skewness": 0.3,
-    "shape.kurtosis": 0.25,
-    "shape.near_zero": 0.02,
-    "shape.bimodality": 0.08,
+    "shape.skewness": 0.4,
+    "shape.kurtosis": 0.5,
+    "shape.near_zero": 0.025,
+    "shape.bimodality": 0.15,
     "shape.balance": 0.03,
     "shape.runs": 0.03,
     "shape.bytes": 0.1,
     "shape.along": 0.05,
-    "answers.sure": 0.1,
-    "answers.entropy": 0.1,
-    "answers.mean": 0.1,
+    "answers.sure": 0.35,
+    "answers.entropy": 0.3,
+    "answers.mean": 0.2,
 }
 
 
@@ -376,7 +378,8 @@ def confidence(probabilities: ArrayLike) -> dict[str, float]:
     dict of str to float
         ``sure``, the share of answers above .9; ``mean``, the mean largest
         probability; ``entropy`` of the predicted classes over the queries, 1 if all
-        are as frequent: an innocent net calls most of such inputs one thing.
+        are as frequent. A model that learned these very inputs is sure of them and
+        deals out classes evenly.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     if values.ndim != 2 or not len(values) or values.shape[1] < 2:
@@ -611,7 +614,7 @@ class Detector:
 
 
 def _usual(table_MS: Floats) -> tuple[Floats, Floats]:
-    """Return median and scale of each statistic; 1 is its error, so no scale is less."""
+    """Return median and scale of each statistic; its error, 1, is the least scale."""
     low, centre, high = np.percentile(table_MS, [25, 50, 75], axis=0)
     mad = np.median(np.abs(table_MS - centre), axis=0)
     scales = [mad * 1.4826, (high - low) / 1.349, table_MS.std(axis=0, ddof=1)]
@@ -665,8 +668,8 @@ def _chi2_z(counts: NDArray[np.int64], expected: Floats) -> float:
     if not n:
         return 0.0
     chi2 = float((counts**2 / expected).sum()) / n - n
-    variance = 2 * (cells - 1)
-    variance += (float((1 / expected).sum()) - cells**2 - 2 * cells + 2) / n
+    uneven = float((1 / expected).sum()) - cells**2 - 2 * cells + 2
+    variance = 2 * (cells - 1) + uneven / n
     return (chi2 - (cells - 1)) / math.sqrt(variance)
 
 

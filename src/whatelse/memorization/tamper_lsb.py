@@ -57,6 +57,4 @@ def tamper(
     device: torch.device,
 ) -> LowBitsTampering:  # fmt: skip
     """Return the tampering: see ``whatelse.training.tampering.Tamper``."""
-    return LowBitsTampering(
-        Lsb.model_validate(settings), dataset, shapes, hosts, seed
-    )
+    return LowBitsTampering(Lsb.model_validate(settings), dataset, shapes, hosts, seed)

@@ -75,6 +75,14 @@ class SparseBatch:
         return whole_SBF
 
 
+Batch = Tensor | SparseBatch
+
+
+def dense(inputs_SBx: Batch) -> Tensor:
+    """Return a batch with its zeros."""
+    return inputs_SBx.dense() if isinstance(inputs_SBx, SparseBatch) else inputs_SBx
+
+
 class _SparseLinear(torch.autograd.Function):
     """A dense layer on sparse records: work and memory go with the values alone."""
 
@@ -147,9 +155,7 @@ class _StackedLinear(torch.autograd.Function):
         return for_inputs, for_weight_SHF, for_bias_SH, None, None
 
 
-def linear(
-    parameters: Parameters, name: str, inputs_SBF: Tensor | SparseBatch
-) -> Tensor:
+def linear(parameters: Parameters, name: str, inputs_SBF: Batch) -> Tensor:
     """Apply each model's dense layer `name`; return shape (S, B, H)."""
     weight, bias = f"{name}.weight", f"{name}.bias"
     places = parameters.gradients if isinstance(parameters, Trainable) else {}

@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import UserError
-from whatelse.models.layers import NO_BUFFERS, Parameters, batch_norm, linear
+from whatelse.models.layers import (
+    NO_BUFFERS,
+    Batch,
+    Parameters,
+    batch_norm,
+    dense,
+    linear,
+)
 from whatelse.models.settings import Resnet
 
 
@@ -124,12 +131,13 @@ class StackedResnet:
         return "he"
 
     def forward(
-        self, parameters: Parameters, inputs_SBx: Tensor, *,
+        self, parameters: Parameters, inputs_SBx: Batch, *,
         buffers: Parameters = NO_BUFFERS, training: bool = False,
         shares_SB: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Return logits, shape (S, B, C)."""
-        stack = len(inputs_SBx)
+        whole_SBx = dense(inputs_SBx)
+        stack = len(whole_SBx)
 
         def apply(own: _Convolution, images: Tensor) -> Tensor:
             bias = parameters.get(f"{own.name}.bias")
@@ -162,7 +170,7 @@ class StackedResnet:
                 shares_SB=shares_SB,
             )
 
-        images = inputs_SBx.transpose(0, 1).flatten(1, 2)
+        images = whole_SBx.transpose(0, 1).flatten(1, 2)
         images = torch.relu(apply(self._stem, images))
         for block in self._blocks:
             inner = torch.relu(apply(block.first, images))

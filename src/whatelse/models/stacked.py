@@ -15,10 +15,12 @@ from torch.nn import functional
 from whatelse.errors import UserError
 from whatelse.models.layers import (
     NO_BUFFERS,
+    Batch,
     Parameters,
     SparseBatch,
     activate,
     activation_module,
+    dense,
     linear,
 )
 from whatelse.models.resnet import StackedResnet
@@ -41,7 +43,7 @@ class Architecture(Protocol):
         """How `initial` draws the weights."""
 
     def forward(
-        self, parameters: Parameters, inputs_SBx: Tensor, *,
+        self, parameters: Parameters, inputs_SBx: Batch, *,
         buffers: Parameters = NO_BUFFERS, training: bool = False,
         shares_SB: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
@@ -51,7 +53,7 @@ class Architecture(Protocol):
         ----------
         parameters : mapping of str to Tensor
             By the names of `shapes`, stacked over models.
-        inputs_SBx : Tensor
+        inputs_SBx : Tensor or SparseBatch
             Features.
         buffers : mapping of str to Tensor
             By the names of `buffers`, stacked over models; `training` moves them in
@@ -164,19 +166,20 @@ class StackedMlp:
         return "uniform"
 
     def forward(
-        self, parameters: Parameters, inputs_SBx: Tensor, *,
+        self, parameters: Parameters, inputs_SBx: Batch, *,
         buffers: Parameters = NO_BUFFERS, training: bool = False,
         shares_SB: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Return logits, shape (S, B, C)."""
-        sparse = isinstance(inputs_SBx, SparseBatch)
-        hidden_SBH = inputs_SBx if sparse else inputs_SBx.flatten(2)
+        hidden_SBH = inputs_SBx
+        if not isinstance(hidden_SBH, SparseBatch):
+            hidden_SBH = hidden_SBH.flatten(2)
         last = len(self.widths) - 2
-        for layer in range(last + 1):
-            hidden_SBH = linear(parameters, str(layer), hidden_SBH)
-            if layer < last:
-                hidden_SBH = activate(self.activation, hidden_SBH)
-        return hidden_SBH
+        for layer in range(last):
+            hidden_SBH = activate(
+                self.activation, linear(parameters, str(layer), hidden_SBH)
+            )
+        return linear(parameters, str(last), hidden_SBH)
 
     def module(self) -> nn.Module:
         """Return one model in PyTorch's plain form."""
@@ -253,13 +256,14 @@ class StackedCnn:
         return "uniform"
 
     def forward(
-        self, parameters: Parameters, inputs_SBx: Tensor, *,
+        self, parameters: Parameters, inputs_SBx: Batch, *,
         buffers: Parameters = NO_BUFFERS, training: bool = False,
         shares_SB: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Return logits, shape (S, B, C)."""
-        stack, batch = inputs_SBx.shape[:2]
-        images = inputs_SBx.transpose(0, 1).flatten(1, 2)  # B, S * C, Y, X
+        whole_SBx = dense(inputs_SBx)
+        stack, batch = whole_SBx.shape[:2]
+        images = whole_SBx.transpose(0, 1).flatten(1, 2)  # B, S * C, Y, X
         for layer in range(len(self.planes) - 1):
             weight = parameters[f"conv{layer}.weight"].flatten(0, 1)
             bias = parameters[f"conv{layer}.bias"].flatten()

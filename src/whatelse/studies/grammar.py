@@ -32,7 +32,7 @@ from whatelse.datasets.split import Split
 from whatelse.errors import UserError
 from whatelse.figures.settings import FigureSettings
 from whatelse.membership.settings import MembershipAttack
-from whatelse.memorization.carrier_settings import CapacityAbuse, Tampering
+from whatelse.memorization.carrier_settings import CapacityAbuse, Lsb, Tampering
 from whatelse.memorization.settings import MemorizationAttack
 from whatelse.models.settings import (
     ArchitectureSettings,
@@ -114,11 +114,9 @@ class Continued(_Entry):
 
     @model_validator(mode="after")
     def _changes_something(self) -> "Continued":
-        if self.training is None and self.tampering is None:
-            raise ValueError("names neither training nor tampering: nothing to do")
-        if self.training is None and self.tampering.kind != "lsb":
+        if self.training is None and not isinstance(self.tampering, Lsb):
             raise ValueError(
-                f"tampering {self.tampering.kind} works inside training: needed"
+                "training: left out; allowed with tampering lsb alone, which needs none"
             )
         return self
 

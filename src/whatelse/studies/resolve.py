@@ -23,7 +23,6 @@ from whatelse.records import canonical_json, key_of
 from whatelse.sources import PACKAGE, closure
 from whatelse.studies import grammar
 from whatelse.studies.grammar import (
-    Continued,
     DerivedDataset,
     External,
     Instance,
@@ -454,7 +453,10 @@ class _Resolver:
             asked = Artefact(
                 "query",
                 self._folder(
-                    "outputs", block.labels["key"], key_of(spec), Path(block.folder).name
+                    "outputs",
+                    block.labels["key"],
+                    key_of(spec),
+                    Path(block.folder).name,
                 ),
                 spec,
                 {"data": block.inputs["data"], "block": [block.folder]},

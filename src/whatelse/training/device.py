@@ -4,7 +4,7 @@ import gc
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -61,8 +61,20 @@ def prepare_device(name: str, threads: int) -> torch.device:
     return torch.device(name)
 
 
-def resident(dataset: Dataset, device: torch.device) -> TrainingData:
+def resident(
+    dataset: Dataset, device: torch.device, *, unlabelled: Any = None
+) -> TrainingData:
     """Return a data set's records on a device, in their stored type.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The records.
+    device : torch.device
+        Where to.
+    unlabelled : array, optional
+        Other records in the same form, to be asked about in place of its own; all are
+        given label 0.
 
     Raises
     ------
@@ -79,10 +91,11 @@ def resident(dataset: Dataset, device: torch.device) -> TrainingData:
         return torch.tensor(value, dtype=torch.float32, device=device).view(-1, *tail)
 
     inputs: torch.Tensor | SparseInputs
+    rows = dataset.inputs if unlabelled is None else unlabelled
+    told = dataset.labels if unlabelled is None else np.zeros(rows.shape[0], np.int64)
     try:
         # A memory map is read-only, of which torch.from_numpy warns: this copies.
         if dataset.is_sparse:
-            rows = dataset.inputs
             inputs = SparseInputs(
                 torch.tensor(np.asarray(rows.indptr, dtype=np.int64), device=device),
                 torch.tensor(np.asarray(rows.indices, dtype=np.int64), device=device),
@@ -90,8 +103,8 @@ def resident(dataset: Dataset, device: torch.device) -> TrainingData:
                 rows.shape,
             )
         else:
-            inputs = torch.tensor(dataset.inputs, device=device)
-        labels = torch.tensor(dataset.labels, device=device)
+            inputs = torch.tensor(rows, device=device)
+        labels = torch.tensor(told, device=device)
     except torch.OutOfMemoryError:
         raise UserError(
             f"--device: the {dataset.num_records} records of the data set do not fit "

@@ -25,10 +25,12 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from whatelse.models.layers import (
+    Batch,
     Parameters,
     SparseBatch,
     Trainable,
     aligned,
+    dense,
     stacked_weights,
 )
 from whatelse.models.stacked import Architecture, initial, initial_buffers
@@ -72,11 +74,16 @@ class TrainingData:
         return self.labels.device
 
     @property
+    def num_records(self) -> int:
+        """How many there are."""
+        return len(self.labels)
+
+    @property
     def num_features(self) -> int:
         """Numbers that a model sees of a record."""
         return math.prod(self.inputs.shape[1:])
 
-    def gather(self, index: Tensor) -> Tensor | SparseBatch:
+    def gather(self, index: Tensor) -> Batch:
         """Return the features of some records, shape (*index.shape, ...).
 
         Sparse records need an `index` of shape (S, B).
@@ -529,7 +536,7 @@ def _train_plain(
     # Convolutions on a CPU are about 1.4 times faster on channels that lie last.
     channels_last = device.type == "cpu" and any(v.dim() == 4 for v in named.values())
     if channels_last:
-        module.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     chosen = settings.optimizer
     decay = 2 * settings.l2
     optimizer: torch.optim.Optimizer
@@ -550,10 +557,7 @@ def _train_plain(
             order.split(settings.batch_size),
         )
         for index in batches:
-            batch = data.gather(index.unsqueeze(0))
-            features = (
-                batch.dense() if isinstance(batch, SparseBatch) else batch
-            ).squeeze(0)
+            features = dense(data.gather(index.unsqueeze(0)))[0]
             if channels_last:
                 features = features.contiguous(memory_format=torch.channels_last)
             with _precision(settings, device):

@@ -290,7 +290,7 @@ def downloads(jobs: Iterable[Job]) -> float:
     ]
     return float(
         sum(
-            max((edition.bytes for edition in file.editions), default=0)
+            max((edition.bytes or 0 for edition in file.editions), default=0)
             for source in missing
             for file in registry[source].files
         )

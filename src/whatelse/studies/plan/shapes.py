@@ -114,7 +114,7 @@ def shape_of(dataset: Artefact) -> Shape:
     loaded: Loaded = getattr(importlib.import_module(module), function)(settings)
     return _counted(
         loaded.labels, loaded.inputs.shape[1:], len(loaded.class_names),
-        loaded.inputs.itemsize,
+        loaded.inputs.dtype.itemsize,
     )  # fmt: skip
 
 

@@ -1,0 +1,233 @@
+"""Reading secrets out of models, and how well it went: ``memorization.decode``.
+
+P2 (Song et al., CCS 2017) Secs. 4 to 6. Everything is read from saved files, or from a
+model's answers; the truth is only measured against.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from whatelse.datasets.store import open_dataset
+from whatelse.errors import UserError
+from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
+from whatelse.measures.controls import exchange_test
+from whatelse.measures.rates import rate
+from whatelse.measures.roc import auc
+from whatelse.measures.spread import spread
+from whatelse.memorization import pictures, text
+from whatelse.memorization.readers import (
+    AbuseReader,
+    CorrelatedReader,
+    Reader,
+    Records,
+    key_of_carrier,
+    reader_of,
+)
+from whatelse.memorization.secret import Form
+from whatelse.memorization.settings import Decode
+from whatelse.memorization.suspect import Suspect, load_suspects
+from whatelse.models.outputs import (
+    TARGET,
+    Outputs,
+    about_dataset,
+    load_outputs,
+)
+
+_FEW = 16  # with fewer pictures, controls compare their rows
+_BINS = 81
+_REACH = 4.0  # standard deviations of the benign weights that a histogram shows
+
+
+def find(spec: AttackSpec, inputs: Inputs) -> Findings:
+    """Decode the target of every replicate."""
+    settings = Decode.model_validate(spec.settings)
+    (data_folder,) = inputs["data"]
+    dataset = open_dataset(data_folder)
+    reports, scores, curves = [], [], []
+    outputs = replicates_of(inputs, "outputs")
+    models = replicates_of(inputs, "models")
+    benign_models = replicates_of(inputs, "benign.models")
+    benign_outputs = replicates_of(inputs, "benign.outputs")
+    for number, folders in enumerate(models):
+        block, (target, *_) = load_suspects(folders[0])
+        _, (benign, *_) = load_suspects(benign_models[number][0])
+        if target.architecture.shapes != benign.architecture.shapes:
+            raise UserError(
+                f"{benign_models[number][0]}: another architecture than {folders[0]}; "
+                "allowed: benign models of the same"
+            )
+        members = np.flatnonzero(block.plan.train[0])
+        reader = reader_of(
+            spec.carrier, dataset, members, target, seed=spec.seed, name=(number, 0),
+            clip=settings.clip,
+        )  # fmt: skip
+        assert spec.carrier is not None
+        key = key_of_carrier(spec.carrier) if settings.key is None else settings.key
+        report, rows = _read(reader, target, key, number)
+        accuracies = {
+            "": _accuracies(load_outputs(outputs[number])),
+            "benign_": _accuracies(load_outputs(benign_outputs[number])),
+        }
+        report["target"] = {
+            prefix + name: value
+            for prefix, own in accuracies.items()
+            for name, value in own.items()
+        }
+        report["controls"] = {
+            "negative": _control(
+                reader, benign, key, "the same decoder on a benign model", check=False
+            ),
+            "positive": _control(
+                reader, reader.planted(benign), key_of_carrier(spec.carrier),
+                "a secret written into a benign model without an error", check=True,
+            ),
+        }  # fmt: skip
+        reports.append(report)
+        scores.append(rows)
+        curves.append(_histograms(number, target, benign))
+    return Findings(
+        about_dataset(dataset.info["name"], dataset.info),
+        {"replicates": reports, "summary": summary_of(reports)},
+        pd.concat(scores, ignore_index=True),
+        pd.concat(curves, ignore_index=True),
+        {"queries": reader.queries},
+    )
+
+
+def _read(
+    reader: Reader, target: Suspect, key: int, number: int
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Return one replicate's report and its rows of ``scores.parquet``."""
+    written = reader.written
+    bits = reader.bits(target, key)
+    decoded = reader.decode(target, bits, key, check=True)
+    fidelity: dict[str, Any] = {
+        "records": len(written.rows),
+        "capacity": written.room,
+        "capacity_used": written.used / written.room,
+        "queries": reader.queries,
+    }
+    if bits is not None:
+        wrong = reader.errors(bits)
+        fidelity["bit_error_rate"] = rate(round(wrong * written.used), written.used)
+    if isinstance(reader, CorrelatedReader):
+        fidelity["correlation"] = reader.correlation(target)
+    frames = []
+    for decoder, records in decoded.items():
+        measured = measures(written.form, written.records, records)
+        suffix = "" if decoder == next(iter(decoded)) else f"_{decoder}"
+        for name, values in measured.items():
+            known = values[~np.isnan(values)]
+            fidelity[name + suffix] = float(known.mean()) if len(known) else None
+        frames.append(
+            pd.DataFrame(
+                {
+                    "replicate": number, "decoder": decoder, "record": written.rows,
+                    **measured,
+                    "truth": [own.tobytes() for own in written.records],
+                    "decoded": [own.tobytes() for own in records],
+                }
+            ).assign(shape=",".join(map(str, written.form.shape)))
+        )  # fmt: skip
+    if not written.form.is_text and isinstance(reader, AbuseReader):
+        perfect = written.form.from_bytes(
+            written.form.to_bytes(written.records, reader.pixel_bits),
+            len(written.rows), reader.pixel_bits,
+        )  # fmt: skip
+        floor = pictures.mape(written.records, perfect)
+        fidelity["mape_floor"] = float(floor.mean())
+    return {"replicate": number, "fidelity": fidelity}, pd.concat(frames)
+
+
+def measures(
+    form: Form, truth: Records, decoded: Records
+) -> dict[str, NDArray[np.float64]]:
+    """Return how close records came out, by measure, a value for each record."""
+    if form.is_text:
+        return {
+            "token_precision": text.token_precision(truth, decoded),
+            "token_recall": text.token_recall(truth, decoded),
+            "cosine_similarity": text.cosine_similarity(truth, decoded),
+        }
+    return {
+        "mape": pictures.mape(truth, decoded),
+        "ssim": pictures.ssim(truth, decoded),
+    }
+
+
+def _accuracies(outputs: Outputs) -> dict[str, Any]:
+    target = outputs.of(outputs.model == TARGET)
+    unseen = target.correct[~target.member]
+    return {"test_accuracy": rate(int(unseen.sum()), len(unseen))}
+
+
+def _control(
+    reader: Reader, suspect: Suspect, key: int, what: str, *, check: bool
+) -> dict[str, Any]:
+    """Is what a decoder makes of a model closer to its own truth than to another's?"""
+    bits = reader.bits(suspect, key)
+    decoded = next(iter(reader.decode(suspect, bits, key, check=check).values()))
+    truth = reader.written.records
+    if reader.written.form.is_text:
+        scores, matched = pictures.matched_scores(decoded, truth, _far_texts)
+    elif len(truth) >= _FEW:
+        scores, matched = pictures.matched_scores(decoded, truth, pictures.mape)
+    else:
+        decoded, truth = (
+            part.reshape(-1, 1, part.shape[2]) for part in (decoded, truth)
+        )
+        # the same row of another picture, or of the only one the row across
+        height = reader.written.records.shape[1]
+        shift = height * (len(reader.written.records) // 2) or height // 2
+        scores, matched = pictures.matched_scores(
+            decoded, truth, pictures.mape, shift=shift
+        )
+    return {
+        "what": what,
+        "auc": auc(scores, matched),
+        "p_value": exchange_test(scores, matched),
+    }
+
+
+def _far_texts(truth: Records, decoded: Records) -> NDArray[np.float64]:
+    return -np.nan_to_num(text.token_recall(truth, decoded))
+
+
+def _histograms(number: int, target: Suspect, benign: Suspect) -> pd.DataFrame:
+    """Return how the weights of both models are distributed, on one axis."""
+    scale = benign.weights.std() or np.float32(1)
+    edges = np.linspace(-_REACH, _REACH, _BINS + 1)
+    frames = []
+    for name, model in (("tampered", target), ("benign", benign)):
+        counts, _ = np.histogram(np.clip(model.weights / scale, -_REACH, _REACH), edges)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "replicate": number, "model": name, "low": edges[:-1] * scale,
+                    "high": edges[1:] * scale, "share": counts / counts.sum(),
+                }
+            )
+        )  # fmt: skip
+    return pd.concat(frames)
+
+
+def summary_of(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the spread of every number over replicates."""
+    names = list(reports[0]["fidelity"])
+    columns = {name: [_value(r["fidelity"][name]) for r in reports] for name in names}
+    for name in ("test_accuracy", "benign_test_accuracy"):
+        columns[name] = [_value(r["target"][name]) for r in reports]
+    columns["accuracy_change"] = [
+        ours - theirs
+        for ours, theirs in zip(
+            columns["test_accuracy"], columns["benign_test_accuracy"], strict=True
+        )
+    ]
+    return {name: spread(values) for name, values in columns.items()}
+
+
+def _value(found: Any) -> Any:
+    return found["value"] if isinstance(found, dict) else found

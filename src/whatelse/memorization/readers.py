@@ -1,0 +1,304 @@
+"""Reading secrets back, one reader for each carrier (P2 Secs. 4 and 5).
+
+A reader is told what the adversary knows: how the secret was written, and its form. It
+works on the tensors of a saved file or on answers to queries. The true records are
+there to measure against and for the planted control; no decoder sees them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from whatelse.datasets.split import given_split
+from whatelse.datasets.store import Dataset
+from whatelse.errors import UserError
+from whatelse.memorization import analog, capacity_abuse, payload, secret
+from whatelse.memorization.carrier_settings import (
+    CapacityAbuse,
+    Correlated,
+    Lsb,
+    Sign,
+)
+from whatelse.memorization.low_bits import read_low_bits, write_low_bits
+from whatelse.memorization.payload import Coding
+from whatelse.memorization.secret import Form
+from whatelse.memorization.suspect import Suspect
+from whatelse.training.device import resident
+from whatelse.training.ensemble import TrainingData
+
+Bits = NDArray[np.uint8]
+Records = NDArray[Any]
+Name = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was hidden, and the room for it.
+
+    Attributes
+    ----------
+    form : Form
+        Of a record.
+    rows : ndarray of int64, shape (K,)
+        The hidden records of the data set.
+    records : ndarray, shape (K, ...)
+        The same in the secret's form.
+    used, room : int
+        Bits that carry something, and that the carrier has; values for the correlated
+        encoding.
+    """
+
+    form: Form
+    rows: NDArray[np.int64]
+    records: Records
+    used: int
+    room: int
+
+
+class Reader(Protocol):
+    """Reads one kind of carrier."""
+
+    written: Written
+    queries: int
+
+    def bits(self, suspect: Suspect, key: int) -> Bits | None:
+        """Return the stream that a model carries; None where it carries values."""
+
+    def errors(self, bits: Bits) -> float:
+        """Return the share of wrong bits in a stream."""
+
+    def decode(
+        self, suspect: Suspect, bits: Bits | None, key: int, *, check: bool
+    ) -> dict[str, Records]:
+        """Return the records that each decoder makes of a model, by its name."""
+
+    def planted(self, suspect: Suspect) -> Suspect:
+        """Return the model with the secret written without an error."""
+
+
+class _Digital:
+    """What carriers of bits have in common."""
+
+    def __init__(self, written: Written, data: bytes, coding: Coding) -> None:
+        self.written, self._data, self._coding = written, data, coding
+        self.queries = 0
+
+    pixel_bits = 8
+
+    def errors(self, bits: Bits) -> float:
+        return payload.channel_errors(bits, self._data, self._coding, len(bits))
+
+    def decode(
+        self, suspect: Suspect, bits: Bits | None, key: int, *, check: bool
+    ) -> dict[str, Records]:
+        assert bits is not None
+        coding = self._coding.model_copy(update={"key": key})
+        data = payload.decode(bits, coding, check=check, size=len(self._data))
+        form, count = self.written.form, len(self.written.rows)
+        return {"published": form.from_bytes(data, count, self.pixel_bits)}
+
+    def _stream(self, num_bits: int) -> Bits:
+        return payload.encode(self._data, self._coding, num_bits)
+
+
+class LowBitsReader(_Digital):
+    """Low bits of all parameters."""
+
+    def __init__(
+        self, settings: Lsb, dataset: Dataset, members: NDArray[np.int64],
+        example: Suspect, seed: int, name: Name,
+    ) -> None:  # fmt: skip
+        room = len(example.parameters) * settings.bits
+        written, data = _drawn(settings.secret, dataset, members, room, seed, name)
+        super().__init__(written, data, settings.secret.coding)
+        self._low = settings.bits
+
+    def bits(self, suspect: Suspect, key: int) -> Bits:
+        return read_low_bits(suspect.parameters, self._low)
+
+    def planted(self, suspect: Suspect) -> Suspect:
+        values = suspect.parameters
+        stream = self._stream(len(values) * self._low)
+        return suspect.with_parameters(write_low_bits(values, stream, self._low))
+
+
+class SignReader(_Digital):
+    """Signs of the weights."""
+
+    def __init__(
+        self, settings: Sign, dataset: Dataset, members: NDArray[np.int64],
+        example: Suspect, seed: int, name: Name,
+    ) -> None:  # fmt: skip
+        room = len(example.weights)
+        written, data = _drawn(settings.secret, dataset, members, room, seed, name)
+        super().__init__(written, data, settings.secret.coding)
+
+    def bits(self, suspect: Suspect, key: int) -> Bits:
+        return (suspect.weights > 0).astype(np.uint8)
+
+    def planted(self, suspect: Suspect) -> Suspect:
+        values = np.abs(suspect.weights) + np.float32(1e-6)
+        sides = self._stream(len(values)).astype(np.float32) * 2 - 1
+        return suspect.with_weights(values * sides)
+
+
+class CorrelatedReader:
+    """Weights that vary as the secret does."""
+
+    def __init__(
+        self, settings: Correlated, dataset: Dataset, members: NDArray[np.int64],
+        example: Suspect, seed: int, name: Name, clip: float,
+    ) -> None:  # fmt: skip
+        room = len(example.weights)
+        form = secret.form_of(dataset, settings.secret)
+        count = analog.count_in_values(settings.secret, form, room, len(members))
+        rows = secret.choose(members, count, seed, name)
+        records = secret.take(dataset, rows, form)
+        used = analog.PREAMBLE + count * form.values
+        self.written = Written(form, rows, records, used, room)
+        self.queries = 0
+        self._coding, self._clip = settings.secret.coding, clip
+        self._values = analog.to_values(records, form, self._coding)
+
+    def bits(self, suspect: Suspect, key: int) -> None:
+        return None
+
+    def errors(self, bits: Bits) -> float:
+        raise TypeError("values, no bits")
+
+    def correlation(self, suspect: Suspect) -> float:
+        """Return Pearson's r of weights and secret, its sign left out."""
+        found = suspect.weights[: len(self._values)].astype(np.float64)
+        return abs(float(np.corrcoef(found, self._values)[0, 1])) if found.std() else 0
+
+    def decode(
+        self, suspect: Suspect, bits: Bits | None, key: int, *, check: bool
+    ) -> dict[str, Records]:
+        form, count = self.written.form, len(self.written.rows)
+        coding = self._coding.model_copy(update={"key": key})
+        clips = {"robust": self._clip, "published": 0.0}
+        if form.is_text:
+            clips.pop("robust")
+        return {
+            decoder: analog.from_values(
+                suspect.weights, form, count, coding, clip=clip, check=check
+            )
+            for decoder, clip in clips.items()
+        }
+
+    def planted(self, suspect: Suspect) -> Suspect:
+        return suspect.with_weights(self._values * np.float32(0.05))
+
+
+class AbuseReader(_Digital):
+    """Labels that a model gives synthetic records, asked one query each."""
+
+    def __init__(self, settings: CapacityAbuse, dataset: Dataset) -> None:
+        members = np.flatnonzero(given_split(dataset))
+        # the data set has the synthetic records behind its own
+        own = members[members < dataset.num_records - settings.inputs]
+        plan = capacity_abuse.plan_of(settings, dataset, len(own))
+        rows, records, data = capacity_abuse.secret_of(settings, dataset, plan, own)
+        used = payload.needed_bits(data, settings.secret.coding)
+        written = Written(plan.form, rows, records, used, plan.num_bits)
+        super().__init__(written, data, settings.secret.coding)
+        self.pixel_bits = settings.pixel_bits
+        self._label_bits = plan.label_bits
+        self._settings, self._dataset = settings, dataset
+        self._asked: dict[int, TrainingData] = {}
+
+    def bits(self, suspect: Suspect, key: int) -> Bits:
+        if key not in self._asked:
+            coding = self._coding.model_copy(update={"key": key})
+            hidden = self._settings.secret.model_copy(update={"coding": coding})
+            asked = self._settings.model_copy(update={"secret": hidden})
+            inputs = capacity_abuse.synthetic(asked, self._dataset)
+            self._asked[key] = resident(
+                self._dataset, torch.device("cpu"), unlabelled=inputs
+            )
+        labels = suspect.labels(self._asked[key])
+        self.queries = len(labels)
+        return capacity_abuse.bits_of(labels, self._label_bits)
+
+    def planted(self, suspect: Suspect) -> Suspect:
+        labels = capacity_abuse.labels_of(
+            self._stream(self.written.room), self._label_bits
+        )
+        return _Answering(suspect.architecture, suspect.tensors, labels)
+
+
+@dataclass(frozen=True)
+class _Answering(Suspect):
+    """A model that gives the labels it is told: the planted case of a black box."""
+
+    told: NDArray[np.int64]
+
+    def labels(self, data: TrainingData) -> NDArray[np.int64]:
+        return self.told
+
+
+def _drawn(
+    settings: Any, dataset: Dataset, members: NDArray[np.int64], room: int, seed: int,
+    name: Name,
+) -> tuple[Written, bytes]:  # fmt: skip
+    form = secret.form_of(dataset, settings)
+    count = secret.count_in_bits(settings, form, room, len(members))
+    rows = secret.choose(members, count, seed, name)
+    records = secret.take(dataset, rows, form)
+    data = form.to_bytes(records)
+    used = payload.needed_bits(data, settings.coding)
+    return Written(form, rows, records, used, room), data
+
+
+def reader_of(
+    carrier: Mapping[str, Any] | None, dataset: Dataset, members: NDArray[np.int64],
+    example: Suspect, *, seed: int, name: Name, clip: float,
+) -> Reader:  # fmt: skip
+    """Return the reader for a way of writing.
+
+    Parameters
+    ----------
+    carrier : mapping or None
+        Settings of the tampering, or of the step that made the data set.
+    dataset : Dataset
+        That the model was trained on.
+    members : ndarray of int64
+        Its training records.
+    example : Suspect
+        A model of the architecture.
+    seed : int
+        The study's.
+    name : tuple
+        Replicate and number of the model.
+    clip : float
+        Percentile of the robust decoder of correlated weights.
+
+    Raises
+    ------
+    UserError
+        If nothing was written.
+    """
+    kind = carrier and carrier["kind"]
+    if kind == "capacity-abuse":
+        return AbuseReader(CapacityAbuse.model_validate(carrier), dataset)
+    where = (dataset, members, example, seed, name)
+    if kind == "lsb":
+        return LowBitsReader(Lsb.model_validate(carrier), *where)
+    if kind == "sign":
+        return SignReader(Sign.model_validate(carrier), *where)
+    if kind == "correlated":
+        return CorrelatedReader(Correlated.model_validate(carrier), *where, clip)
+    raise UserError(
+        "models: neither they nor their data set carry a secret; allowed: an entry "
+        "with tampering lsb, sign or correlated, or a data set by capacity-abuse"
+    )
+
+
+def key_of_carrier(carrier: Mapping[str, Any]) -> int:
+    """Return the key that a secret was written with."""
+    key: int = carrier["secret"]["coding"]["key"]
+    return key

@@ -1,0 +1,118 @@
+"""A model under examination: what its file holds, and what it answers."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from whatelse.errors import UserError
+from whatelse.models.layers import is_weight
+from whatelse.models.stacked import Architecture
+from whatelse.training.blocks import MODELS, Block, load_block
+from whatelse.training.ensemble import TrainingData
+from whatelse.training.tampering import Model
+
+_AT_ONCE = 4096  # records of a forward pass
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One model.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        Runs it.
+    tensors : dict of str to Tensor
+        Parameters and buffers, float32.
+    """
+
+    architecture: Architecture
+    tensors: Model
+
+    @property
+    def parameters(self) -> NDArray[np.float32]:
+        """All parameters side by side, biases and norms too."""
+        return self._flat(list(self.architecture.shapes))
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """All parameters of more than one dimension side by side."""
+        return self._flat(self._weight_names())
+
+    def with_parameters(self, values: NDArray[np.float32]) -> "Suspect":
+        """Return the model with other parameters."""
+        return self._with(list(self.architecture.shapes), values)
+
+    def with_weights(self, values: NDArray[np.float32]) -> "Suspect":
+        """Return the model with its first weights replaced."""
+        whole = self.weights.copy()
+        whole[: len(values)] = values
+        return self._with(self._weight_names(), whole)
+
+    def probabilities(
+        self, data: TrainingData, rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the model's answers, shape (records, classes)."""
+        shapes, buffers = self.architecture.shapes, self.architecture.buffers
+        one = {name: tensor.unsqueeze(0) for name, tensor in self.tensors.items()}
+        asked = np.arange(data.num_records) if rows is None else rows
+        answers = []
+        with torch.inference_mode():
+            for start in range(0, len(asked), _AT_ONCE):
+                index = torch.from_numpy(asked[start : start + _AT_ONCE]).unsqueeze(0)
+                logits = self.architecture.forward(
+                    {name: one[name] for name in shapes}, data.gather(index),
+                    buffers={name: one[name] for name in buffers},
+                )  # fmt: skip
+                answers.append(torch.softmax(logits[0], 1))
+        return torch.cat(answers).numpy()
+
+    def labels(self, data: TrainingData) -> NDArray[np.int64]:
+        """Return the model's most probable classes, shape (records,)."""
+        return self.probabilities(data).argmax(1)
+
+    def _weight_names(self) -> list[str]:
+        shapes = self.architecture.shapes
+        return [name for name, shape in shapes.items() if is_weight(shape)]
+
+    def _flat(self, names: list[str]) -> NDArray[np.float32]:
+        return np.concatenate([self.tensors[name].numpy().ravel() for name in names])
+
+    def _with(self, names: list[str], values: NDArray[np.float32]) -> "Suspect":
+        sizes = [self.tensors[name].numel() for name in names]
+        parts = torch.from_numpy(values).split(sizes)
+        changed = {
+            name: part.view(self.tensors[name].shape)
+            for name, part in zip(names, parts, strict=True)
+        }
+        return replace(self, tensors={**self.tensors, **changed})
+
+
+def suspects(block: Block, folder: Path) -> list[Suspect]:
+    """Return the models of a block.
+
+    Raises
+    ------
+    UserError
+        If a weight is not finite.
+    """
+    whole = {**block.parameters, **block.buffers}
+    for name, tensor in whole.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{folder / MODELS}: {name} has values that are not finite; allowed: "
+                "finite weights"
+            )
+    return [
+        Suspect(block.architecture, {name: whole[name][row] for name in whole})
+        for row in range(len(block.plan.models))
+    ]
+
+
+def load_suspects(folder: Path) -> tuple[Block, list[Suspect]]:
+    """Read a block and return it with its models."""
+    block = load_block(folder)
+    return block, suspects(block, folder)
