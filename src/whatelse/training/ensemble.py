@@ -574,5 +574,6 @@ def _train_plain(
         if on_epoch:
             on_epoch(epoch + 1, np.array([total.item() / len(batches)]))
     return {
-        place: value.detach().cpu() for place, value in {**named, **buffers}.items()
+        place: value.detach().cpu().contiguous()
+        for place, value in {**named, **buffers}.items()
     }
