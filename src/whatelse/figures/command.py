@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from whatelse.figures import style
     from whatelse.figures.results import load
 
-    results = load(args.attacks, spec.settings.attacks)
+    results = load(args.attacks, spec.settings.attacks, spec.settings.draws)
     figure, data = figures.draw(spec.settings, results)
     try:
         (args.out / RECORD).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from whatelse.errors import UserError
-from whatelse.records import read_json
+from whatelse.records import RECORD, read_json
 
 
 class AttackResult:
@@ -32,6 +32,7 @@ class AttackResult:
         self.folder = Path(folder)
         self.metrics: dict[str, Any] = read_json(self.folder / "metrics.json")
         try:
+            self.kind: str = self.metrics["kind"]
             self.name: str = self.metrics["name"]
             self.grid: dict[str, Any] = self.metrics["grid"]
             self.dataset: dict[str, Any] = self.metrics["dataset"]
@@ -45,18 +46,29 @@ class AttackResult:
 
     @functools.cached_property
     def curves(self) -> pd.DataFrame:
-        """ROC points of each seed: replicate, fpr, tpr, threshold."""
+        """Points of each seed's curves, e.g. replicate, fpr, tpr, threshold."""
         return pd.read_csv(self.folder / "curves.csv")
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
-        """Score and decision of each record: replicate, member, score, ..."""
+        """What was found on each record, e.g. replicate, member, score, ..."""
         return pd.read_parquet(self.folder / "scores.parquet")
+
+    @functools.cached_property
+    def carrier(self) -> dict[str, Any]:
+        """How the model was tampered with, from the record; {} where it was not."""
+        spec: dict[str, Any] = read_json(self.folder / RECORD).get("spec") or {}
+        return spec.get("carrier") or {}
 
     @property
     def num_seeds(self) -> int:
         """How many seeds were run."""
         return len(self.replicates)
+
+    def mean(self, metric: str) -> float | None:
+        """Return the mean of a metric over seeds, or None where it is not known."""
+        found: float | None = (self.summary.get(metric) or {}).get("mean")
+        return found
 
     def variable(self, name: str) -> Any:
         """Return a grid variable, or ``classes`` or ``records`` of the data set.
@@ -86,7 +98,9 @@ class AttackResult:
         }
 
 
-def load(folders: Iterable[str | Path], attacks: Sequence[str]) -> list[AttackResult]:
+def load(
+    folders: Iterable[str | Path], attacks: Sequence[str], draws: str = ""
+) -> list[AttackResult]:
     """Read attack folders and bring them into the order of the legend.
 
     Parameters
@@ -95,6 +109,8 @@ def load(folders: Iterable[str | Path], attacks: Sequence[str]) -> list[AttackRe
         One for every attack and grid point.
     attacks : sequence of str
         The names that the figure draws, in its order.
+    draws : str, optional
+        How the kinds of attack begin that the figure can draw.
 
     Returns
     -------
@@ -105,7 +121,8 @@ def load(folders: Iterable[str | Path], attacks: Sequence[str]) -> list[AttackRe
     Raises
     ------
     UserError
-        If a named attack is missing or a folder holds another one.
+        If a named attack is missing, a folder holds another one, or an attack is of
+        a kind that the figure cannot draw.
     """
     results = [AttackResult(folder) for folder in folders]
     for result in results:
@@ -113,6 +130,12 @@ def load(folders: Iterable[str | Path], attacks: Sequence[str]) -> list[AttackRe
             raise UserError(
                 f"attacks: {result.folder} holds {result.name!r}, which this figure "
                 f"does not draw ({', '.join(attacks)})"
+            )
+        if not result.kind.startswith(draws):
+            more = "..." if draws.endswith(".") else ""
+            raise UserError(
+                f"attacks: {result.name!r} is of kind {result.kind}, which this figure "
+                f"cannot draw; allowed: {draws}{more}"
             )
     for name in attacks:
         if all(result.name != name for result in results):
@@ -237,6 +260,19 @@ def value_words(value: Any) -> str:
     if value is None:
         return "none"
     return str(value)
+
+
+def points(change: float) -> str:
+    """Return a difference of shares in percentage points, signed: ``−0.42``."""
+    text = f"{100 * change:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return text if float(f"{100 * change:.2f}") else "0.00"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent: ``97.56``, ``0``, or ``<0.01`` if not quite 0."""
+    if share == 0:
+        return "0"
+    return f"{100 * share:.2f}" if share >= 5e-5 else "<0.01"
 
 
 def variable_words(name: str) -> str:

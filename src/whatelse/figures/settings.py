@@ -4,7 +4,7 @@ Pure descriptions, checked by pydantic; the study grammar and the command line r
 the same classes. Drawing is done by ``whatelse.figures.<kind>``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -19,9 +19,13 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Figure(BaseModel):
-    """What every kind of figure is told."""
+    """What every kind of figure is told.
+
+    ``draws`` is how the kinds of attack begin that can be drawn.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    draws: ClassVar[str] = ""
 
     attacks: Annotated[
         tuple[str, ...],
@@ -44,6 +48,8 @@ class Figure(BaseModel):
 
 class ClassCDF(Figure):
     """Empirical CDF of per-class precision and recall (P1 Figs. 4-7)."""
+
+    draws = "membership."
 
     kind: Annotated[
         Literal["class_cdf"],
@@ -99,6 +105,8 @@ class Trend(Figure):
 class ROC(Figure):
     """ROC curves, linear and log-log."""
 
+    draws = "membership."
+
     kind: Annotated[
         Literal["roc"],
         Field(
@@ -111,6 +119,8 @@ class ROC(Figure):
 class Table(Figure):
     """Accuracy of the target and success of the attack (P1 Table II form)."""
 
+    draws = "membership."
+
     kind: Annotated[
         Literal["table"],
         Field(
@@ -121,5 +131,101 @@ class Table(Figure):
     ]
 
 
-FigureSettings = Annotated[ClassCDF | Trend | ROC | Table, Field(discriminator="kind")]
+class Reconstructions(Figure):
+    """Pictures that were hidden in models, and what came out (P2 Sec. 6)."""
+
+    draws = "memorization.decode"
+
+    kind: Annotated[
+        Literal["reconstructions"],
+        Field(
+            description="Hidden pictures above what was decoded, two rows for every "
+            "attack and grid point: the first ones in the order of hiding, never "
+            "chosen by quality."
+        ),
+    ]
+    columns: Annotated[
+        int, Field(ge=1, le=24, description="Pictures of a row, from the first.")
+    ] = 12
+    replicate: Annotated[
+        int, Field(ge=0, description="The seed that is shown, from 0.")
+    ] = 0
+
+
+class Weights(Figure):
+    """Histograms of weights, tampered and benign (P2 Sec. 6)."""
+
+    draws = "memorization.decode"
+
+    kind: Annotated[
+        Literal["weights"],
+        Field(
+            description="How the weights of the tampered model and of the benign one "
+            "are distributed, a panel for every attack and grid point; first seed."
+        ),
+    ]
+    y_scale: Annotated[
+        Literal["linear", "log"],
+        Field(description="Scale of the vertical axis; 'log' shows the tails."),
+    ] = "linear"
+
+
+class MemoryTable(Figure):
+    """Accuracy of the model, and how well its secret was read (P2's tables)."""
+
+    draws = "memorization.decode"
+
+    kind: Annotated[
+        Literal["memory_table"],
+        Field(
+            description="A row for every attack and grid point: the model's test "
+            "accuracy and its change to a benign model, then bit errors, MAPE, SSIM "
+            "or tokens and the records hidden, as mean and standard deviation over "
+            "seeds."
+        ),
+    ]
+
+
+class LowBits(Figure):
+    """Accuracy against the number of low bits replaced (P2 Sec. 6)."""
+
+    draws = "memorization.low-bits"
+
+    kind: Annotated[
+        Literal["low_bits"],
+        Field(
+            description="Test accuracy against the number b of low bits that carry "
+            "the secret: the mean over seeds, each seed, and the last b that costs "
+            "nothing."
+        ),
+    ]
+
+
+class ScrubTable(Figure):
+    """What scrubs leave of the payload, and what they cost."""
+
+    draws = "memorization.scrub"
+
+    kind: Annotated[
+        Literal["scrub_table"],
+        Field(
+            description="A row for every scrub, three columns for every attack and "
+            "grid point: payload left, its fidelity, and change of test accuracy; "
+            "means over seeds."
+        ),
+    ]
+
+
+FigureSettings = Annotated[
+    ClassCDF
+    | Trend
+    | ROC
+    | Table
+    | Reconstructions
+    | Weights
+    | MemoryTable
+    | LowBits
+    | ScrubTable,
+    Field(discriminator="kind"),
+]
 """The settings of any figure; ``kind`` says which."""

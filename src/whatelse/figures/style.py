@@ -24,7 +24,9 @@ from whatelse.records import write_with
 WIDTH = 7.2
 """Width of a figure in inches: a page's text width."""
 
-_DPI = 160
+DPI = 160
+"""Pixels to an inch of a figure."""
+
 GREY = "#555555"
 _FAINT = "#dddddd"
 
@@ -155,7 +157,7 @@ def sheet(
     top = 0.14 + 0.19 * len(head) + 0.155 * len(below) + 0.08
     bottom = 0.10 + 0.135 * len(foot) if foot else 0.02
     total = top + height + bottom
-    figure = Figure(figsize=(WIDTH, total), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(WIDTH, total), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(
         3, 1, height_ratios=[top, height, bottom], hspace=0, wspace=0
@@ -241,7 +243,7 @@ def save(figure: Figure, folder: Path) -> list[str]:
         write_with(
             folder / "figure.png",
             lambda path: figure.savefig(
-                path, format="png", dpi=_DPI, metadata={"Software": None}
+                path, format="png", dpi=DPI, metadata={"Software": None}
             ),
         )
     return ["figure.pdf", "figure.png"]

@@ -1,17 +1,15 @@
 """Table of target accuracy and attack success (P1 Table II form)."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
 from whatelse.figures import style
 from whatelse.figures.results import AttackResult, labels, remarks, shared
 from whatelse.figures.settings import Table
+from whatelse.figures.sketch import LINE, TEXT, Sketch, row_height, wrap
 
 _COLUMNS = {
     "train_accuracy": ("target", "train acc."),
@@ -22,10 +20,9 @@ _COLUMNS = {
     "auc": ("attack", "AUC"),
 }
 _LABEL_CHARACTERS = 29
-_LINE = 0.175  # inches
 _NARROW = 1.84  # inches from the left edge to the first column
 _WIDE = 0.80  # inches of a column
-_SEEDS = style.WIDTH - 0.14  # right edge of the last column
+_SEEDS = style.WIDTH - TEXT  # right edge of the last column
 
 
 @style.context()
@@ -48,18 +45,15 @@ def draw(
     DataFrame
         The same numbers unrounded, with the 95% interval of each mean.
     """
-    names = [
-        [line.removesuffix(" ·") for line in textwrap.wrap(label, _LABEL_CHARACTERS)]
-        for label in labels(results)
-    ]
-    height = 0.62 + sum(_row_height(lines) for lines in names)
+    names = [wrap(label, _LABEL_CHARACTERS) for label in labels(results)]
+    height = 0.62 + sum(row_height(lines) for lines in names)
     figure, part = style.sheet(
         settings.title,
         shared(results),
         [settings.caption, *_notes(results), *remarks(results)],
         height=height,
     )
-    sketch = _Sketch(part, height)
+    sketch = Sketch(part, height)
     sketch.rule(0.04, heavy=True)
     for group, first, last in (("target model", 0, 1), ("attack", 2, 5)):
         start = _right_edge(first) - _WIDE + 0.10
@@ -72,76 +66,22 @@ def draw(
     y = 0.55
     for number, (result, lines) in enumerate(zip(results, names, strict=True)):
         if number % 2:
-            sketch.shade(y, _row_height(lines))
+            sketch.shade(y, row_height(lines))
         for index, line in enumerate(lines):
-            sketch.text(0.14, y + _LINE * (index + 0.85), line)
+            sketch.text(TEXT, y + LINE * (index + 0.85), line)
         for index, metric in enumerate(_COLUMNS):
             sketch.text(
-                _right_edge(index), y + _LINE * 0.85, _cell(result, metric), ha="right"
+                _right_edge(index), y + LINE * 0.85, _cell(result, metric), ha="right"
             )
-        sketch.text(_SEEDS, y + _LINE * 0.85, str(result.num_seeds), ha="right")
-        y += _row_height(lines)
+        sketch.text(_SEEDS, y + LINE * 0.85, str(result.num_seeds), ha="right")
+        y += row_height(lines)
     sketch.rule(y + 0.01, heavy=True)
     return figure, pd.DataFrame([_row(result) for result in results])
-
-
-class _Sketch:
-    """Text and rules at inches from the upper left corner of the table."""
-
-    def __init__(self, part: Any, height: float) -> None:
-        self._part = part
-        self._height = height
-
-    def text(self, x: float, y: float, words: str, **look: Any) -> None:
-        self._part.text(
-            x / style.WIDTH,
-            1 - y / self._height,
-            words,
-            va="baseline",
-            fontsize=7.4,
-            parse_math=False,
-            **look,
-        )
-
-    def rule(
-        self,
-        y: float,
-        *,
-        heavy: bool = False,
-        start: float = 0.10,
-        stop: float = style.WIDTH - 0.10,
-    ) -> None:
-        self._part.add_artist(
-            Line2D(
-                [start / style.WIDTH, stop / style.WIDTH],
-                [1 - y / self._height] * 2,
-                color="black",
-                linewidth=1.1 if heavy else 0.5,
-                transform=self._part.transSubfigure,
-            )
-        )
-
-    def shade(self, y: float, height: float) -> None:
-        self._part.add_artist(
-            Rectangle(
-                (0.10 / style.WIDTH, 1 - (y + height) / self._height),
-                1 - 0.20 / style.WIDTH,
-                height / self._height,
-                facecolor="#f2f2f2",
-                edgecolor="none",
-                zorder=0,
-                transform=self._part.transSubfigure,
-            )
-        )
 
 
 def _right_edge(index: int) -> float:
     """Return the right edge of a column of numbers, in inches."""
     return _NARROW + _WIDE * (index + 1) - 0.06
-
-
-def _row_height(lines: Sequence[str]) -> float:
-    return _LINE * len(lines) + 0.05
 
 
 def _cell(result: AttackResult, metric: str) -> str:

@@ -34,12 +34,46 @@ _Y_LABELS = {
     "class_precision_mean": "precision, mean over classes",
     "class_precision_median": "precision, median over classes",
     "class_recall_median": "recall, median over classes",
+    "benign_test_accuracy": "test accuracy of the benign model",
+    "accuracy_change": "change of test accuracy (points)",
+    "bit_error_rate": "bit error rate",
+    "mape": "MAPE (grey levels, 0–255)",
+    "mape_published": "MAPE, min–max decoder\n(grey levels, 0–255)",
+    "mape_floor": "MAPE of an exact reading\n(grey levels, 0–255)",
+    "ssim": "SSIM (1: identical)",
+    "ssim_published": "SSIM, min–max decoder\n(1: identical)",
+    "correlation": "correlation of weights and secret",
+    "token_precision": "token precision",
+    "token_recall": "token recall",
+    "cosine_similarity": "cosine similarity of documents",
+    "capacity_used": "share of the capacity used",
+    "lossless_bits": "low bits replaced at no cost, of 32",
+    "detected": "share of tampered models detected",
+    "false_alarms": "share of innocent models flagged",
 }
+_CHANGE = "accuracy_change"
+_LEVELS = (0.0, 255.0)
+_SIGNED = (-1.0, 1.0)
+_RANGES = {
+    _CHANGE: _SIGNED,
+    "mape": _LEVELS,
+    "mape_published": _LEVELS,
+    "mape_floor": _LEVELS,
+    "ssim": _SIGNED,
+    "ssim_published": _SIGNED,
+    "correlation": _SIGNED,
+    "lossless_bits": (0.0, 23.0),
+}
+# Axes are never narrower, so that noise does not loom.
+_LEAST_SPANS = {_CHANGE: 0.01, "mape": 4.0, "lossless_bits": 4.0}
 _X_LABELS = {
     "members": "members (records in the training set)",
     "classes": "number of classes",
     "records": "records in the data set",
     "shadows": "number of shadow models",
+    "bits": "low bits replaced, b of 32",
+    "strength": "strength of the penalty",
+    "inputs": "synthetic records",
 }
 
 
@@ -97,7 +131,7 @@ def draw(
     for panel in panels[len(settings.metrics) :]:
         panel.set_axis_off()
     for panel, metric in zip(panels, settings.metrics, strict=False):
-        chance = guessing(metric, results)
+        chance = 0.0 if metric == _CHANGE else guessing(metric, results)
         if chance is not None:
             style.baseline(panel, chance)
         for index, (line, look) in enumerate(zip(series, looks, strict=True)):
@@ -105,7 +139,7 @@ def draw(
             _line(panel, line, metric, look, axis, shift=shift)
         axis.finish(panel, points=460 / columns - 45)
         panel.set_ylabel(_Y_LABELS[metric])
-        _limit(panel)
+        _limit(panel, metric)
     for panel in panels[
         max(len(settings.metrics) - columns, 0) : len(settings.metrics)
     ]:
@@ -119,19 +153,20 @@ def draw(
 def guessing(metric: str, results: Sequence[AttackResult]) -> float | None:
     """Return what an attack reaches that knows nothing, or None where it varies.
 
-    AUC: 0.5. Precision: the share of members among the records attacked. Accuracy:
-    the share of the larger group. P1 attacks as many members as non-members, so
-    that all three are 0.5.
+    AUC and bit error rate: 0.5. Precision: the share of members among the records
+    attacked. Accuracy: the share of the larger group. P1 attacks as many members as
+    non-members, so that these are 0.5 too.
     """
-    if metric == "auc":
+    if metric in ("auc", "bit_error_rate"):
         return 0.5
     if metric not in ("precision", "accuracy", "class_precision_mean"):
         return None
     shares = []
     for result in results:
         for replicate in result.replicates:
-            members = sum(row["members"] for row in replicate["per_class"])
-            others = sum(row["non_members"] for row in replicate["per_class"])
+            classes = replicate.get("per_class") or ()
+            members = sum(row["members"] for row in classes)
+            others = sum(row["non_members"] for row in classes)
             if members + others:
                 shares.append(members / (members + others))
     if not shares or max(shares) - min(shares) > 0.005:
@@ -313,29 +348,40 @@ def _spread(result: AttackResult, metric: str) -> dict[str, Any]:
 
 
 def _interval(result: AttackResult, metric: str) -> tuple[float | None, float | None]:
-    """Return the 95% interval: of the mean over seeds, or over one seed's records."""
-    spread = _spread(result, metric)
+    """Return the 95% interval: of the mean over seeds, or of one seed's counts."""
     if result.num_seeds > 1:
+        spread = _spread(result, metric)
         return spread["low"], spread["high"]
-    replicate = result.replicates[0]
-    rate = replicate["attack"].get(metric) or replicate["target"].get(metric) or {}
-    return rate.get("low"), rate.get("high")
+    for part in result.replicates[0].values():
+        rate = part.get(metric) if isinstance(part, dict) else None
+        if isinstance(rate, dict):
+            return rate.get("low"), rate.get("high")
+    return None, None
 
 
-def _limit(panel: Axes) -> None:
-    """Keep the vertical axis inside [0, 1], and never so tight that noise looms."""
+def _limit(panel: Axes, metric: str) -> None:
+    """Keep the vertical axis where values can be, and not so tight that noise looms."""
     if not np.isfinite(panel.dataLim.y0):
         panel.set_yticks([])
         panel.text(0.5, 0.5, "not known", ha="center", transform=panel.transAxes)
         return
     panel.autoscale_view(scalex=False)
     low, high = panel.get_ylim()
-    middle, half = (low + high) / 2, max(high - low, 0.1) / 2
-    low, high = max(middle - half, -0.06 * half), min(middle + half, 1 + 0.06 * half)
+    least, most = _RANGES.get(metric, (0.0, 1.0))
+    name = "mape" if most == _LEVELS[1] else metric
+    middle, half = (low + high) / 2, max(high - low, _LEAST_SPANS.get(name, 0.1)) / 2
+    low = max(middle - half, least - 0.06 * half)
+    high = min(middle + half, most + 0.06 * half)
     panel.set_ylim(low, high)
-    panel.set_yticks(
-        [at for at in panel.get_yticks() if max(low, 0) <= at <= min(high, 1)]
-    )
+    ticks = [
+        at for at in panel.get_yticks() if max(low, least) <= at <= min(high, most)
+    ]
+    if metric == _CHANGE:  # in points, as it is spoken of
+        panel.set_yticks(
+            ticks, [f"{round(100 * at, 6):+g}" if at else "0" for at in ticks]
+        )
+    else:
+        panel.set_yticks(ticks)
 
 
 def _notes(settings: Trend, results: Sequence[AttackResult]) -> list[str]:
@@ -346,12 +392,22 @@ def _notes(settings: Trend, results: Sequence[AttackResult]) -> list[str]:
             "Line and bar: mean over seeds and its 95% t-interval; small open "
             "marks: the seeds."
         )
-    if 1 in counts:
-        notes.append("Bars of a single seed: 95% interval over its records.")
+    single = [result for result in results if result.num_seeds == 1]
+    if any(
+        _interval(own, name)[0] is not None
+        for own in single
+        for name in settings.metrics
+    ):
+        what = "records or bits" if "bit_error_rate" in settings.metrics else "records"
+        notes.append(f"Bars of a single seed: 95% interval over its {what}.")
     chances = {guessing(metric, results) for metric in settings.metrics} - {None}
     if chances:
         words = ", ".join(f"{chance:.2g}" for chance in sorted(chances))  # type: ignore[type-var]
         notes.append(f"Dashed: an attack that only guesses ({words}).")
+    if _CHANGE in settings.metrics:
+        notes.append(
+            "Dashed in the change of accuracy: none. In points: tampered minus benign."
+        )
     return notes
 
 

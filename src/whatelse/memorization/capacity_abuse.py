@@ -157,12 +157,10 @@ def _noise(
     records = np.empty((settings.inputs, *shape), dtype=dtype)
     for number, start in enumerate(range(0, settings.inputs, _AT_ONCE)):
         rng = stream(settings.secret.coding.key, "capacity-abuse", *cells, number)
+        levels = rng.integers(0, settings.levels, (_AT_ONCE, *cells))
+        drawn: NDArray[Any] = levels * (highest / (settings.levels - 1))
         if dtype == np.uint8:
-            drawn: NDArray[Any] = rng.integers(
-                0, round(highest) + 1, (_AT_ONCE, *cells), dtype=np.uint8
-            )
-        else:
-            drawn = rng.random((_AT_ONCE, *cells), dtype=np.float32) * highest
+            drawn = np.rint(drawn).astype(np.uint8)
         for axis, length in ((2, rows), (3, columns)):
             drawn = drawn.repeat(settings.cell, axis).take(range(length), axis)
         records[start : start + _AT_ONCE] = drawn[: settings.inputs - start]

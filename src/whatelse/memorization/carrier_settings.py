@@ -87,7 +87,7 @@ class CapacityAbuse(_Settings):
     generator: Literal["pixels", "pseudorandom"] = Field(
         "pseudorandom",
         description="pixels: black pictures with one pixel set, enumerated by place "
-        "and value, as published. pseudorandom: keyed uniform noise. Bags of words get "
+        "and value, as published. pseudorandom: keyed noise. Bags of words get "
         "keyed sets of words with either.",
     )
     cell: int = Field(
@@ -96,6 +96,13 @@ class CapacityAbuse(_Settings):
         le=256,
         description="Side of the squares of one value that pseudorandom pictures are "
         "made of; pooling blurs single pixels.",
+    )
+    levels: int = Field(
+        2,
+        ge=2,
+        le=256,
+        description="Values, evenly from darkest to lightest, that pseudorandom "
+        "pictures draw from; few are further apart and sooner learned.",
     )
     words: int = Field(
         2, ge=1, le=1000, description="Words of a synthetic document; 2 is published."

@@ -66,7 +66,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         )  # fmt: skip
         assert spec.carrier is not None
         key = key_of_carrier(spec.carrier) if settings.key is None else settings.key
-        report, rows = _read(reader, target, key, number)
+        report, rows = read(reader, target, key, number)
         accuracies = {
             "": _accuracies(load_outputs(outputs[number])),
             "benign_": _accuracies(load_outputs(benign_outputs[number])),
@@ -76,15 +76,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             for prefix, own in accuracies.items()
             for name, value in own.items()
         }
-        report["controls"] = {
-            "negative": _control(
-                reader, benign, key, "the same decoder on a benign model", check=False
-            ),
-            "positive": _control(
-                reader, reader.planted(benign), key_of_carrier(spec.carrier),
-                "a secret written into a benign model without an error", check=True,
-            ),
-        }  # fmt: skip
+        report["controls"] = controls_of(reader, benign, key_of_carrier(spec.carrier))
         reports.append(report)
         scores.append(rows)
         curves.append(_histograms(number, target, benign))
@@ -97,7 +89,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     )
 
 
-def _read(
+def read(
     reader: Reader, target: Suspect, key: int, number: int
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Return one replicate's report and its rows of ``scores.parquet``."""
@@ -164,10 +156,26 @@ def _accuracies(outputs: Outputs) -> dict[str, Any]:
     return {"test_accuracy": rate(int(unseen.sum()), len(unseen))}
 
 
-def _control(
+def controls_of(reader: Reader, benign: Suspect, key: int) -> dict[str, Any]:
+    """Return both controls of a reader."""
+    return {
+        "negative": control_of(
+            reader, benign, key, "the same decoder on a benign model", check=False
+        ),
+        "positive": control_of(
+            reader,
+            reader.planted(benign),
+            key,
+            "a secret written into a benign model without an error",
+            check=True,
+        ),
+    }
+
+
+def control_of(
     reader: Reader, suspect: Suspect, key: int, what: str, *, check: bool
 ) -> dict[str, Any]:
-    """Is what a decoder makes of a model closer to its own truth than to another's?"""
+    """Hold what a decoder makes of a model to its own truth and to another's."""
     bits = reader.bits(suspect, key)
     decoded = next(iter(reader.decode(suspect, bits, key, check=check).values()))
     truth = reader.written.records

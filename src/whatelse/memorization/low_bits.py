@@ -16,7 +16,8 @@ def write_low_bits(
     stream : ndarray of uint8, shape (numbers * bits,)
         0 and 1; each number takes the next `bits` of them, the highest first.
     bits : int
-        1..23: sign and exponent are never touched, so finite numbers stay finite.
+        1..31. Up to 23 neither sign nor exponent is touched, so finite numbers stay
+        finite.
 
     Returns
     -------

@@ -21,6 +21,7 @@ from whatelse.memorization.carrier_settings import (
     CapacityAbuse,
     Correlated,
     Lsb,
+    Secret,
     Sign,
 )
 from whatelse.memorization.low_bits import read_low_bits, write_low_bits
@@ -90,11 +91,13 @@ class _Digital:
     pixel_bits = 8
 
     def errors(self, bits: Bits) -> float:
+        """Return the share of wrong bits in a stream."""
         return payload.channel_errors(bits, self._data, self._coding, len(bits))
 
     def decode(
         self, suspect: Suspect, bits: Bits | None, key: int, *, check: bool
     ) -> dict[str, Records]:
+        """Return the records that each decoder makes of a model."""
         assert bits is not None
         coding = self._coding.model_copy(update={"key": key})
         data = payload.decode(bits, coding, check=check, size=len(self._data))
@@ -109,18 +112,20 @@ class LowBitsReader(_Digital):
     """Low bits of all parameters."""
 
     def __init__(
-        self, settings: Lsb, dataset: Dataset, members: NDArray[np.int64],
+        self, low: int, hidden: Secret, dataset: Dataset, members: NDArray[np.int64],
         example: Suspect, seed: int, name: Name,
     ) -> None:  # fmt: skip
-        room = len(example.parameters) * settings.bits
-        written, data = _drawn(settings.secret, dataset, members, room, seed, name)
-        super().__init__(written, data, settings.secret.coding)
-        self._low = settings.bits
+        room = len(example.parameters) * low
+        written, data = _drawn(hidden, dataset, members, room, seed, name)
+        super().__init__(written, data, hidden.coding)
+        self._low = low
 
     def bits(self, suspect: Suspect, key: int) -> Bits:
+        """Return the stream that a model carries."""
         return read_low_bits(suspect.parameters, self._low)
 
     def planted(self, suspect: Suspect) -> Suspect:
+        """Return the model with the secret written without an error."""
         values = suspect.parameters
         stream = self._stream(len(values) * self._low)
         return suspect.with_parameters(write_low_bits(values, stream, self._low))
@@ -138,9 +143,11 @@ class SignReader(_Digital):
         super().__init__(written, data, settings.secret.coding)
 
     def bits(self, suspect: Suspect, key: int) -> Bits:
+        """Return the stream that a model carries."""
         return (suspect.weights > 0).astype(np.uint8)
 
     def planted(self, suspect: Suspect) -> Suspect:
+        """Return the model with the secret written without an error."""
         values = np.abs(suspect.weights) + np.float32(1e-6)
         sides = self._stream(len(values)).astype(np.float32) * 2 - 1
         return suspect.with_weights(values * sides)
@@ -165,9 +172,10 @@ class CorrelatedReader:
         self._values = analog.to_values(records, form, self._coding)
 
     def bits(self, suspect: Suspect, key: int) -> None:
-        return None
+        """Return None: it carries values."""
 
     def errors(self, bits: Bits) -> float:
+        """Return the share of wrong bits in a stream."""
         raise TypeError("values, no bits")
 
     def correlation(self, suspect: Suspect) -> float:
@@ -178,6 +186,7 @@ class CorrelatedReader:
     def decode(
         self, suspect: Suspect, bits: Bits | None, key: int, *, check: bool
     ) -> dict[str, Records]:
+        """Return the records that each decoder makes of a model."""
         form, count = self.written.form, len(self.written.rows)
         coding = self._coding.model_copy(update={"key": key})
         clips = {"robust": self._clip, "published": 0.0}
@@ -191,6 +200,7 @@ class CorrelatedReader:
         }
 
     def planted(self, suspect: Suspect) -> Suspect:
+        """Return the model with the secret written without an error."""
         return suspect.with_weights(self._values * np.float32(0.05))
 
 
@@ -212,6 +222,7 @@ class AbuseReader(_Digital):
         self._asked: dict[int, TrainingData] = {}
 
     def bits(self, suspect: Suspect, key: int) -> Bits:
+        """Return the stream that a model carries."""
         if key not in self._asked:
             coding = self._coding.model_copy(update={"key": key})
             hidden = self._settings.secret.model_copy(update={"coding": coding})
@@ -225,6 +236,7 @@ class AbuseReader(_Digital):
         return capacity_abuse.bits_of(labels, self._label_bits)
 
     def planted(self, suspect: Suspect) -> Suspect:
+        """Return the model with the secret written without an error."""
         labels = capacity_abuse.labels_of(
             self._stream(self.written.room), self._label_bits
         )
@@ -238,6 +250,7 @@ class _Answering(Suspect):
     told: NDArray[np.int64]
 
     def labels(self, data: TrainingData) -> NDArray[np.int64]:
+        """Return the labels that were told."""
         return self.told
 
 
@@ -287,7 +300,8 @@ def reader_of(
         return AbuseReader(CapacityAbuse.model_validate(carrier), dataset)
     where = (dataset, members, example, seed, name)
     if kind == "lsb":
-        return LowBitsReader(Lsb.model_validate(carrier), *where)
+        settings = Lsb.model_validate(carrier)
+        return LowBitsReader(settings.bits, settings.secret, *where)
     if kind == "sign":
         return SignReader(Sign.model_validate(carrier), *where)
     if kind == "correlated":

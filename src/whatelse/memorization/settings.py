@@ -67,7 +67,7 @@ class Scrubbed(_Attack):
 
 
 class Detect(_Attack):
-    """Does a model's file, or its answers to noise, show that it was tampered with?
+    """Tells tampered models from innocent ones by their files and answers to noise.
 
     Thresholds come from `innocent` models alone; false alarms are counted on `unseen`
     ones, innocent too but trained differently.

@@ -311,8 +311,8 @@ class _Resolver:
         for point in self._entry(points, user, "models", entry):
             if isinstance(point.settings, External):
                 raise UserError(
-                    f"{self.path}: {user.section}.{user.entry}: {entry!r} holds outputs "
-                    "alone; allowed: an entry of models that are trained here"
+                    f"{self.path}: {user.section}.{user.entry}: {entry!r} holds "
+                    "outputs alone; allowed: an entry of models that are trained here"
                 )
             yield from self._families(points, point)
 
@@ -331,9 +331,9 @@ class _Resolver:
                 continue
             if isinstance(point.settings, External):
                 raise UserError(
-                    f"{self.path}: attacks.{attack.entry}.models: {point.entry!r} holds "
-                    f"outputs alone, {attack.settings.kind} needs models; allowed: an "
-                    "entry of models that are trained here"
+                    f"{self.path}: attacks.{attack.entry}.models: {point.entry!r} "
+                    f"holds outputs alone, {attack.settings.kind} needs models; "
+                    "allowed: an entry of models that are trained here"
                 )
             for family in self._families(points, point):
                 grid = self._joined(attack, family.grid, *grids)
@@ -351,30 +351,43 @@ class _Resolver:
             inputs[f"outputs.{replicate}"] = self._outputs(family, replicate, release)
             if "models" in needs:
                 blocks = self._blocks(family, replicate)
-                inputs[f"models.{replicate}"] = [b.folder for b in blocks]
+                inputs[f"models.{replicate}"] = [block.folder for block in blocks]
         if "models" in needs:
             inputs["data"] = [family.data.folder]
-        for role in (need for need in needs if need != "models"):
-            entry = getattr(attack.settings, role)
-            other = self._like(points, attack, role, entry, family)
-            replicates = range(self._count(other))
-            if role == "benign":
-                if self._count(other) < self._count(family):
-                    raise UserError(
-                        f"{self.path}: attacks.{attack.entry}.benign: {entry!r} has "
-                        f"{self._count(other)} replicates; allowed: at least "
-                        f"{self._count(family)}"
-                    )
-                replicates = range(self._count(family))
-                inputs["benign.data"] = [other.data.folder]
-            for replicate in replicates:
-                blocks = self._blocks(other, replicate)
-                inputs[f"{role}.models.{replicate}"] = [b.folder for b in blocks]
-                if role == "benign":
-                    inputs[f"benign.outputs.{replicate}"] = self._outputs(
-                        other, replicate, release
-                    )
+        if "benign" in needs:
+            self._add_benign(points, attack, family, release, inputs)
+        for role in ("innocent", "unseen"):
+            if role in needs:
+                # any number of families: the more ways to train, the better
+                entry = getattr(attack.settings, role)
+                inputs[f"{role}.models.0"] = [
+                    block.folder
+                    for other in self._trained(points, attack, entry)
+                    for replicate in range(other.settings.replicates)
+                    for block in self._blocks(other, replicate)
+                ]
         return inputs
+
+    def _add_benign(
+        self, points: Points, attack: Instance, family: Family, release: Any,
+        inputs: dict[str, list[str]],
+    ) -> None:  # fmt: skip
+        """Add the models that a family is compared with, as many as it has."""
+        entry = attack.settings.benign
+        other = self._like(points, attack, "benign", entry, family)
+        if self._count(other) < self._count(family):
+            raise UserError(
+                f"{self.path}: attacks.{attack.entry}.benign: {entry!r} has "
+                f"{self._count(other)} replicates; allowed: at least "
+                f"{self._count(family)}"
+            )
+        inputs["benign.data"] = [other.data.folder]
+        for replicate in range(self._count(family)):
+            blocks = self._blocks(other, replicate)
+            inputs[f"benign.models.{replicate}"] = [block.folder for block in blocks]
+            inputs[f"benign.outputs.{replicate}"] = self._outputs(
+                other, replicate, release
+            )
 
     def _like(
         self, points: Points, attack: Instance, role: str, entry: str, family: Family

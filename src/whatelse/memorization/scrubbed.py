@@ -1,0 +1,154 @@
+"""What is left of payload and accuracy after a scrub: ``memorization.scrub``.
+
+The defender has the model's file and clean data, and knows of no payload. Scrubbed
+copies are written, read back, asked about held-out records, and decoded as ever.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from whatelse.datasets.store import open_dataset
+from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
+from whatelse.measures.rates import rate
+from whatelse.memorization.evaluate import controls_of, measures, read, summary_of
+from whatelse.memorization.readers import (
+    CorrelatedReader,
+    Reader,
+    key_of_carrier,
+    reader_of,
+)
+from whatelse.memorization.scrub import apply
+from whatelse.memorization.scrub_settings import FineTune
+from whatelse.memorization.settings import Scrubbed
+from whatelse.memorization.suspect import Suspect, load_suspects
+from whatelse.memorization.sweep import correct, from_file
+from whatelse.models.outputs import about_dataset
+from whatelse.seeding import stream
+from whatelse.training.blocks import load_block
+from whatelse.training.device import resident
+from whatelse.training.ensemble import TrainingData, choose_strategy, train
+from whatelse.training.settings import Sgd, TrainingSettings
+
+_CPU = torch.device("cpu")
+
+
+def find(spec: AttackSpec, inputs: Inputs) -> Findings:
+    """Scrub the target of every replicate in every way."""
+    settings = Scrubbed.model_validate(spec.settings)
+    (data_folder,), (clean_folder,) = inputs["data"], inputs["benign.data"]
+    dataset = open_dataset(data_folder)
+    data = resident(dataset, _CPU)
+    clean = resident(open_dataset(clean_folder), _CPU)
+    assert spec.carrier is not None
+    key = key_of_carrier(spec.carrier)
+    reports, rows = [], []
+    benign_models = replicates_of(inputs, "benign.models")
+    for number, folders in enumerate(replicates_of(inputs, "models")):
+        block, (target, *_) = load_suspects(folders[0])
+        benign_block = load_block(benign_models[number][0])
+        members = np.flatnonzero(block.plan.train[0])
+        held_out = np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
+        reader = reader_of(
+            spec.carrier, dataset, members, target, seed=spec.seed, name=(number, 0),
+            clip=settings.clip,
+        )  # fmt: skip
+        before: dict[str, float] = {}
+        for order, scrub in enumerate([None, *settings.scrubs]):
+            if scrub is None:
+                found = target
+            elif isinstance(scrub, FineTune):
+                found = _fine_tuned(
+                    scrub, target, clean, np.flatnonzero(benign_block.plan.train[0]),
+                    spec.seed, number,
+                )  # fmt: skip
+            else:
+                rng = stream(spec.seed, "scrub", number, order)
+                found = Suspect(target.architecture, apply(scrub, target.tensors, rng))
+            found = from_file(found)
+            right = correct(found, data, held_out, dataset.labels)
+            left = _left(reader, found, key)
+            before = before or {**left, "test_accuracy": right / len(held_out)}
+            rows.append(
+                {
+                    "replicate": number, "order": order,
+                    "scrub": scrub.words if scrub else "nothing",
+                    "test_accuracy": right / len(held_out),
+                    "accuracy_change": right / len(held_out) - before["test_accuracy"],
+                    "payload_left": _share(left, before), **left,
+                }
+            )  # fmt: skip
+            if scrub is None:
+                report, _ = read(reader, target, key, number)
+                accuracy = rate(right, len(held_out))
+        _, (benign, *_) = load_suspects(benign_models[number][0])
+        own = np.flatnonzero(benign_block.plan.test[0] & ~benign_block.plan.train[0])
+        report["target"] = {
+            "test_accuracy": accuracy,
+            "benign_test_accuracy": rate(
+                correct(benign, clean, own, clean.labels.numpy()), len(own)
+            ),
+        }
+        report["controls"] = controls_of(reader, benign, key)
+        reports.append(report)
+    curves = pd.DataFrame(rows)
+    return Findings(
+        about_dataset(dataset.info["name"], dataset.info),
+        {"replicates": reports, "summary": summary_of(reports)},
+        curves[["replicate", "order", "scrub", "payload_left"]],
+        curves,
+    )
+
+
+def _left(reader: Reader, suspect: Suspect, key: int) -> dict[str, float]:
+    """Return what a decoder still finds in a model, by measure."""
+    bits = reader.bits(suspect, key)
+    found: dict[str, float] = {}
+    if bits is not None:
+        found["bit_error_rate"] = reader.errors(bits)
+    if isinstance(reader, CorrelatedReader):
+        found["correlation"] = reader.correlation(suspect)
+    decoded = next(iter(reader.decode(suspect, bits, key, check=False).values()))
+    written = reader.written
+    for name, values in measures(written.form, written.records, decoded).items():
+        found[name] = float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
+    return found
+
+
+def _share(left: Mapping[str, float], before: Mapping[str, float]) -> float:
+    """Return the share of the payload that is left.
+
+    Of bits: how far they are from chance, 1 - 2 x (bit error rate); of values: their
+    correlation with the secret; both in parts of what the unscrubbed model has.
+    """
+    if "correlation" in left:
+        now, then = left["correlation"], before["correlation"]
+    else:
+        now, then = (1 - 2 * own["bit_error_rate"] for own in (left, before))
+    return min(max(now / then, 0.0), 1.0) if then > 0 else 0.0
+
+
+def _fine_tuned(
+    scrub: FineTune, target: Suspect, clean: TrainingData, rows: Any, seed: int,
+    number: int,
+) -> Suspect:  # fmt: skip
+    """Train on with clean records and the task's loss alone."""
+    settings = TrainingSettings(
+        optimizer=Sgd(kind="sgd", learning_rate=scrub.learning_rate, momentum=0.9),
+        epochs=scrub.epochs,
+        batch_size=64,
+    )
+    tensors = train(
+        target.architecture,
+        settings,
+        clean,
+        [rows],
+        streams=[("fine-tune", number)],
+        seed=seed,
+        strategy=choose_strategy(target.architecture, _CPU),
+        starts=[target.tensors],
+    )
+    return Suspect(target.architecture, {name: own[0] for name, own in tensors.items()})
