@@ -178,3 +178,250 @@ def _spread(values: list[float]) -> dict[str, Any]:
         "high": high,
         "values": values,
     }
+
+
+def make_decode(
+    folder: Path,
+    *,
+    name: str = "lsb",
+    grid: dict[str, Any] | None = None,
+    dataset: dict[str, Any] | None = None,
+    num_seeds: int = 2,
+    records: int = 20,
+    shape: tuple[int, ...] = (6, 5),
+    noise: float = 0.0,
+    decoders: tuple[str, ...] = ("published",),
+    carrier: dict[str, Any] | None = None,
+    **more: list[float],
+) -> Path:
+    """Write the folder of ``memorization.decode``, and return it.
+
+    Pixel i of record r is i + r; every pixel comes out `noise` levels too bright, of a
+    second decoder ten more. The weights of the benign model fill two bins evenly,
+    those of the tampered one by 3 : 1. `more` are further metrics, a value a seed.
+    """
+    is_text = len(shape) == 1
+    size = int(np.prod(shape))
+    frames, replicates = [], []
+    for seed in range(num_seeds):
+        truth = np.add.outer(np.arange(records), np.arange(size)).astype(np.uint8)
+        for number, decoder in enumerate(decoders):
+            off = int(noise) + 10 * number
+            decoded = truth + np.uint8(off)
+            quality = (
+                {"token_precision": 0.5, "token_recall": 0.4, "cosine_similarity": 0.3}
+                if is_text
+                else {"mape": float(off), "ssim": 1 - off / 255}
+            )
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "replicate": seed,
+                        "decoder": decoder,
+                        "record": 100 + np.arange(records)[::-1],
+                        **quality,
+                        "truth": [row.tobytes() for row in truth],
+                        "decoded": [row.tobytes() for row in decoded],
+                        "shape": ",".join(map(str, shape)),
+                    }
+                )
+            )
+        test, benign = 0.9 + 0.01 * seed, 0.925
+        replicates.append(
+            {
+                "replicate": seed,
+                "target": {
+                    "test_accuracy": _rate(test, 1000),
+                    "benign_test_accuracy": _rate(benign, 1000),
+                },
+                "fidelity": {"bit_error_rate": _rate(0.125, 1000), "records": records},
+                "controls": {},
+            }
+        )
+    tests = [0.9 + 0.01 * seed for seed in range(num_seeds)]
+    values = {
+        "test_accuracy": tests,
+        "benign_test_accuracy": [0.925] * num_seeds,
+        "accuracy_change": [test - 0.925 for test in tests],
+        "bit_error_rate": [0.125] * num_seeds,
+        "records": [float(records)] * num_seeds,
+        **{metric: [value] * num_seeds for metric, value in quality.items()},
+        **more,
+    }
+    if not is_text:
+        values["mape"] = [float(noise)] * num_seeds
+    if len(decoders) > 1:
+        values["mape_published"] = [noise + 10.0] * num_seeds
+    bins = [
+        {"replicate": seed, "model": model, "low": low, "high": low + 1, "share": share}
+        for seed in range(num_seeds)
+        for model, shares in (("tampered", (0.75, 0.25)), ("benign", (0.5, 0.5)))
+        for low, share in zip((-1.0, 0.0), shares, strict=True)
+    ]
+    return _memory(
+        folder,
+        "memorization.decode",
+        {"name": name, "grid": grid or {}, "dataset": dataset or {}},
+        replicates,
+        values,
+        pd.DataFrame(bins),
+        pd.concat(frames, ignore_index=True),
+        carrier,
+    )
+
+
+def make_low_bits(
+    folder: Path,
+    *,
+    name: str = "sweep",
+    grid: dict[str, Any] | None = None,
+    last: tuple[int, ...] = (19, 18),
+    wrong: tuple[int, ...] = (),
+) -> Path:
+    """Write the folder of ``memorization.low-bits``, a seed for each of `last`.
+
+    Accuracy is .9 up to `last` and falls by 4 points for each further bit; at the b of
+    `wrong` the first seed did not read back what was written.
+    """
+    rows = [
+        {
+            "replicate": seed,
+            "bits": bits,
+            "test_accuracy": 0.9 - 0.04 * max(bits - end, 0),
+            "exact": int(seed > 0 or bits not in wrong),
+        }
+        for seed, end in enumerate(last)
+        for bits in range(1, 24)
+    ]
+    return _memory(
+        folder,
+        "memorization.low-bits",
+        {"name": name, "grid": grid or {}},
+        [
+            {
+                "replicate": seed,
+                "target": {"test_accuracy": _rate(0.9, 1000)},
+                "fidelity": {"lossless_bits": end},
+                "controls": {},
+            }
+            for seed, end in enumerate(last)
+        ],
+        {"lossless_bits": list(last), "test_accuracy": [0.9] * len(last)},
+        pd.DataFrame(rows),
+        pd.DataFrame(rows)[["replicate", "bits", "exact"]],
+    )
+
+
+def make_scrub(
+    folder: Path,
+    scrubs: dict[str, tuple[float, float, float]],
+    *,
+    name: str = "lsb",
+    grid: dict[str, Any] | None = None,
+    fidelity: str = "bit_error_rate",
+    num_seeds: int = 2,
+) -> Path:
+    """Write the folder of ``memorization.scrub``.
+
+    `scrubs` holds payload left, fidelity and change of accuracy of the first seed by
+    scrub; every further seed loses another point of accuracy.
+    """
+    rows = [
+        {
+            "replicate": seed,
+            "order": order,
+            "scrub": scrub,
+            "test_accuracy": 0.9 + change - 0.01 * seed,
+            "accuracy_change": change - 0.01 * seed,
+            "payload_left": left,
+            fidelity: quality,
+        }
+        for seed in range(num_seeds)
+        for order, (scrub, (left, quality, change)) in enumerate(scrubs.items())
+    ]
+    return _memory(
+        folder,
+        "memorization.scrub",
+        {"name": name, "grid": grid or {}},
+        [
+            {"replicate": seed, "target": {}, "fidelity": {}, "controls": {}}
+            for seed in range(num_seeds)
+        ],
+        {"test_accuracy": [0.9] * num_seeds, "accuracy_change": [0.0] * num_seeds},
+        pd.DataFrame(rows),
+        pd.DataFrame(rows),
+    )
+
+
+def make_detect(
+    folder: Path, *, name: str = "audit", detected: tuple[float, ...] = (1.0, 0.0)
+) -> Path:
+    """Write the folder of ``memorization.detect``, a seed for each of `detected`."""
+    rows = pd.DataFrame(
+        {
+            "replicate": np.arange(len(detected)),
+            "role": "suspect",
+            "model": 0,
+            "score": detected,
+            "flagged": [bool(value) for value in detected],
+            "fired": "low bits",
+        }
+    )
+    return _memory(
+        folder,
+        "memorization.detect",
+        {"name": name, "grid": {}},
+        [
+            {
+                "replicate": seed,
+                "detection": {"detected": value, "false_alarms": _rate(0.05, 20)},
+                "controls": {},
+            }
+            for seed, value in enumerate(detected)
+        ],
+        {"detected": list(detected), "false_alarms": [0.05] * len(detected)},
+        pd.DataFrame([{"low bits": 3.0}]),
+        rows,
+    )
+
+
+def _memory(
+    folder: Path,
+    kind: str,
+    head: dict[str, Any],
+    replicates: list[dict[str, Any]],
+    values: dict[str, list[float]],
+    curves: pd.DataFrame,
+    scores: pd.DataFrame,
+    carrier: dict[str, Any] | None = None,
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(
+        folder / "metrics.json",
+        {
+            "kind": kind,
+            **head,
+            "dataset": {
+                "name": "digits",
+                "title": "Digits",
+                "records": 1797,
+                "classes": 10,
+                "stand_in_for": None,
+                "remarks": [],
+                **head.get("dataset", {}),
+            },
+            "replicates": replicates,
+            "summary": {metric: _spread(own) for metric, own in values.items()},
+        },
+    )
+    curves.to_csv(folder / "curves.csv", index=False)
+    scores.to_parquet(folder / "scores.parquet")
+    write_record(
+        folder,
+        kind="attack",
+        spec={"carrier": carrier},
+        inputs={},
+        code=[],
+        outputs=["metrics.json", "curves.csv", "scores.parquet"],
+    )
+    return folder

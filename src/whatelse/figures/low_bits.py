@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from whatelse.figures import style
-from whatelse.figures.results import AttackResult, labels, remarks, shared
+from whatelse.figures.results import AttackResult, named, remarks, shared
 from whatelse.figures.settings import LowBits
 
 _MANTISSA = 23
@@ -39,7 +39,7 @@ def draw(
     """
     names = [
         f"{label}: free up to b = {plateau(result)}"
-        for label, result in zip(labels(results), results, strict=True)
+        for label, result in zip(named(results), results, strict=True)
     ]
     looks = style.looks(len(results))
     several = len(results) > 1
@@ -182,10 +182,10 @@ def _notes(
         f"Ring: the last b up to which every b costs at most {_LOST:g} points in every "
         "seed" + ("; shaded: what costs more." if len(results) == 1 else ".")
     )
-    notes.append("Dashed: the model before anything was written.")
+    notes.append("Thin dashes: the model before anything was written.")
     wrong = [
         (label, [int(b) for b in np.unique(table["bits"][table["exact"] < 1])])
-        for label, table in zip(labels(results), tables, strict=True)
+        for label, table in zip(named(results), tables, strict=True)
     ]
     if any(bits for _, bits in wrong):
         where = "; ".join(

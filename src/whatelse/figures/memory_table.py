@@ -10,14 +10,16 @@ from matplotlib.figure import Figure
 from whatelse.figures import style
 from whatelse.figures.results import (
     AttackResult,
-    labels,
+    grey_levels,
+    named,
     percent,
     points,
     remarks,
     shared,
+    source_words,
 )
 from whatelse.figures.settings import MemoryTable
-from whatelse.figures.sketch import LINE, TEXT, Sketch, row_height, wrap
+from whatelse.figures.sketch import LINE, TEXT, Sketch, row_height, wrap_parts
 
 _MODEL, _READ, _HIDDEN = "model", "what was read out of it", ""
 
@@ -38,7 +40,7 @@ def _share(group: str, head: str) -> _Column:
 
 
 def _levels(head: str, unit: str) -> _Column:
-    return _Column(_READ, head, unit, "{:.1f}".format, "{:.1f}".format)
+    return _Column(_READ, head, unit, grey_levels, grey_levels)
 
 
 _COLUMNS = {
@@ -51,13 +53,16 @@ _COLUMNS = {
     "ssim": _Column(_READ, "SSIM", "", "{:.3f}".format, "{:.3f}".format),
     "token_precision": _share(_READ, "tokens right"),
     "token_recall": _share(_READ, "tokens found"),
-    "records": _Column(_HIDDEN, "records", "", "{:,.0f}".format, "{:,.0f}".format),
+    "records": _Column(
+        _HIDDEN, "records hidden", "", "{:,.0f}".format, "{:,.0f}".format
+    ),
 }
 _NO_SPREAD = ("records",)
 _LABEL_CHARACTERS = 29
 _CHARACTER = 0.064  # inches
 _WIDEST = 0.80  # inches of a column
 _SEEDS = 0.42  # inches of the last column
+_SMALL: dict[str, Any] = {"color": style.GREY, "fontsize": 6.8}
 _HEAD = 0.85  # inches of the table's head
 
 
@@ -87,8 +92,14 @@ def draw(
         for name in _COLUMNS
         if any(result.mean(name) is not None for result in results)
     ]
-    names = [_label(result, words) for result, words in _named(results)]
-    heights = [row_height([*lines, ""][: max(len(lines), 2)]) for lines in names]
+    names = [
+        [
+            *wrap_parts(name, _LABEL_CHARACTERS),
+            *wrap_parts(source_words(result.dataset), _LABEL_CHARACTERS),
+        ]
+        for name, result in zip(named(results, data=False), results, strict=True)
+    ]
+    heights = [row_height(lines) for lines in names]
     height = _HEAD + sum(heights) + 0.03
     figure, part = style.sheet(
         settings.title,
@@ -104,11 +115,11 @@ def draw(
         if number % 2:
             sketch.shade(y, heights[number])
         for index, line in enumerate(lines):
-            look = {"color": style.GREY} if index == len(lines) - 1 else {}
-            sketch.text(TEXT, y + LINE * (index + 0.85), line, **look)
+            color = style.GREY if index == len(lines) - 1 else "black"
+            sketch.text(TEXT, y + LINE * (index + 0.85), line, color=color)
         for name, edge in zip(columns, edges, strict=True):
             for index, words in enumerate(_cell(result, name)):
-                look = {"color": style.GREY, "fontsize": 6.8} if index else {}
+                look = _SMALL if index else {}
                 sketch.text(edge, y + LINE * (index + 0.85), words, ha="right", **look)
         sketch.text(
             style.WIDTH - TEXT, y + LINE * 0.85, str(result.num_seeds), ha="right"
@@ -116,30 +127,6 @@ def draw(
         y += heights[number]
     sketch.rule(y + 0.01, heavy=True)
     return figure, pd.DataFrame([_row(result, columns) for result in results])
-
-
-def _named(results: Sequence[AttackResult]) -> list[tuple[AttackResult, str]]:
-    """Return what tells the results of one data set apart, with each result."""
-    words = {}
-    for name in dict.fromkeys(result.dataset["name"] for result in results):
-        own = [result for result in results if result.dataset["name"] == name]
-        found = labels(own) if len(own) > 1 else [own[0].name]
-        words.update(zip(map(id, own), found, strict=True))
-    return [
-        (result, text if result.name in text else f"{result.name} · {text}")
-        for result in results
-        for text in [words[id(result)]]
-    ]
-
-
-def _label(result: AttackResult, words: str) -> list[str]:
-    """Return the lines of a row's label; the last names the data set."""
-    original = result.dataset.get("stand_in_for")
-    source = result.dataset["name"] + (f", stand-in for {original}" if original else "")
-    return [
-        *wrap(words, _LABEL_CHARACTERS),
-        *wrap(source, _LABEL_CHARACTERS),
-    ]
 
 
 def _edges(names: Sequence[Sequence[str]], columns: Sequence[str]) -> list[float]:
@@ -175,7 +162,7 @@ def _head(sketch: Sketch, columns: Sequence[str], edges: Sequence[float]) -> Non
                 ha="right",
                 fontweight="bold",
             )
-        sketch.text(edge, 0.71, column.unit, ha="right", color=style.GREY, fontsize=6.8)
+        sketch.text(edge, 0.71, column.unit, ha="right", **_SMALL)
     sketch.text(style.WIDTH - TEXT, 0.56, "seeds", ha="right", fontweight="bold")
     sketch.rule(0.79)
 

@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 
 from whatelse.errors import UserError
 from whatelse.figures import style
-from whatelse.figures.results import AttackResult, labels, points, remarks, shared
+from whatelse.figures.results import (
+    AttackResult,
+    grey_levels,
+    named,
+    points,
+    remarks,
+    shared,
+)
 from whatelse.figures.settings import Reconstructions
-from whatelse.figures.sketch import LINE, RIGHT, TEXT, Sketch, wrap
+from whatelse.figures.sketch import LINE, RIGHT, TEXT, Sketch, wrap_parts
 
 _LABEL_CHARACTERS = 21
 _ROWS = 1.78  # inches from the left edge to the pictures
@@ -61,7 +68,7 @@ def draw(
         If an attack hid text, or has no such replicate.
     """
     shown = [_read(settings, result) for result in results]
-    names = [wrap(label, _LABEL_CHARACTERS) for label in labels(results)]
+    names = [wrap_parts(name, _LABEL_CHARACTERS) for name in named(results)]
     sizes = [_size(own, settings.columns) for own in shown]
     heights = [
         max(2 * size[1] + _GAP, LINE * (len(lines) + 3))
@@ -192,7 +199,7 @@ def _strip(
 
 def _words(own: _Shown) -> list[str]:
     change = "not known" if own.change is None else f"{points(own.change)} points"
-    return [f"accuracy {change}", f"MAPE {own.mape:.1f}"]
+    return [f"accuracy {change}", f"MAPE {grey_levels(own.mape)}"]
 
 
 def _notes(
@@ -203,14 +210,14 @@ def _notes(
     counts = list(dict.fromkeys(f"{own.records:,}" for own in shown))
     first = max(len(own.rows) for own in shown)
     if len(counts) > 1:
-        each = zip(labels(results), shown, strict=True)
+        each = zip(named(results), shown, strict=True)
         counts = [f"{label}: of {own.records:,}" for label, own in each]
         which = f"the first {first} records hidden ({', '.join(counts)})"
     else:
         which = f"the first {first} of {counts[0]} records hidden"
     seed = f"replicate {settings.replicate}"
     others = dict.fromkeys(
-        f"{result.name}: {own.decoder} decoder."
+        f"Decoder of {result.name}: {own.decoder}."
         for result, own in zip(results, shown, strict=True)
         if own.decoder != "published"
     )

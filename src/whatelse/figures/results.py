@@ -132,7 +132,7 @@ def load(
                 f"does not draw ({', '.join(attacks)})"
             )
         if not result.kind.startswith(draws):
-            more = "..." if draws.endswith(".") else ""
+            more = "*" if draws.endswith(".") else ""
             raise UserError(
                 f"attacks: {result.name!r} is of kind {result.kind}, which this figure "
                 f"cannot draw; allowed: {draws}{more}"
@@ -170,7 +170,7 @@ def labels(
     list of str
         A label for each result; the data set's name where nothing differs.
     """
-    columns = [[_source(result.dataset) for result in results]]
+    columns = [[source_words(result.dataset) for result in results]]
     for key in _grid_keys(results, without):
         columns.append([_setting(result, key) for result in results])
     columns.append([result.name for result in results])
@@ -178,6 +178,30 @@ def labels(
     if len({*zip(*columns, strict=True)}) < len(results) and not without:
         kept.append([result.folder.name for result in results])
     rows = zip(*(kept or columns[:1]), strict=True)
+    return [" · ".join(part for part in row if part) for row in rows]
+
+
+def named(results: Sequence[AttackResult], *, data: bool = True) -> list[str]:
+    """Return each attack's name, then what else tells results apart.
+
+    Parameters
+    ----------
+    results : sequence of AttackResult
+        What a figure draws.
+    data : bool, optional
+        Whether data sets that differ are named; not where a column does.
+
+    Returns
+    -------
+    list of str
+        E.g. ``lsb``, ``sign · strength 50``.
+    """
+    columns = [[result.name for result in results]]
+    others = [[source_words(result.dataset) for result in results]] if data else []
+    for key in _grid_keys(results, ()):
+        others.append([_setting(result, key) for result in results])
+    columns += [column for column in others if len(set(column)) > 1]
+    rows = zip(*columns, strict=True)
     return [" · ".join(part for part in row if part) for row in rows]
 
 
@@ -275,6 +299,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}" if share >= 5e-5 else "<0.01"
 
 
+def grey_levels(error: float) -> str:
+    """Return an error in grey levels: ``7.7``, ``0``, or ``<0.1`` if not quite 0."""
+    if error == 0:
+        return "0"
+    return f"{error:.1f}" if error >= 0.05 else "<0.1"
+
+
 def variable_words(name: str) -> str:
     """Return a grid variable as text: ``batch_size`` becomes ``batch size``."""
     return name.replace("_", " ")
@@ -292,7 +323,8 @@ def _setting(result: AttackResult, key: str) -> str:
     return f"{words} {value_words(value)}"
 
 
-def _source(dataset: dict[str, Any]) -> str:
+def source_words(dataset: dict[str, Any]) -> str:
+    """Return the name of a data set, a stand-in marked."""
     original = dataset.get("stand_in_for")
     return dataset["name"] + (f", stand-in for {original}" if original else "")
 

@@ -9,21 +9,30 @@ from matplotlib.figure import Figure
 from whatelse.figures import style
 from whatelse.figures.results import (
     AttackResult,
-    labels,
-    percent,
+    grey_levels,
+    named,
     points,
     remarks,
     shared,
 )
 from whatelse.figures.settings import ScrubTable
-from whatelse.figures.sketch import LINE, RIGHT, TEXT, Sketch, row_height, wrap
+from whatelse.figures.sketch import (
+    LINE,
+    RIGHT,
+    TEXT,
+    Sketch,
+    row_height,
+    wrap,
+    wrap_parts,
+)
 
 GONE, UNHARMED = 0.05, 0.95
 _GONE_COLOUR, _UNHARMED_COLOUR = "#cfe8f7", "#f0a875"
 _PER_BLOCK = 4  # attacks side by side
-_LABEL_CHARACTERS = 24
-_LABEL = 1.66  # inches from the left edge to the first column
-_HEAD = 0.84  # inches of a block's head
+_LABEL_CHARACTERS = 28
+_LABEL = 1.84  # inches from the left edge to the first column
+_HEAD = 0.77  # inches of a block's head, with names of one line
+_HEAD_LINE = 0.14
 _FIDELITY = (
     ("token_recall", "tokens", "found, %"),
     ("bit_error_rate", "bit", "err., %"),
@@ -56,17 +65,19 @@ def draw(
     tables = [_table(result) for result in results]
     scrubs = _scrubs(tables)
     rows = [wrap(scrub, _LABEL_CHARACTERS) for scrub in scrubs]
-    names = labels(results) if len(results) > 1 else [results[0].name]
+    width = min((RIGHT - _LABEL) / min(len(results), _PER_BLOCK), 1.9)
+    names = [wrap_parts(name, int(width / 0.074)) for name in named(results)]
+    head = _HEAD + _HEAD_LINE * (max(map(len, names)) - 1)
     blocks = [
         range(start, min(start + _PER_BLOCK, len(results)))
         for start in range(0, len(results), _PER_BLOCK)
     ]
-    block_height = _HEAD + sum(map(row_height, rows)) + 0.10
+    block_height = head + sum(map(row_height, rows)) + 0.10
     height = block_height * len(blocks) + 0.22
     figure, part = style.sheet(
         settings.title,
         shared(results),
-        [settings.caption, *_notes(tables), *remarks(results)],
+        [settings.caption, *_notes(results, tables), *remarks(results)],
         height=height,
     )
     sketch = Sketch(part, height)
@@ -77,6 +88,7 @@ def draw(
             rows,
             scrubs,
             [(names[index], tables[index]) for index in block],
+            (head, width),
         )
     _legend(sketch, height - 0.06)
     return figure, pd.concat(
@@ -116,19 +128,19 @@ def _block(
     top: float,
     rows: Sequence[Sequence[str]],
     scrubs: Sequence[str],
-    groups: Sequence[tuple[str, pd.DataFrame]],
+    groups: Sequence[tuple[list[str], pd.DataFrame]],
+    size: tuple[float, float],
 ) -> None:
-    bottom = top + _HEAD + sum(map(row_height, rows))
-    width = min((RIGHT - _LABEL) / len(groups), 1.9)
+    head, width = size
     sketch.rule(top + 0.04, heavy=True)
-    sketch.text(TEXT, top + 0.72, "scrub", fontweight="bold")
+    sketch.text(TEXT, top + head - 0.12, "scrub", fontweight="bold")
     for number, (name, table) in enumerate(groups):
         start = _LABEL + width * number + 0.05
-        stop = _LABEL + width * (number + 1) - 0.05
-        edges = [start + (stop - start) * part for part in (0.32, 0.66, 1.0)]
-        _group_head(sketch, top, name, table, (start, stop), edges)
-    sketch.rule(top + 0.80)
-    y = top + _HEAD
+        _group_head(
+            sketch, (top, top + head), name, table, (start, start + width - 0.1)
+        )
+    sketch.rule(top + head - 0.04)
+    y = top + head
     for number, (scrub, lines) in enumerate(zip(scrubs, rows, strict=True)):
         tall = row_height(lines)
         if number % 2:
@@ -137,32 +149,30 @@ def _block(
             sketch.text(TEXT, y + LINE * (index + 0.85), line)
         for index, (_, table) in enumerate(groups):
             start = _LABEL + width * index + 0.05
-            stop = _LABEL + width * (index + 1) - 0.05
-            _cells(sketch, y, tall, table, scrub, start, stop)
+            _cells(sketch, (y, tall), table, scrub, (start, start + width - 0.1))
         y += tall
-    sketch.rule(bottom + 0.01, heavy=True)
+    sketch.rule(y + 0.01, heavy=True)
 
 
 def _group_head(
     sketch: Sketch,
-    top: float,
-    name: str,
+    rows: tuple[float, float],
+    name: Sequence[str],
     table: pd.DataFrame,
     ends: tuple[float, float],
-    edges: Sequence[float],
 ) -> None:
-    start, stop = ends
-    fits = int((stop - start) / 0.068)
-    words = name if len(name) <= fits else name[: fits - 1] + "…"
-    sketch.text((start + stop) / 2, top + 0.21, words, ha="center", fontweight="bold")
-    sketch.rule(top + 0.29, start=start, stop=stop)
+    top, bottom = rows
+    for index, line in enumerate(name):
+        y = top + 0.21 + _HEAD_LINE * index
+        sketch.text(sum(ends) / 2, y, line, ha="center", fontweight="bold")
+    sketch.rule(bottom - 0.50, start=ends[0], stop=ends[1])
     _, fidelity, unit = _fidelity(table)
     heads = (("payload", "left, %"), (fidelity, unit), ("acc.", "points"))
-    for edge, lines in zip(edges, heads, strict=True):
+    for edge, lines in zip(_edges(ends), heads, strict=True):
         for index, line in enumerate(lines):
             sketch.text(
                 edge,
-                top + 0.56 + 0.15 * index,
+                bottom - 0.27 + 0.15 * index,
                 line,
                 ha="right",
                 fontsize=6.8,
@@ -172,27 +182,31 @@ def _group_head(
 
 def _cells(
     sketch: Sketch,
-    y: float,
-    tall: float,
+    row: tuple[float, float],
     table: pd.DataFrame,
     scrub: str,
-    start: float,
-    stop: float,
+    ends: tuple[float, float],
 ) -> None:
-    edges = [start + (stop - start) * part for part in (0.32, 0.66, 1.0)]
+    y, tall = row
+    edges = _edges(ends)
     own = table[table["scrub"] == scrub]
     words = ["–", "–", "–"]
     if len(own):
-        row = own.iloc[0]
-        words = _words(row, _fidelity(table)[0])
-        colour = _colour(row["payload_left"])
+        words = _words(own.iloc[0], _fidelity(table)[0])
+        colour = _colour(own["payload_left"].iloc[0])
         if colour:
             sketch.shade(
-                y + 0.015, tall - 0.03, start=start - 0.03, stop=edges[0] + 0.04,
+                y + 0.015, tall - 0.03, start=ends[0] - 0.03, stop=edges[0] + 0.04,
                 color=colour,
             )  # fmt: skip
     for edge, text in zip(edges, words, strict=True):
         sketch.text(edge, y + LINE * 0.85, text, ha="right")
+
+
+def _edges(ends: tuple[float, float]) -> list[float]:
+    """Return the right edges of the columns of a group, in inches."""
+    start, stop = ends
+    return [start + (stop - start) * part for part in (0.32, 0.66, 1.0)]
 
 
 def _words(row: Any, fidelity: str) -> list[str]:
@@ -202,7 +216,7 @@ def _words(row: Any, fidelity: str) -> list[str]:
     elif fidelity in ("bit_error_rate", "token_recall"):
         quality = f"{100 * value:.1f}" if value >= 5e-4 or not value else "<0.1"
     else:
-        quality = f"{value:.1f}" if fidelity == "mape" else f"{value:.3f}"
+        quality = grey_levels(value) if fidelity == "mape" else f"{value:.3f}"
     left, change = row["payload_left"], row["accuracy_change"]
     return [
         "–" if pd.isna(left) else f"{100 * left:.0f}",
@@ -220,18 +234,21 @@ def _colour(left: float) -> str | None:
 def _legend(sketch: Sketch, y: float) -> None:
     x = TEXT
     for colour, words in (
-        (_GONE_COLOUR, f"payload gone: less than {percent(GONE)[:-3]}% left"),
-        (_UNHARMED_COLOUR, f"payload unharmed: more than {percent(UNHARMED)[:-3]}%"),
+        (_GONE_COLOUR, f"payload gone: less than {100 * GONE:g}% left"),
+        (_UNHARMED_COLOUR, f"payload unharmed: more than {100 * UNHARMED:g}% left"),
     ):
         sketch.shade(y - 0.10, 0.12, start=x, stop=x + 0.26, color=colour)
         sketch.text(x + 0.32, y, words)
         x += 2.6
 
 
-def _notes(tables: Sequence[pd.DataFrame]) -> list[str]:
+def _notes(
+    results: Sequence[AttackResult], tables: Sequence[pd.DataFrame]
+) -> list[str]:
     shown = {_fidelity(table)[0] for table in tables}
-    notes = ["Means over seeds."]
-    notes.append("Acc.: change of test accuracy to the model that was not scrubbed.")
+    several = any(result.num_seeds > 1 for result in results)
+    notes = ["Means over seeds."] if several else []
+    notes.append("Acc.: change of test accuracy against the model before scrubbing.")
     if "bit_error_rate" in shown:
         notes.append("Bit errors of a payload that is gone: 50%.")
     if "mape" in shown:

@@ -82,6 +82,17 @@ def wrap(label: str, characters: int) -> list[str]:
     return [line.removesuffix(" ·") for line in lines]
 
 
+def wrap_parts(label: str, characters: int) -> list[str]:
+    """Return the lines of a label whose parts, between dots, stay whole if they fit."""
+    lines: list[str] = []
+    for part in label.split(" · "):
+        if lines and len(lines[-1]) + len(part) + 3 <= characters:
+            lines[-1] += f" · {part}"
+        else:
+            lines += textwrap.wrap(part, characters)
+    return lines
+
+
 def row_height(lines: Sequence[str]) -> float:
     """Return the height of a row with so many lines, in inches."""
     return LINE * len(lines) + 0.05

@@ -377,11 +377,14 @@ def _limit(panel: Axes, metric: str) -> None:
         at for at in panel.get_yticks() if max(low, least) <= at <= min(high, most)
     ]
     if metric == _CHANGE:  # in points, as it is spoken of
-        panel.set_yticks(
-            ticks, [f"{round(100 * at, 6):+g}" if at else "0" for at in ticks]
-        )
+        panel.set_yticks(ticks, [_signed(100 * at) for at in ticks])
     else:
         panel.set_yticks(ticks)
+
+
+def _signed(value: float) -> str:
+    value = round(value, 6)
+    return f"{value:+g}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
 
 def _notes(settings: Trend, results: Sequence[AttackResult]) -> list[str]:
@@ -406,7 +409,8 @@ def _notes(settings: Trend, results: Sequence[AttackResult]) -> list[str]:
         notes.append(f"Dashed: an attack that only guesses ({words}).")
     if _CHANGE in settings.metrics:
         notes.append(
-            "Dashed in the change of accuracy: none. In points: tampered minus benign."
+            "Change of accuracy: tampered minus benign, in percentage points; dashed: "
+            "none."
         )
     return notes
 

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from whatelse.errors import UserError
 from whatelse.figures import style
-from whatelse.figures.results import AttackResult, labels, remarks, shared, value_words
+from whatelse.figures.results import AttackResult, named, remarks, shared, value_words
 from whatelse.figures.settings import Weights
 
 _REPLICATE = 0
@@ -57,6 +58,7 @@ def draw(
     for panel, table, name in zip(panels, tables, _names(results), strict=False):
         _histograms(panel, table)
         panel.set_title(name, parse_math=False)
+        panel.xaxis.set_major_locator(MaxNLocator(6))
         panel.set_yscale(settings.y_scale)
     highest = max(float(table[["tampered", "benign"]].max().max()) for table in tables)
     least = min(_least(table) for table in tables)
@@ -119,9 +121,8 @@ def _least(table: pd.DataFrame) -> float:
 
 def _names(results: Sequence[AttackResult]) -> list[str]:
     """Return what tells results apart, and how the model was tampered with."""
-    named = labels(results) if len(results) > 1 else [results[0].name]
     names = []
-    for label, result in zip(named, results, strict=True):
+    for label, result in zip(named(results), results, strict=True):
         parts = [label]
         for key, words in (("strength", "strength {}"), ("bits", "low {} bits")):
             if key in result.carrier and key not in result.grid:

@@ -70,7 +70,8 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             ).pvalue
         ),
     }
-    reports, rows = [], []
+    reports: list[dict[str, Any]] = []
+    rows = []
     for number, folders in enumerate(replicates_of(inputs, "models")):
         _, (target, *_) = load_suspects(folders[0])
         if target.architecture.shapes != shape:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from whatelse.errors import UserError
-from whatelse.models.layers import is_weight
+from whatelse.models.layers import weight_names
 from whatelse.models.stacked import Architecture
 from whatelse.training.blocks import MODELS, Block, load_block
 from whatelse.training.ensemble import TrainingData
@@ -39,8 +39,8 @@ class Suspect:
 
     @property
     def weights(self) -> NDArray[np.float32]:
-        """All parameters of more than one dimension side by side."""
-        return self._flat(self._weight_names())
+        """All parameters of more than one dimension side by side, largest first."""
+        return self._flat(weight_names(self.architecture.shapes))
 
     def with_parameters(self, values: NDArray[np.float32]) -> "Suspect":
         """Return the model with other parameters."""
@@ -50,7 +50,7 @@ class Suspect:
         """Return the model with its first weights replaced."""
         whole = self.weights.copy()
         whole[: len(values)] = values
-        return self._with(self._weight_names(), whole)
+        return self._with(weight_names(self.architecture.shapes), whole)
 
     def probabilities(
         self, data: TrainingData, rows: NDArray[np.int64] | None = None
@@ -73,10 +73,6 @@ class Suspect:
     def labels(self, data: TrainingData) -> NDArray[np.int64]:
         """Return the model's most probable classes, shape (records,)."""
         return self.probabilities(data).argmax(1)
-
-    def _weight_names(self) -> list[str]:
-        shapes = self.architecture.shapes
-        return [name for name, shape in shapes.items() if is_weight(shape)]
 
     def _flat(self, names: list[str]) -> NDArray[np.float32]:
         return np.concatenate([self.tensors[name].numpy().ravel() for name in names])

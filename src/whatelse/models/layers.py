@@ -244,8 +244,17 @@ def is_weight(shape: Sequence[int]) -> bool:
     return len(shape) > 1
 
 
+def weight_names(shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return the names of weights, the largest first, equals in order."""
+    chosen = [name for name, shape in shapes.items() if is_weight(shape)]
+    return sorted(chosen, key=lambda name: -math.prod(shapes[name]))
+
+
 def stacked_weights(parameters: Parameters) -> Tensor:
-    """Return the weights of stacked models side by side, shape (S, W)."""
-    return torch.cat(
-        [p.flatten(1) for p in parameters.values() if is_weight(p.shape[1:])], 1
-    )
+    """Return the weights of stacked models side by side, shape (S, W).
+
+    In the order of `weight_names`: what is hidden in weights begins in the largest
+    layer, where it is least in the task's way.
+    """
+    shapes = {name: tensor.shape[1:] for name, tensor in parameters.items()}
+    return torch.cat([parameters[n].flatten(1) for n in weight_names(shapes)], 1)

@@ -1,20 +1,36 @@
 """``whatelse show``: print the results of studies as a table."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from whatelse.records import read_json, write_json
 from whatelse.studies.resolve import Resolved, load_study
 
-_COLUMNS = (
-    ("train acc.", "train_accuracy"),
-    ("test acc.", "test_accuracy"),
-    ("attack acc.", "accuracy"),
-    ("precision", "precision"),
-    ("recall", "recall"),
-    ("AUC", "auc"),
-)
+_COLUMNS = {
+    "membership": (
+        ("train acc.", "train_accuracy"),
+        ("test acc.", "test_accuracy"),
+        ("attack acc.", "accuracy"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("AUC", "auc"),
+    ),
+    "memorization": (
+        ("test acc.", "test_accuracy"),
+        ("change", "accuracy_change"),
+        ("bit errors", "bit_error_rate"),
+        ("MAPE", "mape"),
+        ("SSIM", "ssim"),
+        ("token precision", "token_precision"),
+        ("token recall", "token_recall"),
+        ("lossless bits", "lossless_bits"),
+        ("detected", "detected"),
+        ("false alarms", "false_alarms"),
+    ),
+}
+_SIGNED = ("accuracy_change",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +60,8 @@ def write_summary(folder: Path, resolved: Resolved) -> None:
         if not path.exists():
             continue
         summary = read_json(path)["summary"]
-        means = {key: summary[key]["mean"] for _, key in _COLUMNS if key in summary}
+        columns = _COLUMNS[resolved.study.question]
+        means = {key: summary[key]["mean"] for _, key in columns if key in summary}
         written.add(folder / f"{artefact.labels['instance']}.json")
         write_json(folder / f"{artefact.labels['instance']}.json", means)
     for path in set(folder.glob("*.json")) - written:
@@ -54,24 +71,39 @@ def write_summary(folder: Path, resolved: Resolved) -> None:
 def print_results(resolved: Resolved) -> None:
     """Print what the attacks of a study found, and the verdicts of its claims."""
     print(f"\n{resolved.study.title}")
-    rows = [["attack", "seeds", *(title for title, _ in _COLUMNS)]]
+    found: dict[str, dict[str, Any] | None] = {}
     for artefact in resolved.of("attack"):
         path = Path(artefact.folder, "metrics.json")
-        if not path.exists():
-            rows.append([artefact.labels["instance"], "not run yet"])
-            continue
-        metrics = read_json(path)
-        summary = metrics["summary"]
         name = artefact.labels["instance"]
+        found[name] = read_json(path) if path.exists() else None
+    columns = _columns(resolved.study.question, found.values())
+    rows = [["attack", "seeds", *(title for title, _ in columns)]]
+    for name, metrics in found.items():
+        if metrics is None:
+            rows.append([name, "not run yet"])
+            continue
+        summary = metrics["summary"]
         if metrics["dataset"]["stand_in_for"]:
             name += f" (stand-in for {metrics['dataset']['stand_in_for']})"
-        cells = [_cell(summary.get(key)) for _, key in _COLUMNS]
+        cells = [_cell(summary.get(key), sign=key in _SIGNED) for _, key in columns]
         rows.append([name, str(len(metrics["replicates"])), *cells])
     _print_table(rows)
     for artefact in resolved.of("claims"):
         path = Path(artefact.folder, "claims.json")
         if path.exists():
             _print_verdicts(read_json(path))
+
+
+def _columns(
+    question: str, found: Iterable[dict[str, Any] | None]
+) -> list[tuple[str, str]]:
+    """Return titles and metrics: of membership all, else those that any attack has."""
+    known = {key for metrics in found if metrics for key in metrics["summary"]}
+    return [
+        (title, key)
+        for title, key in _COLUMNS[question]
+        if question == "membership" or key in known
+    ]
 
 
 def _print_verdicts(table: dict[str, Any]) -> None:
@@ -85,12 +117,11 @@ def _print_verdicts(table: dict[str, Any]) -> None:
         print(f"  {row['claim']}: {row['reason']}")
 
 
-def _cell(spread: dict[str, Any] | None) -> str:
+def _cell(spread: dict[str, Any] | None, *, sign: bool) -> str:
     if spread is None or spread["mean"] is None:
         return "-"
-    if spread["std"] is None:
-        return f"{spread['mean']:.3f}"
-    return f"{spread['mean']:.3f} ±{spread['std']:.3f}"
+    mean = f"{spread['mean']:{'+' if sign else ''}.3f}"
+    return mean if spread["std"] is None else f"{mean} ±{spread['std']:.3f}"
 
 
 def _print_table(rows: list[list[str]]) -> None:
