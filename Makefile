@@ -12,7 +12,7 @@ ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
-DEMOS := demo-membership
+DEMOS := demo-membership demo-memorization
 
 # rules of the workflow call `whatelse` and `snakemake` by name
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -36,6 +36,9 @@ demo: $(DEMOS)  ## every question's demo on embedded data; report and MLflow
 
 demo-membership: $(READY)  ## membership inference on handwritten digits, under 90 s
 	@$(BIN)/whatelse run config/studies/membership-digits.yaml
+
+demo-memorization: $(READY)  ## digits hidden in models and read out again, under 60 s
+	@$(BIN)/whatelse run config/studies/memorization-digits.yaml
 
 test: $(READY)  ## unit and property tests
 	@$(BIN)/pytest $(ARGS)

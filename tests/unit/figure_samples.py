@@ -1,13 +1,16 @@
-"""Samples of what attacks write, made from known distributions, for figure tests."""
+"""Samples of what attacks write, made from known distributions, and checks."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from scipy import stats
 from sklearn.metrics import roc_curve
 
+from whatelse.figures import style
 from whatelse.records import write_json, write_record
 from whatelse.seeding import stream
 
@@ -121,6 +124,41 @@ def make_attack(
         outputs=["metrics.json", "curves.csv", "scores.parquet"],
     )
     return folder
+
+
+def assert_fits(figure: Figure) -> None:
+    """Check that all text lies on the page, and no legend over axes."""
+    with style.context():
+        figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    page = figure.bbox
+    part = figure.subfigs[1]
+    for text in figure.findobj(Text):
+        if not text.get_text().strip() or not text.get_visible():  # type: ignore[attr-defined]
+            continue
+        if _is_hidden_tick(text, part):
+            continue
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= page.x0 - 1, text
+        assert box.x1 <= page.x1 + 1, text
+        assert box.y0 >= page.y0 - 1, text
+        assert box.y1 <= page.y1 + 1, text
+    for legend in part.legends:
+        box = legend.get_window_extent(renderer)
+        for axes in part.axes:
+            assert not box.overlaps(axes.get_tightbbox(renderer)), "legend over axes"
+
+
+def _is_hidden_tick(text: Any, part: Any) -> bool:
+    """Return whether a tick's text belongs to a tick outside the axis' limits."""
+    for axes in part.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if text in (tick.label1, tick.label2):
+                    inside = low <= tick.get_loc() <= high
+                    return not inside or not axes.axison
+    return False
 
 
 def _rate(value: float, trials: int) -> dict[str, float]:
@@ -277,6 +315,7 @@ def make_low_bits(
     grid: dict[str, Any] | None = None,
     last: tuple[int, ...] = (19, 18),
     wrong: tuple[int, ...] = (),
+    most: int = 23,
 ) -> Path:
     """Write the folder of ``memorization.low-bits``, a seed for each of `last`.
 
@@ -291,7 +330,7 @@ def make_low_bits(
             "exact": int(seed > 0 or bits not in wrong),
         }
         for seed, end in enumerate(last)
-        for bits in range(1, 24)
+        for bits in range(1, most + 1)
     ]
     return _memory(
         folder,

@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional
 
 from core_samples import random_data, training
-from whatelse.models.settings import Cnn, Mlp
-from whatelse.models.stacked import build, initial
+from whatelse.models.layers import stacked_weights, weight_names
+from whatelse.models.settings import Cnn, Mlp, Resnet
+from whatelse.models.stacked import build, initial, initial_buffers
 from whatelse.seeding import stream
 from whatelse.training.ensemble import (
     TrainingData,
@@ -104,6 +105,7 @@ def test_larger_models_beside_it_change_no_byte() -> None:
         {"kind": "cosine"},
         {"kind": "steps", "at": [1, 3], "factor": 0.5},
         {"kind": "inverse-time", "decay": 0.3},
+        {"kind": "one-cycle"},
     ],
     ids=lambda schedule: schedule["kind"],
 )
@@ -288,8 +290,16 @@ def test_learning_rates_by_hand() -> None:
         [0.1, 0.05, 0.1 / 3, 0.025]
     )
     root = math.sqrt(0.5)
-    assert rates(kind="cosine") == pytest.approx(
-        [0.1, 0.05 * (1 + root), 0.05, 0.05 * (1 - root)]
+    cosine = [0.1, 0.05 * (1 + root), 0.05, 0.05 * (1 - root)]
+    assert rates(kind="cosine") == pytest.approx(cosine)
+    # a tenth, half way up, the top after half of the epochs, half way down
+    assert rates(kind="one-cycle", rise=0.5) == pytest.approx([0.01, 0.055, 0.1, 0.05])
+    # nothing to rise over: half a cosine
+    assert rates(kind="one-cycle", rise=0.0) == pytest.approx(cosine)
+    # three quarters up; 0.25, 0.5 and 0.75 fall behind .3 of the epochs
+    assert rates(kind="one-cycle")[:2] == pytest.approx([0.01, 0.01 + 0.09 * 0.25 / 0.3])
+    assert rates(kind="one-cycle")[3] == pytest.approx(
+        0.05 * (1 + math.cos(math.pi * 0.45 / 0.7))
     )
 
 
@@ -322,3 +332,241 @@ def test_auto_asks_for_the_architecture_and_the_device() -> None:
     assert choose_strategy(mlp, CPU) == "stacked"
     assert choose_strategy(cnn, CPU) == "loop"
     assert choose_strategy(cnn, torch.device("cuda")) == "stacked"
+
+
+# ---- hinge loss
+
+
+@pytest.mark.parametrize("strategy", ["stacked", "loop"])
+def test_the_hinge_is_the_mean_over_classes(strategy: Any) -> None:
+    """One linear machine a class, against all others."""
+    data = random_data(20, (5,), 4)
+    architecture = build(Mlp(kind="mlp", hidden=()), (5,), 4)
+    seen: list[Any] = []
+    settings = training(
+        optimizer=SGD, epochs=1, batch_size=20, loss="hinge", l2=0.02
+    )  # fmt: skip
+    fitted = train(
+        architecture, settings, data, [np.arange(20)], streams=[("m", 4)], seed=2,
+        strategy=strategy, on_epoch=lambda _, loss: seen.append(loss),
+    )  # fmt: skip
+    start = initial(architecture, stream(2, "m", 4, "init"))
+    leaves = [value.clone().requires_grad_() for value in start.values()]
+    scores = data.inputs @ leaves[0].T + leaves[1]
+    total = torch.zeros(())
+    for score, label in zip(scores, data.labels, strict=True):
+        for other in range(4):
+            side = 1.0 if other == label else -1.0
+            total = total + torch.clamp(1 - side * score[other], min=0) / (4 * 20)
+    assert seen[0] == pytest.approx([total.item()], rel=1e-5)
+    (total + 0.02 * sum((leaf**2).sum() for leaf in leaves)).backward()
+    torch.optim.SGD(leaves, 0.1).step()
+    for name, leaf in zip(architecture.shapes, leaves, strict=True):
+        torch.testing.assert_close(fitted[name][0], leaf.detach(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, {**SGD, "momentum": 0.9}])
+def test_a_stack_of_hinges_equals_the_loop(optimizer: dict[str, Any]) -> None:
+    data = random_data(60, (9,), 3)
+    architecture = build(Mlp(kind="mlp", hidden=(6,), activation="relu"), (9,), 3)
+    stacked, looped = (
+        fit(
+            training(optimizer=optimizer, epochs=4, loss="hinge"), range(4), data=data,
+            architecture=architecture, strategy=strategy,
+        )
+        for strategy in ("stacked", "loop")
+    )  # fmt: skip
+    plain = fit(
+        training(optimizer=optimizer, epochs=4), range(4), data=data,
+        architecture=architecture,
+    )  # fmt: skip
+    for name in architecture.shapes:
+        torch.testing.assert_close(stacked[name], looped[name], rtol=1e-3, atol=2e-5)
+        assert not torch.allclose(stacked[name], plain[name], atol=1e-3)
+
+
+# ---- what models start from
+
+
+@pytest.mark.parametrize("strategy", ["stacked", "loop"])
+def test_a_given_start_is_where_training_starts(strategy: Any) -> None:
+    data = random_data(60, (9,), 3)
+    architecture = build(Mlp(kind="mlp", hidden=(5,)), (9,), 3)
+    own = members_of(range(3), 60, 30)
+    names = [("model", 0, i) for i in range(3)]
+
+    def run(starts: Any) -> dict[str, torch.Tensor]:
+        return train(
+            architecture, training(), data, own, streams=names, seed=1,
+            strategy=strategy, starts=starts,
+        )  # fmt: skip
+
+    drawn = [initial(architecture, stream(1, *name, "init")) for name in names]
+    before = [{name: value.clone() for name, value in own.items()} for own in drawn]
+    left_out, given = run(None), run(drawn)
+    others = run([drawn[0], drawn[2], drawn[2]])
+    for name in architecture.shapes:
+        assert torch.equal(left_out[name], given[name])
+        assert torch.equal(given[name][[0, 2]], others[name][[0, 2]])
+        assert not torch.equal(given[name][1], others[name][1])
+        # what was given is not trained itself
+        for mine, kept in zip(drawn, before, strict=True):
+            assert torch.equal(mine[name], kept[name])
+
+
+def test_running_statistics_start_where_they_are_given() -> None:
+    data = random_data(24, (3, 6, 6), 3)
+    settings = Resnet(kind="resnet", widths=(3,), blocks=1, norm="batch")
+    architecture = build(settings, (3, 6, 6), 3)
+    assert architecture.buffers
+    starts = []
+    for i in range(2):
+        own = initial_buffers(architecture)
+        moved = {name: value + i for name, value in own.items()}
+        starts.append({**initial(architecture, stream(3, i)), **moved})
+    fitted = {
+        strategy: train(
+            architecture, training(epochs=1, batch_size=24), data, [np.arange(24)] * 2,
+            streams=[("m", 0), ("m", 1)], seed=0, strategy=strategy, starts=starts,
+        )
+        for strategy in ("stacked", "loop")
+    }  # fmt: skip
+    alone = train(
+        architecture, training(epochs=1, batch_size=24), data, [np.arange(24)],
+        streams=[("m", 1)], seed=0, strategy="stacked",
+        starts=[{**starts[1], **initial_buffers(architecture)}],
+    )  # fmt: skip
+    for name in (*architecture.shapes, *architecture.buffers):
+        torch.testing.assert_close(
+            fitted["stacked"][name], fitted["loop"][name], rtol=1e-3, atol=2e-5
+        )
+    for name in architecture.buffers:
+        # one step with PyTorch's momentum of .1: .9 of the start is left
+        torch.testing.assert_close(
+            fitted["stacked"][name][1] - alone[name][0],
+            torch.full_like(alone[name][0], 0.9), rtol=1e-4, atol=1e-5,
+        )  # fmt: skip
+
+
+# ---- penalties
+
+
+def test_weights_lie_side_by_side_the_largest_first() -> None:
+    architecture = build(Mlp(kind="mlp", hidden=(4, 5)), (2,), 3)
+    sizes = {"0.weight": 8, "1.weight": 20, "2.weight": 15}
+    assert weight_names(architecture.shapes) == ["1.weight", "2.weight", "0.weight"]
+    stack = {
+        name: torch.full((2, *shape), float(i))
+        for i, (name, shape) in enumerate(architecture.shapes.items())
+    }
+    numbers = {"0.weight": 0.0, "1.weight": 2.0, "2.weight": 4.0}  # biases between
+    expected = [
+        numbers[name]
+        for name in ("1.weight", "2.weight", "0.weight")
+        for _ in range(sizes[name])
+    ]
+    assert stacked_weights(stack).tolist() == [expected] * 2
+    # equals stay in their order
+    assert weight_names({"b": (2, 3), "c": (6,), "a": (3, 2)}) == ["b", "a"]
+
+
+def pull(weights_SW: torch.Tensor) -> torch.Tensor:
+    """Weights are drawn to numbers that tell their places apart."""
+    places = torch.linspace(-1, 1, weights_SW.shape[1])
+    return 2 * ((weights_SW - places) ** 2).mean(1)
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, {**SGD, "momentum": 0.9}])
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        (Mlp(kind="mlp", hidden=(7,)), (9,)),
+        # filters of channels that lie last must not change the order of weights
+        (Cnn(kind="cnn", channels=(4, 3), hidden=6, padding="valid"), (3, 12, 11)),
+    ],
+)
+def test_a_penalty_is_the_same_in_stack_and_loop(
+    optimizer: dict[str, Any], settings: Any, shape: tuple[int, ...]
+) -> None:
+    data = random_data(24, shape, 3)
+    architecture = build(settings, shape, 3)
+    losses: dict[str, list[Any]] = {"stacked": [], "loop": []}
+    fitted = {
+        strategy: train(
+            architecture, training(optimizer=optimizer, epochs=3), data,
+            members_of(range(3), 24, 17), streams=[("m", i) for i in range(3)], seed=1,
+            strategy=strategy, penalty=pull,
+            on_epoch=lambda _, loss, own=losses[strategy]: own.append(loss),
+        )
+        for strategy in ("stacked", "loop")
+    }  # fmt: skip
+    for name in architecture.shapes:
+        torch.testing.assert_close(
+            fitted["stacked"][name], fitted["loop"][name], rtol=1e-3, atol=2e-5
+        )
+    # the loss that is told is the task's alone: below log(3) or near it, not above 2
+    np.testing.assert_allclose(
+        np.stack(losses["stacked"]).T.ravel(), np.ravel(losses["loop"]), rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("strategy", ["stacked", "loop"])
+def test_one_step_with_a_penalty_by_hand(strategy: Any) -> None:
+    data = random_data(20, (5,), 3)
+    architecture = build(Mlp(kind="mlp", hidden=(4,)), (5,), 3)
+    seen: list[Any] = []
+    fitted = train(
+        architecture, training(optimizer=SGD, epochs=1, batch_size=20), data,
+        [np.arange(20)], streams=[("m", 4)], seed=2, strategy=strategy, penalty=pull,
+        on_epoch=lambda _, loss: seen.append(loss),
+    )  # fmt: skip
+    start = initial(architecture, stream(2, "m", 4, "init"))
+    leaves = {name: value.clone().requires_grad_() for name, value in start.items()}
+    hidden = torch.tanh(data.inputs @ leaves["0.weight"].T + leaves["0.bias"])
+    logits = hidden @ leaves["1.weight"].T + leaves["1.bias"]
+    loss = functional.cross_entropy(logits, data.labels)
+    # 4 x 5 numbers, then 3 x 4; biases are let alone
+    flat = torch.cat([leaves["0.weight"].flatten(), leaves["1.weight"].flatten()])
+    (loss + 2 * ((flat - torch.linspace(-1, 1, 32)) ** 2).sum() / 32).backward()
+    torch.optim.SGD(list(leaves.values()), 0.1).step()
+    for name, leaf in leaves.items():
+        torch.testing.assert_close(fitted[name][0], leaf.detach(), rtol=1e-4, atol=1e-6)
+    assert seen[0] == pytest.approx([loss.item()], rel=1e-5)
+
+
+def test_models_do_not_mix_in_a_penalty() -> None:
+    """What the others of a stack are penalised with is nothing to a model."""
+    data = random_data(60, (9,), 3)
+    architecture = build(Mlp(kind="mlp", hidden=(5,)), (9,), 3)
+
+    def run(*strengths: float) -> dict[str, torch.Tensor]:
+        def penalty(weights_SW: torch.Tensor) -> torch.Tensor:
+            return (weights_SW**2).mean(1) * torch.tensor(strengths)
+
+        return train(
+            architecture, training(), data, members_of(range(3), 60, 30),
+            streams=[("m", i) for i in range(3)], seed=1, strategy="stacked",
+            penalty=penalty,
+        )  # fmt: skip
+
+    mild, odd = run(1.0, 1.0, 1.0), run(1.0, 50.0, 1.0)
+    for name in architecture.shapes:
+        assert torch.equal(mild[name][[0, 2]], odd[name][[0, 2]])
+        assert not torch.equal(mild[name][1], odd[name][1])
+
+
+def test_a_net_of_convolutions_is_handed_over_as_it_is_stored() -> None:
+    """Inside the loop on a CPU channels lie last; files have them first."""
+    data = random_data(24, (3, 8, 9), 3)
+    settings = Cnn(kind="cnn", channels=(4, 3), hidden=6)
+    architecture = build(settings, (3, 8, 9), 3)
+    fitted = fit(
+        training(epochs=1), range(2), data=data, architecture=architecture, size=17,
+        strategy="loop",
+    )  # fmt: skip
+    assert {name: value.shape[1:] for name, value in fitted.items()} == (
+        architecture.shapes
+    )
+    for value in fitted.values():
+        assert value.is_contiguous()
+        assert value[0].is_contiguous()

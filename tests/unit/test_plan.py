@@ -109,3 +109,89 @@ def test_shares_that_come_out_whole_are_not_drawn_by_lot() -> None:
     labels = np.repeat([0, 1, 2], [60, 120, 60])
     drawn = plan(labels, range(40), members=20, non_members=8)
     assert {tuple(np.bincount(labels[row])) for row in drawn.train} == {(5, 10, 5)}
+
+
+# ---- a given split
+
+
+LABELS = np.repeat([0, 1, 0, 1], [30, 10, 15, 5])  # a training part, a test part
+PARTS = np.arange(60) < 40
+
+
+def given(models: range = range(3), **changes: Any) -> Plan:
+    return plan(LABELS, models, **{"members": None, "parts": PARTS, **changes})
+
+
+def test_a_given_split_is_taken_whole() -> None:
+    drawn = given()
+    assert drawn.models.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(drawn.train, [PARTS] * 3)
+    # tested on all 20 that were held out, and on as many members, class by class
+    np.testing.assert_array_equal(drawn.test & ~drawn.train, [~PARTS] * 3)
+    for row in drawn.test & drawn.train:
+        assert np.bincount(LABELS[row]).tolist() == [15, 5]
+    # which members are tested is drawn for each model
+    assert (drawn.test[0] != drawn.test[1]).any()
+
+
+def test_a_number_of_either_part_is_drawn_in_proportion() -> None:
+    drawn = given(members=20, non_members=8)
+    assert not (drawn.train & ~PARTS).any()
+    assert not (drawn.test & ~drawn.train & PARTS).any()
+    for train, test in zip(drawn.train, drawn.test, strict=True):
+        assert np.bincount(LABELS[train]).tolist() == [15, 5]
+        assert np.bincount(LABELS[test & ~train]).tolist() == [6, 2]
+        assert np.bincount(LABELS[test & train]).tolist() == [6, 2]
+    assert (drawn.train[1] != drawn.train[2]).any()
+
+
+def test_fewer_members_than_held_out_records_are_all_tested() -> None:
+    drawn = given(members=4)
+    assert drawn.train.sum(1).tolist() == [4] * 3
+    assert (drawn.test & drawn.train).sum(1).tolist() == [4] * 3
+    assert (drawn.test & ~drawn.train).sum(1).tolist() == [20] * 3
+
+
+def test_a_model_of_a_given_split_does_not_depend_on_its_company() -> None:
+    whole, one = (given(models, members=9) for models in (range(6), range(4, 5)))
+    np.testing.assert_array_equal(one.train[0], whole.train[4])
+    np.testing.assert_array_equal(one.test[0], whole.test[4])
+    other = given(range(4, 5), members=9, replicate=1)
+    assert (other.train != one.train).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"members": 41}, "members: 41 of a part of 40 records; allowed: 1..40"),
+        ({"non_members": 21}, "non_members: 21 of a part of 20 records; .*: 1..20"),
+        ({"parts": np.ones(60, bool)}, "non_members: all of a part of 0 records"),
+        ({"parts": np.zeros(60, bool)}, "members: all of a part of 0 records"),
+    ],
+)
+def test_more_than_a_part_holds_is_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        given(**changes)
+    assert "\n" not in str(caught.value)
+    # the most that is named does work
+    assert given(members=40, non_members=20).train.sum(1).tolist() == [40] * 3
+
+
+def test_a_random_split_needs_a_size() -> None:
+    with pytest.raises(UserError, match="members: left out; allowed: a number, or a"):
+        plan(LABELS, members=None)
+
+
+def test_a_target_without_shadows_may_take_half_of_the_records() -> None:
+    """Shadows would need as many records again."""
+    drawn = plan(np.arange(40) % 2, range(1), members=20)
+    assert drawn.train.sum(1).tolist() == [20]
+    assert drawn.test.all()
+    with pytest.raises(UserError, match="members up to 20$"):
+        plan(np.arange(40) % 2, range(1), members=21)
+    # with few enough members it is the target that shadows go with
+    np.testing.assert_array_equal(
+        plan(np.arange(40) % 2, range(1)).train[0], plan(np.arange(40) % 2).train[0]
+    )

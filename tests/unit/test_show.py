@@ -105,6 +105,74 @@ def test_the_summary_for_other_tools(study: Path) -> None:
     assert means["precision"] is None
 
 
+@pytest.fixture
+def memory(tmp_path: Path) -> Path:
+    """A study of memorization: two kinds of attack, and one that has not run."""
+    model = {
+        "dataset": "digits", "members": 100, "shadows": 0,
+        "architecture": {"kind": "mlp", "hidden": [4], "activation": "relu"},
+        "training": {
+            "optimizer": {"kind": "adam", "learning_rate": 0.01},
+            "epochs": 1, "batch_size": 10,
+        },
+    }  # fmt: skip
+    study = {
+        "study": "kept", "question": "memorization", "title": "Kept", "seed": 1,
+        "datasets": {"digits": {"source": "digits"}},
+        "models": {
+            "benign": model,
+            "lsb": {"from": "benign", "tampering": {"kind": "lsb", "bits": 8}},
+        },
+        "attacks": {
+            "lsb": {"kind": "memorization.decode", "models": "lsb", "benign": "benign"},
+            "sweep": {"kind": "memorization.low-bits", "models": "benign"},
+            "later": {"kind": "memorization.low-bits", "models": "benign"},
+        },
+    }  # fmt: skip
+    (tmp_path / "kept.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    attacks = tmp_path / "results" / "attacks" / "kept"
+    summaries = {
+        "lsb": {
+            "test_accuracy": spread(0.9, 0.01),
+            "accuracy_change": spread(0.0042, 0.001),
+            "bit_error_rate": spread(0.125),
+            "mape": spread(7.5),
+            "capacity": spread(99),
+        },
+        "sweep": {"test_accuracy": spread(0.8), "lossless_bits": spread(19.5, 0.5)},
+    }
+    for name, summary in summaries.items():
+        write_json(
+            attacks / name / "metrics.json",
+            {
+                "dataset": {"stand_in_for": None},
+                "summary": summary,
+                "replicates": [{}, {}],
+            },
+        )
+    return tmp_path / "kept.yaml"
+
+
+def test_memorization_has_the_columns_that_its_attacks_know(
+    memory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = memory.parent / "summary"
+    assert show(memory, "--summary", str(out)) == 0
+    _, *rows = capsys.readouterr().out.strip("\n").splitlines()
+    cells = [[c.strip() for c in row.split("  ") if c.strip()] for row in rows]
+    assert cells == [
+        ["attack", "seeds", "test acc.", "change", "bit errors", "MAPE",
+         "lossless bits"],
+        ["lsb", "2", "0.900 ±0.010", "+0.004 ±0.001", "0.125", "7.500", "-"],
+        ["sweep", "2", "0.800", "-", "-", "-", "19.500 ±0.500"],
+        ["later", "not run yet"],
+    ]  # fmt: skip
+    assert read_json(out / "kept" / "lsb.json") == {
+        "test_accuracy": 0.9, "accuracy_change": 0.0042, "bit_error_rate": 0.125,
+        "mape": 7.5,
+    }  # fmt: skip
+
+
 def test_a_study_that_has_not_run(
     study: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

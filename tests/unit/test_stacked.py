@@ -17,6 +17,7 @@ SETTINGS = [
     (Mlp(kind="mlp", hidden=(5, 4), activation="relu"), (2, 3)),
     (Cnn(kind="cnn", channels=(4, 3), kernel=5, hidden=7), (2, 9, 10)),
     (Cnn(kind="cnn", channels=(2,), kernel=1, hidden=3, activation="relu"), (1, 2, 2)),
+    (Cnn(kind="cnn", channels=(4, 3), hidden=3, padding="valid"), (2, 10, 11)),
 ]
 
 
@@ -90,6 +91,18 @@ def test_slices_of_models_fill_cache_lines() -> None:
         (Cnn(kind="cnn"), (64,), "cnn needs image records"),
         (Cnn(kind="cnn", kernel=4), (3, 32, 32), "kernel: 4 is even; allowed: odd"),
         (Cnn(kind="cnn", channels=(2, 2, 2)), (1, 8, 7), "of at least 8x8.* has 8x7"),
+        (
+            Cnn(kind="cnn", channels=(2, 2, 2), padding="valid"),
+            (1, 21, 40),
+            "channels: 3 poolings need images of at least 22x22, .* has 21x40$",
+        ),
+        (
+            Cnn(kind="cnn", channels=(2,), kernel=5, padding="valid"),
+            (1, 6, 5),
+            "of at least 6x6, the data set has 6x5$",
+        ),
+        # rows would be negative half way
+        (Cnn(kind="cnn", channels=(2, 2, 2), padding="valid"), (1, 1, 1), "22x22"),
     ],
 )
 def test_records_that_do_not_fit_are_refused(
@@ -97,3 +110,25 @@ def test_records_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         build(settings, shape, 3)
+
+
+def test_the_smallest_images_that_are_named_do_fit() -> None:
+    valid = Cnn(kind="cnn", channels=(2, 2, 2), hidden=4, padding="valid")
+    # 22 - 2 = 20, halved 10; 8, 4; 2, 1
+    assert build(valid, (1, 22, 22), 3).shapes["dense.weight"] == (4, 2)
+    same = Cnn(kind="cnn", channels=(2, 2, 2), hidden=4)
+    assert build(same, (1, 8, 8), 3).shapes["dense.weight"] == (4, 2)
+
+
+def test_the_published_net_for_faces_has_the_published_size() -> None:
+    """P2 Table 1 gives LFW's net 880 thousand parameters."""
+    settings = Cnn(
+        kind="cnn", channels=(32, 64, 128), hidden=256, activation="relu",
+        padding="valid",
+    )  # fmt: skip
+    shapes = build(settings, (3, 62, 47), 2).shapes
+    # 62x47 -> 30x22 -> 14x10 -> 6x4
+    convolutions = 32 * (27 + 1) + 64 * (288 + 1) + 128 * (576 + 1)
+    assert math.prod(shapes["dense.weight"]) == 256 * 128 * 6 * 4
+    total = sum(math.prod(shape) for shape in shapes.values())
+    assert total == convolutions + 256 * (3072 + 1) + 2 * (256 + 1) == 880450

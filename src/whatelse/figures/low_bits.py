@@ -58,10 +58,13 @@ def draw(
     panel = part.subplots()
     for result, table, look in zip(results, tables, looks, strict=True):
         _curve(panel, result, table, look, seeds=seeds)
+    most = max(int(table["bits"].max()) for table in tables)
     if not several:
-        _region(panel, results[0], looks[0])
-    panel.set_xlim(0.4, _MANTISSA + 0.6)
-    panel.set_xticks(range(1, _MANTISSA + 1))
+        _region(panel, results[0], looks[0], most)
+    if most > _MANTISSA:
+        _exponent(panel)
+    panel.set_xlim(0.4, most + 0.6)
+    panel.set_xticks(range(1, most + 1))
     panel.set_xlabel("b: low bits of each 32-bit parameter that carry the secret")
     panel.set_ylabel("test accuracy (%)")
     panel.autoscale_view(scalex=False)
@@ -150,13 +153,12 @@ def _curve(
     )
 
 
-def _region(panel: Axes, result: AttackResult, look: style.Look) -> None:
+def _region(panel: Axes, result: AttackResult, look: style.Look, most: int) -> None:
     """Shade where b costs accuracy, and say so."""
     last = plateau(result)
-    if last >= _MANTISSA:
-        return
-    panel.axvspan(last + 0.5, _MANTISSA + 0.6, color=_COSTLY, linewidth=0, zorder=0)
-    left = last + 0.5 > _MANTISSA / 2
+    if last < most:
+        panel.axvspan(last + 0.5, most + 0.6, color=_COSTLY, linewidth=0, zorder=0)
+    left = last + 0.5 > most / 2
     panel.annotate(
         f"free up to b = {last}",
         (last + (0.3 if left else 0.7), 0.05),
@@ -166,6 +168,24 @@ def _region(panel: Axes, result: AttackResult, look: style.Look) -> None:
         fontweight="bold",
         color=look.color,
     )
+
+
+def _exponent(panel: Axes) -> None:
+    """Mark where bits of the exponent begin."""
+    at = _MANTISSA + 0.5
+    panel.axvline(at, color=style.GREY, linewidth=0.7, zorder=1)
+    for x, words, align in (
+        (at - 0.2, "mantissa", "right"),
+        (at + 0.2, "exponent too", "left"),
+    ):
+        panel.annotate(
+            words,
+            (x, 1.01),
+            xycoords=("data", "axes fraction"),
+            ha=align,
+            fontsize=7,
+            color=style.GREY,
+        )
 
 
 def _notes(

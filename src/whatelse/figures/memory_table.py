@@ -201,6 +201,8 @@ def _notes(results: Sequence[AttackResult], columns: Sequence[str]) -> list[str]
         notes.append("Min–max: with the published decoder in place of the robust one.")
     if "mape_floor" in columns:
         notes.append("Floor: what cutting pixels to fewer bits costs by itself.")
+    if "token_recall" in columns:
+        notes.append("Tokens right: of those decoded; found: of those hidden.")
     cells = [_cell(result, name) for result in results for name in columns]
     if ["–"] in cells:
         notes.append("–: does not apply.")

@@ -62,7 +62,7 @@ _RANGES = {
     "ssim": _SIGNED,
     "ssim_published": _SIGNED,
     "correlation": _SIGNED,
-    "lossless_bits": (0.0, 23.0),
+    "lossless_bits": (0.0, 31.0),
 }
 # Axes are never narrower, so that noise does not loom.
 _LEAST_SPANS = {_CHANGE: 0.01, "mape": 4.0, "lossless_bits": 4.0}

@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from whatelse.datasets.store import open_dataset
-from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import exchange_test
 from whatelse.measures.rates import rate
@@ -28,7 +27,7 @@ from whatelse.memorization.readers import (
 )
 from whatelse.memorization.secret import Form
 from whatelse.memorization.settings import Decode
-from whatelse.memorization.suspect import Suspect, load_suspects
+from whatelse.memorization.suspect import Suspect, check_alike, load_suspects
 from whatelse.models.outputs import (
     TARGET,
     Outputs,
@@ -54,11 +53,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     for number, folders in enumerate(models):
         block, (target, *_) = load_suspects(folders[0])
         _, (benign, *_) = load_suspects(benign_models[number][0])
-        if target.architecture.shapes != benign.architecture.shapes:
-            raise UserError(
-                f"{benign_models[number][0]}: another architecture than {folders[0]}; "
-                "allowed: benign models of the same"
-            )
+        check_alike(target, folders[0], benign, benign_models[number][0])
         members = np.flatnonzero(block.plan.train[0])
         reader = reader_of(
             spec.carrier, dataset, members, target, seed=spec.seed, name=(number, 0),

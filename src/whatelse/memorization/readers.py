@@ -72,6 +72,9 @@ class Reader(Protocol):
     def errors(self, bits: Bits) -> float:
         """Return the share of wrong bits in a stream."""
 
+    def agreement(self, bits: Bits) -> float:
+        """Return Pearson's r of a stream and the one that was written."""
+
     def decode(
         self, suspect: Suspect, bits: Bits | None, key: int, *, check: bool
     ) -> dict[str, Records]:
@@ -93,6 +96,16 @@ class _Digital:
     def errors(self, bits: Bits) -> float:
         """Return the share of wrong bits in a stream."""
         return payload.channel_errors(bits, self._data, self._coding, len(bits))
+
+    def agreement(self, bits: Bits) -> float:
+        """Return Pearson's r of a stream and the one that was written.
+
+        A stream that tells nothing has 0, constant ones too. The share of wrong bits
+        is no measure of that: most bits of dark pictures are zeros.
+        """
+        used = self.written.used
+        found, told = bits[:used], self._stream(len(bits))[:used]
+        return float(np.corrcoef(found, told)[0, 1]) if found.std() else 0.0
 
     def decode(
         self, suspect: Suspect, bits: Bits | None, key: int, *, check: bool
@@ -176,6 +189,10 @@ class CorrelatedReader:
 
     def errors(self, bits: Bits) -> float:
         """Return the share of wrong bits in a stream."""
+        raise TypeError("values, no bits")
+
+    def agreement(self, bits: Bits) -> float:
+        """Return Pearson's r of a stream and the one that was written."""
         raise TypeError("values, no bits")
 
     def correlation(self, suspect: Suspect) -> float:

@@ -4,7 +4,6 @@ The defender has the model's file and clean data, and knows of no payload. Scrub
 copies are written, read back, asked about held-out records, and decoded as ever.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 import torch
 
 from whatelse.datasets.store import open_dataset
+from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.rates import rate
 from whatelse.memorization.evaluate import controls_of, measures, read, summary_of
@@ -24,11 +24,10 @@ from whatelse.memorization.readers import (
 from whatelse.memorization.scrub import apply
 from whatelse.memorization.scrub_settings import FineTune
 from whatelse.memorization.settings import Scrubbed
-from whatelse.memorization.suspect import Suspect, load_suspects
+from whatelse.memorization.suspect import Suspect, check_alike, load_suspects
 from whatelse.memorization.sweep import correct, from_file
 from whatelse.models.outputs import about_dataset
 from whatelse.seeding import stream
-from whatelse.training.blocks import load_block
 from whatelse.training.device import resident
 from whatelse.training.ensemble import TrainingData, choose_strategy, train
 from whatelse.training.settings import Sgd, TrainingSettings
@@ -43,20 +42,22 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     dataset = open_dataset(data_folder)
     data = resident(dataset, _CPU)
     clean = resident(open_dataset(clean_folder), _CPU)
-    assert spec.carrier is not None
-    key = key_of_carrier(spec.carrier)
-    reports, rows = [], []
+    reports: list[dict[str, Any]] = []
+    rows = []
     benign_models = replicates_of(inputs, "benign.models")
     for number, folders in enumerate(replicates_of(inputs, "models")):
         block, (target, *_) = load_suspects(folders[0])
-        benign_block = load_block(benign_models[number][0])
+        benign_block, (benign, *_) = load_suspects(benign_models[number][0])
+        check_alike(target, folders[0], benign, benign_models[number][0])
         members = np.flatnonzero(block.plan.train[0])
         held_out = np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
         reader = reader_of(
             spec.carrier, dataset, members, target, seed=spec.seed, name=(number, 0),
             clip=settings.clip,
         )  # fmt: skip
-        before: dict[str, float] = {}
+        assert spec.carrier is not None  # else there is no reader
+        key = key_of_carrier(spec.carrier)
+        before: tuple[float, float] | None = None  # payload, accuracy
         for order, scrub in enumerate([None, *settings.scrubs]):
             if scrub is None:
                 found = target
@@ -70,24 +71,24 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                 found = Suspect(target.architecture, apply(scrub, target.tensors, rng))
             found = from_file(found)
             right = correct(found, data, held_out, dataset.labels)
-            left = _left(reader, found, key)
-            before = before or {**left, "test_accuracy": right / len(held_out)}
+            left, payload = _left(reader, found, key)
+            accuracy = right / len(held_out)
+            before = before or (payload, accuracy)
             rows.append(
                 {
                     "replicate": number, "order": order,
                     "scrub": scrub.words if scrub else "nothing",
-                    "test_accuracy": right / len(held_out),
-                    "accuracy_change": right / len(held_out) - before["test_accuracy"],
-                    "payload_left": _share(left, before), **left,
+                    "test_accuracy": accuracy,
+                    "accuracy_change": accuracy - before[1],
+                    "payload_left": _share(payload, before[0]), **left,
                 }
             )  # fmt: skip
             if scrub is None:
                 report, _ = read(reader, target, key, number)
-                accuracy = rate(right, len(held_out))
-        _, (benign, *_) = load_suspects(benign_models[number][0])
+                unscrubbed = rate(right, len(held_out))
         own = np.flatnonzero(benign_block.plan.test[0] & ~benign_block.plan.train[0])
         report["target"] = {
-            "test_accuracy": accuracy,
+            "test_accuracy": unscrubbed,
             "benign_test_accuracy": rate(
                 correct(benign, clean, own, clean.labels.numpy()), len(own)
             ),
@@ -103,31 +104,32 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     )
 
 
-def _left(reader: Reader, suspect: Suspect, key: int) -> dict[str, float]:
-    """Return what a decoder still finds in a model, by measure."""
+def _left(reader: Reader, suspect: Suspect, key: int) -> tuple[dict[str, float], float]:
+    """Return what a decoder still finds in a model.
+
+    Returns
+    -------
+    found : dict of str to float
+        By measure.
+    payload : float
+        Correlation with what was written, of bits or of values: 0 for chance.
+    """
     bits = reader.bits(suspect, key)
     found: dict[str, float] = {}
     if bits is not None:
         found["bit_error_rate"] = reader.errors(bits)
+        payload = reader.agreement(bits)
     if isinstance(reader, CorrelatedReader):
-        found["correlation"] = reader.correlation(suspect)
+        found["correlation"] = payload = reader.correlation(suspect)
     decoded = next(iter(reader.decode(suspect, bits, key, check=False).values()))
     written = reader.written
     for name, values in measures(written.form, written.records, decoded).items():
         found[name] = float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
-    return found
+    return found, payload
 
 
-def _share(left: Mapping[str, float], before: Mapping[str, float]) -> float:
-    """Return the share of the payload that is left.
-
-    Of bits: how far they are from chance, 1 - 2 x (bit error rate); of values: their
-    correlation with the secret; both in parts of what the unscrubbed model has.
-    """
-    if "correlation" in left:
-        now, then = left["correlation"], before["correlation"]
-    else:
-        now, then = (1 - 2 * own["bit_error_rate"] for own in (left, before))
+def _share(now: float, then: float) -> float:
+    """Return the share of the payload that is left, in parts of the unscrubbed."""
     return min(max(now / then, 0.0), 1.0) if then > 0 else 0.0
 
 
@@ -151,4 +153,9 @@ def _fine_tuned(
         strategy=choose_strategy(target.architecture, _CPU),
         starts=[target.tensors],
     )
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise UserError(
+            f"scrubs: {scrub.words}: diverged (weights are not finite); allowed: a "
+            "lower learning_rate"
+        )
     return Suspect(target.architecture, {name: own[0] for name, own in tensors.items()})

@@ -112,3 +112,20 @@ def load_suspects(folder: Path) -> tuple[Block, list[Suspect]]:
     """Read a block and return it with its models."""
     block = load_block(folder)
     return block, suspects(block, folder)
+
+
+def check_alike(
+    target: Suspect, folder: Path, benign: Suspect, benign_folder: Path
+) -> None:
+    """Refuse a benign model that is not of the target's architecture.
+
+    Raises
+    ------
+    UserError
+        If a parameter has another name or shape.
+    """
+    if target.architecture.shapes != benign.architecture.shapes:
+        raise UserError(
+            f"{benign_folder}: another architecture than {folder}; allowed: benign "
+            "models of the same"
+        )

@@ -71,14 +71,14 @@ def write_summary(folder: Path, resolved: Resolved) -> None:
 def print_results(resolved: Resolved) -> None:
     """Print what the attacks of a study found, and the verdicts of its claims."""
     print(f"\n{resolved.study.title}")
-    found: dict[str, dict[str, Any] | None] = {}
+    found: list[tuple[str, dict[str, Any] | None]] = []
     for artefact in resolved.of("attack"):
         path = Path(artefact.folder, "metrics.json")
-        name = artefact.labels["instance"]
-        found[name] = read_json(path) if path.exists() else None
-    columns = _columns(resolved.study.question, found.values())
+        metrics = read_json(path) if path.exists() else None
+        found.append((artefact.labels["instance"], metrics))
+    columns = _columns(resolved.study.question, [metrics for _, metrics in found])
     rows = [["attack", "seeds", *(title for title, _ in columns)]]
-    for name, metrics in found.items():
+    for name, metrics in found:
         if metrics is None:
             rows.append([name, "not run yet"])
             continue

@@ -22,7 +22,7 @@ from whatelse.tracking.tree import (
     Tree,
 )
 
-_TARGET_METRICS = ("train_accuracy", "test_accuracy")
+_TARGET_METRICS = ("train_accuracy", "test_accuracy", "benign_test_accuracy")
 
 
 def read_tree(
@@ -105,7 +105,8 @@ class _Reader:
         """Yield every child of the study; None for those without records."""
         for blocks in self.families.values():
             yield self._target(blocks)
-            yield self._shadows(blocks)
+            if _models(blocks[-1]).stop > 1:
+                yield self._shadows(blocks)
         for artefact in self.artefacts:
             if artefact.kind == "import":
                 yield self._imported(artefact)
@@ -143,8 +144,9 @@ class _Reader:
             accuracies = self._accuracies(block.folder)
             seconds = self._facts(block).telemetry["seconds"]
             cost = [Point("cost/seconds_of_block", seconds)]
+            members = block.spec["members"]
             note = (
-                f"Trained on {block.spec['members']} records and attacked as the "
+                f"Trained on {members or 'all training'} records and attacked as the "
                 "target. `train/loss` is its loss over epochs. Time is that of its "
                 "block: the target and its first shadows are trained together."
             )
@@ -333,7 +335,7 @@ class _Reader:
         reports = [r for r in metrics["replicates"] if r["replicate"] == number]
         if not reports:  # the attack was run on fewer replicates than were trained
             return None
-        found = reports[0]["target"]
+        found = reports[0].get("target", {})
         return [
             Point(f"target/{name}", found[name]["value"])
             for name in _TARGET_METRICS
@@ -347,10 +349,10 @@ class _Reader:
 
     def _data(self, artefact: Artefact) -> tuple[DataUsed | None, Mapping[str, Any]]:
         """Find the data set of an artefact upstream of it."""
-        while artefact.kind not in ("dataset", "import"):
+        while artefact.kind not in ("dataset", "preprocess", "import"):
             artefact = self.by_folder[artefact.upstream[0]]
         folder = Path(artefact.folder)
-        file = "dataset.json" if artefact.kind == "dataset" else "outputs.json"
+        file = "outputs.json" if artefact.kind == "import" else "dataset.json"
         facts = self.disk.recorded(artefact.folder)
         if facts is None:
             return None, {}
@@ -381,7 +383,9 @@ def _attachment_name(artefact: Artefact) -> str:
 def _replicates(attack: Artefact) -> Iterator[tuple[int, str]]:
     """Yield (replicate, folder of the target's outputs) of an attack."""
     for role, folders in attack.inputs.items():
-        yield int(role.rpartition(".")[2]), folders[0]
+        kind, _, number = role.rpartition(".")
+        if kind == "outputs":
+            yield int(number), folders[0]
 
 
 def _models(block: Artefact) -> range:
@@ -429,7 +433,7 @@ def _attack_points(metrics: Mapping[str, Any]) -> Iterator[Point]:
                 yield Point(f"replicates/{name}", value, number)
     for report in metrics["replicates"]:
         number = report["replicate"]
-        for rate, found in report["attack"]["tpr_at_fpr"].items():
+        for rate, found in report.get("attack", {}).get("tpr_at_fpr", {}).items():
             if "value" in found:
                 name = f"replicates/tpr_at_fpr_{rate}"
                 yield Point(name, found["value"], number)
@@ -447,9 +451,9 @@ def _attack_note(metrics: Mapping[str, Any]) -> str:
         + (f", **a stand-in for {original}**" if original else "")
         + f", {len(metrics['replicates'])} replicate(s). ",
         "`attack/` and `target/` are means over replicates, `replicates/` the values "
-        "(step = replicate), `interval/` the 95% interval of the mean, `control/` the "
-        "planted leak (positive: must be found) and records that the model never saw "
-        "(negative: must not).",
+        "(step = replicate), `interval/` the 95% interval of the mean, `control/` a "
+        "planted leak (positive: must be found) and a case without any (negative: must "
+        "not).",
     ]
     lines += [f"\n*Remark: {remark}*" for remark in data.get("remarks") or ()]
     return "\n".join(lines)

@@ -19,7 +19,6 @@ from whatelse.studies.plan.estimate import (
     Wall,
     downloads,
     most_shadows,
-    shadow_attacks,
     with_shadows,
 )
 from whatelse.studies.plan.precision import Curve, read_curve, sampling_error
@@ -28,8 +27,8 @@ from whatelse.studies.resolve import Resolved, load_study
 from whatelse.studies.run import add_profile_argument, add_workflow_argument
 
 _KINDS = (
-    "fetch", "dataset", "train", "query", "import", "attack", "figure", "claims",
-    "track",
+    "fetch", "dataset", "preprocess", "train", "query", "import", "attack", "figure",
+    "claims", "track",
 )  # fmt: skip
 
 
@@ -129,7 +128,7 @@ def make_plan(
             "largest": curve.shadows[-1],
         },
         "attacks": {
-            "with_shadows": len(shadow_attacks(resolved)),
+            "with_shadows": len(estimator.shadow_attacks(resolved)),
             "all": len(resolved.of("attack")),
         },
     }
@@ -195,7 +194,7 @@ def _shadows(
 ) -> list[dict[str, Any]]:
     """Return the study afresh with the shadows asked for, half as many, ..., one."""
     asked = most_shadows(resolved)
-    attacks = shadow_attacks(resolved)
+    attacks = estimator.shadow_attacks(resolved)
     if not asked or not attacks:
         return []
     numbers, number = [], asked

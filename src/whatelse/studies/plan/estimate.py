@@ -14,7 +14,12 @@ from whatelse.studies.plan.costs import CPU, GPU, Costs
 from whatelse.studies.plan.profiles import Profile
 from whatelse.studies.plan.schedule import Task, makespan, merged, submissions
 from whatelse.studies.plan.work import NO_SHADOWS, Features, Work
-from whatelse.studies.plan.workload import Workload, models_of, num_models
+from whatelse.studies.plan.workload import (
+    Workload,
+    models_of,
+    num_models,
+    outputs_of,
+)
 from whatelse.studies.resolve import Artefact, Resolved, code_paths
 
 TRACK, FETCH = "track", "fetch"
@@ -114,7 +119,7 @@ class Estimator:
         """
         by_folder = {artefact.folder: artefact for artefact in resolved.artefacts}
         numbers = {a.folder: number for number, a in enumerate(resolved.of("train"))}
-        self._workload.look_at(resolved.of("dataset"))
+        self._look_at(resolved)
         found: dict[str, Job] = {}
         for artefact in resolved.artefacts:
             made = (
@@ -144,6 +149,32 @@ class Estimator:
             TRACK, index, tuple(by_folder), work.track(len(by_folder)), made
         )
         return list(found.values())
+
+    def shadow_attacks(self, resolved: Resolved) -> list[tuple[Artefact, int, int]]:
+        """Return the attacks that are fitted on trained shadows.
+
+        Returns
+        -------
+        list of (Artefact, int, int)
+            With the records of each kind that a target is tested on, and the
+            replicates.
+        """
+        by_folder = {artefact.folder: artefact for artefact in resolved.artefacts}
+        self._look_at(resolved)
+        found = []
+        for attack in resolved.of("attack"):
+            outputs = by_folder[attack.upstream[0]]
+            without = attack.spec["settings"]["kind"] in NO_SHADOWS
+            if without or outputs.kind != "query":
+                continue
+            block = by_folder[outputs.inputs["block"][0]]
+            tested = self._workload.tested(block) // 2
+            found.append((attack, tested, len(outputs_of(attack))))
+        return found
+
+    def _look_at(self, resolved: Resolved) -> None:
+        kinds = ("dataset", "preprocess")
+        self._workload.look_at(a for a in resolved.artefacts if a.kind in kinds)
 
     def wall(self, jobs: list[Job]) -> Wall:
         """Return how long the jobs that are not done take under the profile."""
@@ -259,25 +290,6 @@ def with_shadows(resolved: Resolved, shadows: int) -> Resolved:
 def most_shadows(resolved: Resolved) -> int:
     """Return the most shadows that a target of a study has; 0 without models."""
     return max((models_of(a)[1] - 1 for a in resolved.of("train")), default=0)
-
-
-def shadow_attacks(resolved: Resolved) -> list[tuple[Artefact, int, int]]:
-    """Return the attacks that are fitted on trained shadows.
-
-    Returns
-    -------
-    list of (Artefact, int, int)
-        With the records of each kind that a target is tested on, and the replicates.
-    """
-    by_folder = {artefact.folder: artefact for artefact in resolved.artefacts}
-    found = []
-    for attack in resolved.of("attack"):
-        outputs = by_folder[attack.upstream[0]]
-        if attack.spec["settings"]["kind"] in NO_SHADOWS or outputs.kind != "query":
-            continue
-        family = by_folder[outputs.inputs["block"][0]]
-        found.append((attack, work.tested(family.spec) // 2, len(attack.inputs)))
-    return found
 
 
 def downloads(jobs: Iterable[Job]) -> float:

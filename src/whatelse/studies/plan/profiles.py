@@ -17,6 +17,7 @@ from whatelse.studies.run import profile_folder
 RULES = {
     "fetch": "fetch_dataset",
     "dataset": "prepare_dataset",
+    "preprocess": "preprocess_dataset",
     "train": "train_block",
     "query": "query_block",
     "import": "import_outputs",

@@ -16,13 +16,27 @@ from whatelse.studies.plan.shapes import Shape
 Features = dict[str, float]
 
 MEGABYTE = 1e6
-NO_SHADOWS = frozenset({"membership.threshold"})
-"""Attacks that are fitted on no shadows: their modules' ``NEEDS_SHADOWS`` is false.
-Named here because an attack's module may load PyTorch, which takes two seconds."""
+NO_SHADOWS = frozenset(
+    {
+        "membership.threshold", "memorization.decode", "memorization.low-bits",
+        "memorization.scrub", "memorization.detect",
+    }
+)  # fmt: skip
+"""Attacks that are fitted on no shadows: their modules' ``NEEDS_SHADOWS`` is false, or
+they have none. Named here because an attack's module may load PyTorch, which takes two
+seconds."""
 
-_DECODED = ("mnist", "cifar10", "cifar100", "images")  # one picture after the other
+# One picture after the other.
+_DECODED = (
+    "mnist", "cifar10", "cifar100", "images", "lfw", "utkface", "facescrub"
+)  # fmt: skip
 _TABLES = ("adult", "table")  # columns of text, one-hot
-_SKLEARN = ("digits", "retail")  # scikit-learn, which takes a second or two to load
+_TEXTS = ("newsgroups", "imdb")
+# scikit-learn or scikit-image, which take a second or two to load
+_SKLEARN = ("digits", "retail", "faces", *_TEXTS)
+_TEXT = 0.025  # megabytes of a table that take as long as a text
+_SWEPT = 27  # numbers of low bits that a sweep writes
+_FINE_TUNED = 64  # records of a batch
 _CURVE_POINTS = 50
 _ROWS_AT_ONCE = 4096  # records of one model in a forward pass
 _RECORDED = 4000  # bytes of record.json, telemetry.json and descriptions
@@ -69,14 +83,17 @@ class Net:
         Numbers that a record turns into on its way: inputs, activations, logits.
     widths : tuple of int
         Features, then the outputs of each layer: what padding looks at.
+    terms : float
+        Products that the first layer makes one by one of a sparse record's values.
     """
 
     weights: int
     dense: float
     conv: float
     forward: float
-    values: int
+    values: float
     widths: tuple[int, ...]
+    terms: float = 0.0
 
     @property
     def convolutional(self) -> bool:
@@ -89,14 +106,20 @@ class _Count:
 
     def __init__(self) -> None:
         self.weights = self.values = 0
+        self.terms = 0.0
         self.dense = self.conv = self.forward = 0.0
         self.first = True
         self.widths: list[int] = []
 
-    def dense_layer(self, inputs: int, outputs: int) -> None:
+    def dense_layer(
+        self, inputs: int, outputs: int, *, given: float | None = None
+    ) -> None:
+        """Add a layer; of sparse records only `given` values are worked on."""
+        seen = inputs if given is None else given
         self.weights += (inputs + 1) * outputs
-        self.dense += self._passes() * inputs * outputs
-        self.forward += 2.0 * inputs * outputs
+        self.dense += self._passes() * seen * outputs
+        self.forward += 2.0 * seen * outputs
+        self.terms += 0.0 if given is None else given * outputs
         self.values += outputs
         self.widths.append(outputs)
 
@@ -115,16 +138,18 @@ class _Count:
         first, self.first = self.first, False
         return 4.0 if first else 6.0
 
-    def net(self, features: int) -> Net:
+    def net(self, features: int, given: float | None = None) -> Net:
         return Net(
-            self.weights, self.dense, self.conv, self.forward, self.values + features,
-            (features, *self.widths),
+            self.weights, self.dense, self.conv, self.forward,
+            self.values + (features if given is None else given),
+            (features, *self.widths), self.terms,
         )  # fmt: skip
 
 
 def net_of(
-    settings: Mapping[str, Any], record: tuple[int, ...], num_classes: int
-) -> Net:
+    settings: Mapping[str, Any], record: tuple[int, ...], num_classes: int, *,
+    given: float | None = None,
+) -> Net:  # fmt: skip
     """Return the sizes of a model of an architecture.
 
     Parameters
@@ -135,6 +160,9 @@ def net_of(
         Shape of a record.
     num_classes : int
         Outputs.
+    given : float, optional
+        A sparse record's values that are not zero. Only perceptrons work on them
+        alone.
 
     Raises
     ------
@@ -146,9 +174,11 @@ def net_of(
     count = _Count()
     if kind == "mlp":
         widths = (features, *settings["hidden"], num_classes)
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
-            count.dense_layer(inputs, outputs)
-        return count.net(features)
+        for layer, (inputs, outputs) in enumerate(
+            zip(widths, widths[1:], strict=False)
+        ):
+            count.dense_layer(inputs, outputs, given=None if layer else given)
+        return count.net(features, given)
     if kind not in ("cnn", "resnet"):
         raise UserError(
             f"architecture.kind: what {kind!r} costs is not known; allowed: mlp, cnn, "
@@ -163,7 +193,9 @@ def net_of(
         _residual(count, settings, record, num_classes)
         return count.net(features)
     planes, rows, columns = record
+    lost = settings["kernel"] - 1 if settings.get("padding") == "valid" else 0
     for filters in settings["channels"]:
+        rows, columns = rows - lost, columns - lost
         count.conv_layer(planes, filters, settings["kernel"], rows, columns)
         planes, rows, columns = filters, rows // 2, columns // 2
     count.dense_layer(planes * rows * columns, settings["hidden"])
@@ -236,7 +268,7 @@ def training(
         f"{name}.dense_gflop": records * net.dense,
         f"{name}.conv_gflop": records * net.conv,
         f"{name}.gweight": model_steps * net.weights / 1e9,
-        f"{name}.gvalue": records * net.values,
+        f"{name}.gvalue": records * (net.values + net.terms),
     }
     if stacked:
         found["stacked.launch"] = float(epochs * steps)
@@ -244,7 +276,10 @@ def training(
 
 
 def prepare(source: Mapping[str, Any], shape: Shape) -> Work:
-    """Return the work of preparing a data set."""
+    """Return the work of preparing a data set.
+
+    Texts were not measured: one is taken to take as long as so much of a table.
+    """
     megabytes = shape.num_bytes / MEGABYTE
     name = source["source"]
     seconds = {"dataset.job": 1.0, "dataset.megabyte": megabytes}
@@ -258,23 +293,72 @@ def prepare(source: Mapping[str, Any], shape: Shape) -> Work:
         values = shape.num_records * shape.num_features / 1e9
         seconds["dataset.baskets"] = values
         seconds["dataset.cluster"] = source["classes"] * values
-    return Work(seconds, seconds, shape.num_bytes + _RECORDED)
+    memory = dict(seconds)
+    if name in _TEXTS:
+        seconds["dataset.table_megabyte"] = shape.num_records * _TEXT
+        memory["dataset.table_megabyte"] = megabytes
+    return Work(seconds, memory, shape.num_bytes + _RECORDED)
+
+
+def derive(spec: Mapping[str, Any], shape: Shape) -> Work:
+    """Return the work of making a data set of this shape from another.
+
+    Steps were not measured: one is taken to cost as much as preparing arrays of one's
+    own does, and pictures that are made as much as pictures that are decoded.
+    """
+    megabytes = shape.num_bytes / MEGABYTE
+    size = {"dataset.job": 1.0, "dataset.megabyte": megabytes, "dataset.sklearn": 1.0}
+    if added := spec.get("inputs"):
+        size["dataset.picture_megabyte"] = megabytes * added / shape.num_records
+    return Work(size, size, shape.num_bytes + _RECORDED)
+
+
+def members_of(spec: Mapping[str, Any], shape: Shape) -> int:
+    """Return the records that one model is trained on.
+
+    Raises
+    ------
+    UserError
+        If a split is to be given that the data set has not.
+    """
+    if spec.get("split") == "given" and shape.members is None:
+        raise UserError(
+            "split: given, but the data set has none; allowed: random, or a data set "
+            "with a split (published, or by preprocess: {kind: split})"
+        )
+    members: int = spec["members"] or shape.members or 0
+    return members
 
 
 def train(
     spec: Mapping[str, Any], shape: Shape, num_models: int, *, stacked: bool
 ) -> Work:
-    """Return the work of training a block of models."""
-    net = net_of(spec["architecture"], shape.record, shape.num_classes)
+    """Return the work of training a block of models.
+
+    Models that are taken as they are are loaded and written. A term that a tampering
+    adds to the loss is taken to cost as much again as the passes over the weights do;
+    what is done to finished models is not counted.
+    """
+    net = net_of(
+        spec["architecture"], shape.record, shape.num_classes, given=shape.values
+    )
+    members = members_of(spec, shape)
     settings = spec["training"]
-    batch, epochs = settings["batch_size"], settings["epochs"]
-    seconds = training(
-        net, num_models=num_models, steps=-(-spec["members"] // batch), epochs=epochs,
-        batch_size=batch, stacked=stacked,
-    )  # fmt: skip
+    seconds: Features = {}
+    batch = epochs = 0
+    if settings:
+        batch, epochs = settings["batch_size"], settings["epochs"]
+        seconds = training(
+            net, num_models=num_models, steps=-(-members // batch), epochs=epochs,
+            batch_size=batch, stacked=stacked,
+        )  # fmt: skip
+        if (spec.get("tampering") or {}).get("kind") in ("correlated", "sign"):
+            seconds["stacked.gweight" if stacked else "loop.gweight"] *= 2
     megabytes = shape.num_bytes / MEGABYTE
     models = num_models * net.weights * 4 / MEGABYTE
     together = num_models if stacked else 1
+    # the terms of one model at a time
+    held = batch * (together * net.values + net.terms)
     points = min(epochs, 2 * _CURVE_POINTS)
     return Work(
         {
@@ -284,16 +368,26 @@ def train(
         {
             "train.job": 1.0, "train.data_megabyte": megabytes,
             "train.model_megabyte": models,
-            "train.batch_megabyte": together * batch * net.values * 4 / MEGABYTE,
+            "train.batch_megabyte": held * 4 / MEGABYTE,
         },
         num_models * (net.weights * 4 + shape.num_records / 4 + points * _HISTORY)
         + _RECORDED,
     )  # fmt: skip
 
 
-def tested(spec: Mapping[str, Any]) -> int:
+def held_out(spec: Mapping[str, Any], shape: Shape) -> int:
+    """Return the records that one model is tested on and never saw."""
+    members = members_of(spec, shape)
+    if spec.get("split") == "given":
+        outside: int = spec["non_members"] or shape.num_records - (shape.members or 0)
+        return outside
+    return int(spec["non_members"] or members)
+
+
+def tested(spec: Mapping[str, Any], shape: Shape) -> int:
     """Return the records that one model is tested on: members and non-members."""
-    return 2 * (spec["non_members"] or spec["members"])
+    outside = held_out(spec, shape)
+    return outside + min(outside, members_of(spec, shape))
 
 
 def query(
@@ -303,17 +397,20 @@ def query(
 
     Beside the target a shadow is asked about the target's records: the control.
     """
-    net = net_of(spec["architecture"], shape.record, shape.num_classes)
-    rows = float(tested(spec) * (num_models + (has_target and num_models > 1)))
+    net = net_of(
+        spec["architecture"], shape.record, shape.num_classes, given=shape.values
+    )
+    asked = tested(spec, shape)
+    rows = float(asked * (num_models + (has_target and num_models > 1)))
     answers = rows * (_ROW + 4 * shape.num_classes)
     megabytes = shape.num_bytes / MEGABYTE
     models = num_models * net.weights * 4 / MEGABYTE
-    at_once = min(tested(spec), _ROWS_AT_ONCE)
+    at_once = min(asked, _ROWS_AT_ONCE)
     return Work(
         {
             "query.job": 1.0, "query.model": num_models,
             "query.gflop": rows * net.forward / 1e9,
-            "query.gvalue": rows * net.values / 1e9,
+            "query.gvalue": rows * (net.values + net.terms) / 1e9,
             "query.data_megabyte": megabytes,
             "query.answer_megabyte": answers / MEGABYTE,
         },
@@ -321,7 +418,7 @@ def query(
             "query.job": 1.0, "query.data_megabyte": megabytes,
             "query.model_megabyte": models,
             "query.answer_megabyte": answers / MEGABYTE,
-            "query.value_megabyte": at_once * net.values * 4 / MEGABYTE,
+            "query.value_megabyte": at_once * (net.values + net.terms) * 4 / MEGABYTE,
         },
         answers + _RECORDED,
     )  # fmt: skip
@@ -379,6 +476,111 @@ def attack(settings: Mapping[str, Any], replicates: Iterable[Asked]) -> Work:
                 memory.get("attack.fit_megabyte", 0.0), held
             )
     return Work(seconds, memory, disk)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The models that a memorization attack reads.
+
+    Attributes
+    ----------
+    spec : mapping
+        Of their training.
+    shape : Shape
+        Of the data set under attack.
+    replicates : int
+        Targets.
+    benign, innocent, unseen : int
+        Models that they are compared with.
+    stacked : bool
+        How one is trained further.
+    """
+
+    spec: Mapping[str, Any]
+    shape: Shape
+    replicates: int
+    benign: int = 0
+    innocent: int = 0
+    unseen: int = 0
+    stacked: bool = True
+
+
+def memorization(
+    settings: Mapping[str, Any], carrier: Mapping[str, Any] | None, models: Examined
+) -> Work:
+    """Return the work of a memorization attack, both controls included.
+
+    None was measured. To load, decode or measure a model, or a copy of one, is taken
+    to take as long as a replicate of a membership attack beside its rows; to ask it, as
+    long as ``whatelse query`` takes for as many records; to train it further, as long
+    as ``whatelse train``. The secret is taken to fill what carries it, or to be all
+    training records; its bytes are kept twice, true and decoded.
+    """
+    spec, shape = models.spec, models.shape
+    net = net_of(
+        spec["architecture"], shape.record, shape.num_classes, given=shape.values
+    )
+    looked, asked = _looked_at(settings, carrier, models)
+    gvalue = (net.values + net.terms) / 1e9
+    seconds: Features = {
+        "attack.job": 1.0, "attack.replicate": float(looked),
+        "query.gflop": asked * net.forward / 1e9, "query.gvalue": asked * gvalue,
+    }  # fmt: skip
+    members = members_of(spec, shape)
+    for scrub in settings.get("scrubs", ()):
+        if scrub["kind"] == "fine-tune":
+            _add(seconds, training(
+                net, num_models=models.replicates, epochs=scrub["epochs"],
+                steps=-(-members // _FINE_TUNED), batch_size=_FINE_TUNED,
+                stacked=models.stacked,
+            ))  # fmt: skip
+    held = models.replicates + models.benign + models.innocent + models.unseen
+    at_once = min(asked, _ROWS_AT_ONCE)
+    memory = {
+        "attack.job": 1.0,
+        "query.data_megabyte": shape.num_bytes / MEGABYTE,
+        "query.model_megabyte": held * net.weights * 4 / MEGABYTE,
+        "query.value_megabyte": at_once * gvalue * 1e9 * 4 / MEGABYTE,
+    }
+    hidden = models.replicates * _hidden(carrier, net, shape, members)
+    rows = held * (_SCORE + _POINT) * (_SWEPT if "low-bits" in settings["kind"] else 1)
+    return Work(seconds, memory, _RECORDED + rows + 2.0 * hidden)
+
+
+def _looked_at(
+    settings: Mapping[str, Any], carrier: Mapping[str, Any] | None, models: Examined
+) -> tuple[int, float]:
+    """Return how many models and copies are looked at, and records asked about."""
+    kind, replicates = settings["kind"], models.replicates
+    test = held_out(models.spec, models.shape)
+    # A black box is read by queries, and so is the benign model beside it.
+    by_query = carrier["inputs"] if carrier and "inputs" in carrier else 0
+    if kind == "memorization.low-bits":
+        return replicates * (_SWEPT + 1), float(replicates * (_SWEPT + 1) * test)
+    if kind == "memorization.scrub":
+        copies = len(settings["scrubs"]) + 1
+        asked = copies * (test + by_query) + test + 2 * by_query
+        return replicates * (copies + 2), float(replicates * asked)
+    if kind == "memorization.detect":
+        looked = models.innocent + 2 * models.unseen + replicates
+        return looked, float(looked * settings["noise"])
+    # decoding, and what is not known
+    return replicates * 3, float(replicates * 2 * by_query)
+
+
+def _hidden(
+    carrier: Mapping[str, Any] | None, net: Net, shape: Shape, members: int
+) -> float:
+    """Return the bytes of the secret of one model."""
+    if carrier is None:
+        return 0.0
+    room = {
+        "lsb": net.weights * carrier.get("bits", 0) / 8,
+        "sign": net.weights / 8,
+        "correlated": net.weights,
+        "capacity-abuse": carrier.get("inputs", 0) * math.log2(shape.num_classes) / 8,
+    }[carrier["kind"]]
+    return min(room, float(members * shape.num_features))
 
 
 def _fit(

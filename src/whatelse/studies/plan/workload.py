@@ -7,8 +7,8 @@ import numpy as np
 
 from whatelse.studies.plan import work
 from whatelse.studies.plan.costs import CPU
-from whatelse.studies.plan.shapes import Shape, shape_of
-from whatelse.studies.plan.work import Asked, Work
+from whatelse.studies.plan.shapes import Shape, derived_shape, shape_of
+from whatelse.studies.plan.work import Asked, Examined, Work
 from whatelse.studies.resolve import Artefact
 
 
@@ -20,10 +20,20 @@ class Workload:
         self._imported: dict[str, Asked] = {}
 
     def look_at(self, datasets: Iterable[Artefact]) -> None:
-        """Find the sizes of data sets."""
+        """Find the sizes of data sets; those that others are made from come first."""
         for artefact in datasets:
-            if artefact.folder not in self._shapes:
-                self._shapes[artefact.folder] = shape_of(artefact)
+            if artefact.folder in self._shapes:
+                continue
+            if artefact.kind == "preprocess":
+                base = self._shapes[artefact.inputs["data"][0]]
+                shape = derived_shape(artefact.spec, base)
+            else:
+                shape = shape_of(artefact)
+            self._shapes[artefact.folder] = shape
+
+    def tested(self, block: Artefact) -> int:
+        """Return the records that each model of a block is tested on."""
+        return work.tested(block.spec, self._shapes[block.inputs["data"][0]])
 
     def of(
         self, artefact: Artefact, by_folder: Mapping[str, Artefact], *, node: str = CPU
@@ -42,6 +52,8 @@ class Workload:
         kind, spec = artefact.kind, artefact.spec
         if kind == "dataset":
             return work.prepare(spec, self._shapes[artefact.folder])
+        if kind == "preprocess":
+            return work.derive(spec, self._shapes[artefact.folder])
         if kind in ("train", "query"):
             family = (
                 artefact if kind == "train" else by_folder[artefact.inputs["block"][0]]
@@ -57,19 +69,42 @@ class Workload:
             return work.train(spec, shape, stop - first, stacked=stacked)
         if kind == "import":
             return work.external(self._external(artefact))
+        if kind == "attack" and "data" in artefact.inputs:
+            return work.memorization(
+                spec["settings"], spec["carrier"], self._examined(artefact, by_folder)
+            )
         if kind == "attack":
             replicates = [
-                self._asked(folders, by_folder) for folders in artefact.inputs.values()
+                self._asked(folders, by_folder) for folders in outputs_of(artefact)
             ]
             return work.attack(spec["settings"], replicates)
         if kind == "figure":
             points = sum(
                 self._asked(folders, by_folder).tested
                 for name in artefact.upstream
-                for folders in by_folder[name].inputs.values()
+                for folders in outputs_of(by_folder[name])
             )
             return work.figure(artefact.labels["kind"], float(points))
         return work.claims()
+
+    def _examined(
+        self, artefact: Artefact, by_folder: Mapping[str, Artefact]
+    ) -> Examined:
+        """Return the models that a memorization attack reads."""
+        block = by_folder[artefact.inputs["models.0"][0]]
+        shape = self._shapes[artefact.inputs["data"][0]]
+        net = work.net_of(block.spec["architecture"], shape.record, shape.num_classes)
+
+        def count(role: str) -> int:
+            folders = artefact.inputs.get(f"{role}.models.0", [])
+            return sum(num_models(by_folder[folder]) for folder in folders)
+
+        return Examined(
+            block.spec, shape, len(outputs_of(artefact)),
+            benign=sum(role.startswith("benign.models.") for role in artefact.inputs),
+            innocent=count("innocent"), unseen=count("unseen"),
+            stacked=not net.convolutional,
+        )  # fmt: skip
 
     def _asked(self, folders: list[str], by_folder: Mapping[str, Artefact]) -> Asked:
         """Return the rows of a replicate's outputs."""
@@ -78,7 +113,7 @@ class Workload:
             return self._external(first)
         family = by_folder[first.inputs["block"][0]]
         shape = self._shapes[first.inputs["data"][0]]
-        tested = work.tested(family.spec)
+        tested = self.tested(family)
         numbers = [models_of(by_folder[folder]) for folder in folders]
         models = sum(stop - start for start, stop in numbers)
         return Asked(
@@ -91,6 +126,11 @@ class Workload:
         if path not in self._imported:
             self._imported[path] = _external(Path(path))
         return self._imported[path]
+
+
+def outputs_of(attack: Artefact) -> list[list[str]]:
+    """Return the outputs that an attack reads, a list of folders a replicate."""
+    return [own for role, own in attack.inputs.items() if role.startswith("outputs.")]
 
 
 def models_of(artefact: Artefact) -> tuple[int, int]:
