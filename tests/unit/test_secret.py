@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memorization_samples import VOCABULARY, documents, pictures
+from memorization_samples import VOCABULARY, documents
 from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.errors import UserError
 from whatelse.memorization.carrier_settings import Secret

@@ -15,6 +15,7 @@ from whatelse.studies.resolve import load_study
 pytestmark = pytest.mark.workflow
 
 FILE = f"config/studies/{STUDY}.yaml"
+OTHER = "config/studies/memorization-digits.yaml"
 TREES = "attacks.shadow.attack_model.trees"
 
 
@@ -41,6 +42,20 @@ def shared(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout
     del study["attacks"]["threshold"]
     study["attacks"]["shadow"]["attack_model"] = {"kind": "random-forest", "trees": 20}
     checkout.study.write_text(yaml.safe_dump(study, sort_keys=False))
+    # the other demo, as small as it goes
+    other = checkout.root / OTHER
+    small = yaml.safe_load((pristine / OTHER).read_text())
+    for entry in small["models"].values():
+        if "dataset" in entry:
+            entry["architecture"]["hidden"] = [128]
+            entry["training"] |= {"epochs": 2}
+            entry["replicates"] = 1
+    del small["models"]["sign"], small["attacks"]["sign"]
+    small |= {
+        "figures": {"table": {**small["figures"]["table"], "attacks": ["lsb"]}},
+        "claims": [],
+    }
+    other.write_text(yaml.safe_dump(small, sort_keys=False))
     git(checkout.root, "init", "--quiet")
     git(checkout.root, "config", "user.name", "Somebody")
     git(checkout.root, "config", "user.email", "somebody@example.org")
@@ -71,7 +86,7 @@ def pulled(shared: Checkout, tmp_path: Path) -> Checkout:
 
 
 def adopt(checkout: Checkout) -> str:
-    return checkout.whatelse("adopt", FILE).stdout
+    return checkout.whatelse("adopt", FILE, OTHER).stdout
 
 
 def spoil(path: Path) -> None:
@@ -106,7 +121,7 @@ def test_metrics_and_plots(shared: Checkout, tmp_path: Path) -> None:
 def test_pull_and_adopt(shared: Checkout, pulled: Checkout) -> None:
     assert pulled.records() == shared.records()
     assert not list(pulled.results.rglob("telemetry.json"))
-    assert "10 artefacts adopted, 0 to be made again" in adopt(pulled)
+    assert "26 artefacts adopted, 0 to be made again" in adopt(pulled)
     # nothing to do but to mirror the results into this clone's own MLflow
     assert pulled.planned() == {"track_study": 1}
     # Snakemake knows how they were made: other settings or code are seen from now on

@@ -30,7 +30,8 @@ class Decode(_Attack):
         None,
         ge=0,
         lt=2**63,
-        description="The key that the decoder uses; that of the secret if left out.",
+        description="A key to decode with, refused if it is not the secret's; that of "
+        "the secret if left out.",
     )
     clip: float = Field(
         1.0,
