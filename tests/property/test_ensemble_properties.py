@@ -4,11 +4,17 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from core_samples import random_data, training
 from whatelse.models.settings import Mlp
 from whatelse.models.stacked import build
-from whatelse.training.ensemble import padded_batch, train
+from whatelse.training.ensemble import (
+    SparseInputs,
+    TrainingData,
+    padded_batch,
+    train,
+)
 
 WIDTHS = st.integers(1, 70)
 
@@ -32,14 +38,28 @@ def cases(draw: st.DrawFn) -> dict[str, object]:
         "batch_size": draw(st.integers(1, 40)),
         "sizes": draw(st.lists(st.integers(1, 50), min_size=2, max_size=7)),
         "optimizer": optimizer,
+        "loss": draw(st.sampled_from(["cross-entropy", "hinge"])),
+        "sparse": draw(st.booleans()),
         "l2": draw(st.sampled_from([0.0, 1e-3])),
     }
+
+
+def thinned(records: TrainingData) -> TrainingData:
+    """Records without what is below zero, as compressed rows."""
+    rows = sparse.csr_array(records.inputs.clamp(min=0).numpy())
+    starts, features = (
+        torch.tensor(own, dtype=torch.int64) for own in (rows.indptr, rows.indices)
+    )
+    inputs = SparseInputs(starts, features, torch.tensor(rows.data), rows.shape)
+    return TrainingData(inputs, records.labels)
 
 
 @settings(max_examples=60)
 @given(case=cases(), data=st.data())
 def test_a_model_alone_is_the_model_of_the_pack(case: dict, data: st.DataObject) -> None:  # fmt: skip  # noqa: E501
     records = random_data(50, (case["num_features"],), case["num_classes"])
+    if case["sparse"]:
+        records = thinned(records)
     architecture = build(
         Mlp(kind="mlp", hidden=case["hidden"], activation=case["activation"]),
         (case["num_features"],),
@@ -47,7 +67,7 @@ def test_a_model_alone_is_the_model_of_the_pack(case: dict, data: st.DataObject)
     )
     how = training(
         optimizer=case["optimizer"], epochs=2, l2=case["l2"],
-        batch_size=case["batch_size"],
+        batch_size=case["batch_size"], loss=case["loss"],
     )  # fmt: skip
     members = [
         np.random.default_rng(i).permutation(50)[:size]

@@ -22,6 +22,9 @@ AXES = st.fixed_dictionaries(
             st.lists(st.integers(2, 999), max_size=3), min_size=1, max_size=4,
             unique_by=tuple,
         ),
+        "tampering.bits": st.lists(
+            st.integers(1, 23), min_size=1, max_size=3, unique=True
+        ),
         "replicates": st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True),
     },
 )  # fmt: skip
@@ -41,6 +44,7 @@ def study(axes: object, seed: object = 1) -> dict[str, object]:
                 "training": {"optimizer": {"kind": "adam"}, "epochs": 1},
                 "members": 10,
                 "shadows": 2,
+                "tampering": {"kind": "lsb", "bits": 5},
                 "foreach": axes,
             }
         },
@@ -65,6 +69,7 @@ def test_every_point_of_a_grid_has_its_values_and_a_name_of_its_own(
         "members": {point.settings.members for point in found},
         "training.l2": {point.settings.training.l2 for point in found},
         "architecture.hidden": {p.settings.architecture.hidden for p in found},
+        "tampering.bits": {point.settings.tampering.bits for point in found},
         "replicates": {point.settings.replicates for point in found},
     }
     for field, values in axes.items():
@@ -84,7 +89,9 @@ ANYTHING = st.recursive(
     | st.dates(),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["kind", "dataset", "x"]), inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["kind", "dataset", "from", "x"]), inner, max_size=3
+        )
     ),
     max_leaves=5,
 )

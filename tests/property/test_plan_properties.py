@@ -83,3 +83,59 @@ def test_every_record_can_be_in_and_out(records: int, classes: int, seed: int) -
         inside, outside = plan.train & plan.test, ~plan.train & plan.test
         seen |= [inside[0], outside[0], inside[1:].any(0), outside[1:].any(0)]
     assert seen.all()
+
+
+@st.composite
+def given_splits(draw: st.DrawFn) -> tuple[np.ndarray, dict[str, object]]:
+    """Uneven classes in two parts, either of which may lack some."""
+    counts = draw(st.lists(st.integers(0, 20), min_size=2, max_size=8))
+    half = len(counts) // 2
+    labels = np.concatenate(
+        [
+            np.repeat(np.arange(len(part)), part)
+            for part in (counts[:half], counts[half:])
+        ]
+    )
+    parts = np.arange(len(labels)) < sum(counts[:half])
+    assume(parts.sum() >= 2)
+    assume((~parts).sum() >= 2)
+    order = np.random.default_rng(draw(st.integers(0, 9))).permutation(len(labels))
+    return labels[order], {
+        "parts": parts[order],
+        "members": draw(st.none() | st.integers(2, int(parts.sum()))),
+        "non_members": draw(st.none() | st.integers(2, int((~parts).sum()))),
+        "seed": draw(st.integers(0, 2**63 - 1)),
+        "replicate": draw(st.integers(0, 3)),
+    }
+
+
+@given(case=given_splits())
+def test_a_given_split_is_kept_and_its_classes_are_in_proportion(case: tuple) -> None:
+    labels, settings = case
+    parts = settings["parts"]
+    plan = draw_plan(labels, range(4), **settings)
+    members = settings["members"] or parts.sum()
+    outside = settings["non_members"] or (~parts).sum()
+    assert not (plan.train & ~parts).any()
+    assert not (plan.test & ~plan.train & parts).any()
+    assert (plan.train.sum(1) == members).all()
+    assert ((plan.test & ~plan.train).sum(1) == outside).all()
+    assert ((plan.test & plan.train).sum(1) == min(members, outside)).all()
+    for pool, drawn in ((parts, plan.train), (~parts, plan.test & ~plan.train)):
+        due = np.bincount(labels[pool]) * drawn[0].sum() / pool.sum()
+        for row in drawn:
+            found = np.bincount(labels[row], minlength=len(due))
+            # no class is off by a whole record
+            assert (np.abs(found - due) < 1).all()
+
+
+@given(case=given_splits(), first=st.integers(0, 20), more=st.integers(1, 5))
+def test_a_row_of_a_given_split_does_not_depend_on_the_others(
+    case: tuple, first: int, more: int
+) -> None:
+    labels, settings = case
+    part = draw_plan(labels, range(first, first + more), **settings)
+    whole = draw_plan(labels, range(25), **settings)
+    rows = slice(first, first + more)
+    np.testing.assert_array_equal(part.train, whole.train[rows])
+    np.testing.assert_array_equal(part.test, whole.test[rows])

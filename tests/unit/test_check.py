@@ -70,6 +70,9 @@ BASE: dict[str, Any] = {
 }
 
 
+SPLIT = {"kind": "split", "members": 900}
+
+
 @pytest.mark.parametrize(
     ("path", "value", "good"),
     [
@@ -78,6 +81,20 @@ BASE: dict[str, Any] = {
         ("models/m/members", 2, True),
         ("models/x", {"external": "mine.npz"}, True),
         ("releases", {"r": {"kind": "top", "count": 3}}, True),
+        ("datasets/c", {"from": "d", "preprocess": SPLIT}, True),
+        ("models/x", {"from": "m", "tampering": {"kind": "lsb", "bits": 3}}, True),
+        ("models/m/tampering", {"kind": "sign", "strength": 2.0}, True),
+        ("models/m/training/schedule", {"kind": "one-cycle"}, True),
+        ("models/m/shadows", 0, True),
+        (
+            "attacks/b",
+            {"kind": "memorization.low-bits", "models": "m", "secret": {"size": 8}},
+            True,
+        ),
+        ("datasets/c", {"from": "d", "preprocess": {**SPLIT, "members": 1}}, False),
+        ("models/x", {"from": "m", "members": 5}, False),
+        ("models/m/tampering", {"kind": "lsb", "bits": 24}, False),
+        ("models/m/split", "published", False),
         ("sede", 2, False),
         ("seed", "1", False),
         ("models/m/membres", 2, False),

@@ -176,3 +176,14 @@ def test_records_that_do_not_fit_are_one_line(
     monkeypatch.setattr(torch, "tensor", full)
     with pytest.raises(UserError, match="--device: the .* records .* do not fit cpu"):
         resident(data, torch.device("cpu"))
+
+
+def test_other_records_in_place_of_its_own(tmp_path: Path) -> None:
+    """They are seen as the data set's are: on its scale."""
+    own = open_dataset(dataset(tmp_path / "toy"))
+    scaled = Dataset(own.folder, own.inputs, own.labels, {**own.info, "scale": 0.5})
+    other = np.arange(12, dtype=np.float32).reshape(2, 6)
+    data = resident(scaled, torch.device("cpu"), unlabelled=other)
+    assert (data.num_records, data.labels.tolist()) == (2, [0, 0])
+    taken = data.gather(torch.tensor([1]))
+    assert taken.tolist() == [[3.0, 3.5, 4.0, 4.5, 5.0, 5.5]]

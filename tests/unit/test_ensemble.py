@@ -297,7 +297,9 @@ def test_learning_rates_by_hand() -> None:
     # nothing to rise over: half a cosine
     assert rates(kind="one-cycle", rise=0.0) == pytest.approx(cosine)
     # three quarters up; 0.25, 0.5 and 0.75 fall behind .3 of the epochs
-    assert rates(kind="one-cycle")[:2] == pytest.approx([0.01, 0.01 + 0.09 * 0.25 / 0.3])
+    assert rates(kind="one-cycle")[:2] == pytest.approx(
+        [0.01, 0.01 + 0.09 * 0.25 / 0.3]
+    )
     assert rates(kind="one-cycle")[3] == pytest.approx(
         0.05 * (1 + math.cos(math.pi * 0.45 / 0.7))
     )

@@ -94,6 +94,16 @@ MODEL, TRAIN = "models/net", "models/net/training"
         (("title", DROP), "title: Field required"),
         (("models", {}), "models: .*at least 1"),
         (("attacks", DROP), "attacks: Field required"),
+        ((f"{MODEL}/members", DROP), "models.net: .*members: needed with a random"),
+        ((f"{MODEL}/split", "published"), "split: .*'random' or 'given'"),
+        ((f"{TRAIN}/schedule", {"kind": "one-cycle", "rise": 1.0}), "rise: .*got 1.0"),
+        ((f"{TRAIN}/loss", "squared"), "loss: .*'cross-entropy' or 'hinge'"),
+        ((f"{MODEL}/tampering", {"kind": "lsb", "bits": 24}), "bits: .*got 24"),
+        ((f"{MODEL}/tampering", {"kind": "msb"}), "'lsb', 'correlated', 'sign'"),
+        (
+            (f"{MODEL}/tampering", {"kind": "sign", "strength": 0}),
+            "strength: .*greater than 0, got 0",
+        ),
         (("models/Net", {}), "models"),
         ((f"{MODEL}/members", 1), "members: .*greater than or equal to 2, got 1"),
         ((f"{MODEL}/members", True), "members: Input should be a valid integer"),
@@ -275,3 +285,86 @@ def test_an_external_model_needs_no_data(tmp_path: Path) -> None:
     assert found[0].settings.external == "mine.npz"
     with pytest.raises(UserError, match="models.net: members: unknown key"):
         read(tmp_path, ("models/net", {"external": "mine.npz", "members": 3}))
+
+
+# ---- entries that start from others
+
+
+def test_a_data_set_is_made_from_another(tmp_path: Path) -> None:
+    step = {"from": "digits", "preprocess": {"kind": "split", "members": 900}}
+    clean, _ = read(tmp_path, ("datasets/clean", step))["datasets"]
+    assert clean.settings.base == "digits"
+    assert clean.settings.preprocess.members == 900
+
+
+def test_a_given_split_needs_no_size(tmp_path: Path) -> None:
+    changes = ((f"{MODEL}/split", "given"), (f"{MODEL}/members", DROP))
+    (net,) = read(tmp_path, *changes, (f"{MODEL}/shadows", 0))["models"]
+    assert net.settings.members is None
+    assert net.settings.shadows == 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ({"from": "net"}, "models.b: .*training: left out; allowed with tampering lsb"),
+        (
+            {"from": "net", "tampering": {"kind": "sign", "strength": 1.0}},
+            "models.b: .*training: left out; allowed with tampering lsb alone",
+        ),
+        ({"from": "net", "members": 5}, "models.b: members: unknown key"),
+        ({"from": "net", "replicates": 5}, "models.b: replicates: unknown key"),
+        ({"from": 3}, "models.b: from: .*valid string, got 3"),
+        ({"from": "N et"}, "models.b: from: "),
+        ({"from": "net", "external": "mine.npz"}, "models.b: from: unknown key"),
+    ],
+)
+def test_models_that_cannot_start_from_others(
+    tmp_path: Path, entry: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError, match=line) as caught:
+        read(tmp_path, ("models/b", entry))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ({"from": "digits"}, "datasets.b: preprocess: Field required"),
+        ({"from": "digits", "preprocess": {"kind": "shuffle"}}, "'capacity-abuse'"),
+        (
+            {"from": "digits", "preprocess": {"kind": "split", "members": 1}},
+            "members: .*greater than or equal to 2, got 1",
+        ),
+        (
+            {"from": "digits", "preprocess": {"kind": "split", "members": "9"}},
+            "members: .*valid integer, got '9'",
+        ),
+        (
+            {"from": "digits", "preprocess": {"kind": "capacity-abuse", "inputs": 7}},
+            "inputs: .*greater than or equal to 8, got 7",
+        ),
+        (
+            {"from": "digits", "source": "digits", "preprocess": {"kind": "split"}},
+            "datasets.b: ",
+        ),
+    ],
+)
+def test_data_sets_that_cannot_be_made(
+    tmp_path: Path, entry: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError, match=line) as caught:
+        read(tmp_path, ("datasets/b", entry))
+    assert str(caught.value).startswith(f"{tmp_path / 'toy.yaml'}: datasets.b")
+    assert "\n" not in str(caught.value)
+
+
+def test_low_bits_need_no_training(tmp_path: Path) -> None:
+    entry = {
+        "from": "net", "tampering": {"kind": "lsb"},
+        "foreach": {"tampering.bits": [4, 8]},
+    }  # fmt: skip
+    *found, _ = read(tmp_path, ("models/b", entry))["models"]
+    assert [point.name for point in found] == ["b.bits-4", "b.bits-8"]
+    assert [point.settings.tampering.bits for point in found] == [4, 8]
+    assert all(point.settings.training is None for point in found)

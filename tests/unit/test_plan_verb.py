@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import TypeAdapter
+from scipy import sparse
 
 from core_samples import load_benchmark
 from whatelse.attacks import KINDS
 from whatelse.cli import main
 from whatelse.datasets.registry import default_registry, read_registry
+from whatelse.datasets.store import write_dataset
 from whatelse.errors import UserError
 from whatelse.records import read_json, write_json
 from whatelse.studies.plan import work
@@ -27,7 +30,8 @@ from whatelse.studies.plan.estimate import Estimator, with_shadows
 from whatelse.studies.plan.precision import read_curve, sampling_error
 from whatelse.studies.plan.profiles import read_profile
 from whatelse.studies.plan.schedule import Task, makespan, merged, submissions
-from whatelse.studies.plan.shapes import KNOWN, Shape, shape_of
+from whatelse.studies.plan.shapes import KNOWN, Shape, derived_shape, shape_of
+from whatelse.studies.plan.workload import Workload
 from whatelse.studies.resolve import Artefact, load_study
 
 STUDY: dict[str, Any] = {
@@ -405,6 +409,7 @@ def test_pytorch_is_not_loaded(place: Path) -> None:
         {"kind": "mlp", "hidden": []},
         {"kind": "mlp", "hidden": [64, 7], "activation": "relu"},
         {"kind": "cnn", "channels": [5, 8], "kernel": 3, "hidden": 12},
+        {"kind": "cnn", "channels": [5], "kernel": 5, "hidden": 4, "padding": "valid"},
         {"kind": "resnet"},
         {"kind": "resnet", "norm": "none", "shortcut": "projection", "blocks": 1},
         {"kind": "resnet", "widths": [8, 16], "shortcut": "normalized-projection"},
@@ -445,10 +450,11 @@ def test_operations_of_a_small_net() -> None:
 
 
 def test_the_attacks_that_need_no_shadows_are_named() -> None:
+    # those that read models themselves have no `NEEDS_SHADOWS`
     without = {
         kind
-        for kind, module in KINDS.items()
-        if not importlib.import_module(module).NEEDS_SHADOWS
+        for kind, own in KINDS.items()
+        if own.needs or not importlib.import_module(own.more[0]).NEEDS_SHADOWS
     }
     assert without == work.NO_SHADOWS
 
@@ -488,7 +494,7 @@ def test_known_data_sets_are_those_of_the_registry() -> None:
     assert set(KNOWN) | {"retail"} == set(registry)
     for name, shape in KNOWN.items():
         assert shape.num_records == registry[name].records
-        assert str(shape.num_classes) == registry[name].classes
+        assert str(shape.num_classes) == registry[name].classes.split(" or ")[0]
 
 
 def test_shapes_of_ones_own_data(tmp_path: Path) -> None:
@@ -526,6 +532,301 @@ def test_shapes_of_what_is_prepared(tmp_path: Path) -> None:
     assert found.largest == pytest.approx(KNOWN["digits"].largest, abs=1e-4)
     assert found.smallest == pytest.approx(KNOWN["digits"].smallest, abs=1e-4)
     assert found.record == KNOWN["digits"].record
+
+
+@pytest.mark.parametrize(
+    ("spec", "record", "classes", "records"),
+    [
+        ({"source": "lfw", "task": "gender", "size": None}, (3, 62, 47), 2, 12949),
+        ({"source": "lfw", "task": "race", "size": 32}, (3, 32, 32), 6, 12949),
+        ({"source": "utkface", "task": "age", "size": 32}, (3, 32, 32), 5, 23705),
+        (
+            {"source": "facescrub", "task": "identity", "size": 50, "people": 53},
+            (3, 50, 50), 53, 10686,
+        ),
+        (
+            {"source": "facescrub", "task": "gender", "size": 64, "people": None},
+            (3, 64, 64), 2, 106863,
+        ),
+        ({"source": "newsgroups", "min_documents": 1}, (130107,), 20, 18846),
+        ({"source": "newsgroups", "min_documents": 11}, (15593,), 20, 18846),
+    ],
+)  # fmt: skip
+def test_shapes_follow_the_settings(
+    spec: dict[str, Any], record: tuple[int, ...], classes: int, records: int
+) -> None:
+    shape = shape_of(Artefact("dataset", "nowhere", spec))
+    assert (shape.record, shape.num_classes, shape.num_records) == (
+        record, classes, records
+    )  # fmt: skip
+    assert shape.largest >= 1 / classes >= shape.smallest
+
+
+def test_shapes_of_derived_data_sets() -> None:
+    base = Shape(1000, (1, 8, 8), 10, 0.2, 0.05)
+    split = derived_shape({"kind": "split", "members": 600, "seed": 0}, base)
+    assert split == Shape(1000, (1, 8, 8), 10, 0.2, 0.05, members=600)
+    # 600 labels of three bits: 75 each of the first eight classes, none of the others
+    abused = derived_shape({"kind": "capacity-abuse", "inputs": 600}, split)
+    assert (abused.num_records, abused.members) == (1600, 1200)
+    assert abused.largest == pytest.approx((200 + 75) / 1600)
+    assert abused.smallest == pytest.approx(50 / 1600)
+    even = replace(split, num_classes=2, largest=0.6, smallest=0.4)
+    abused = derived_shape({"kind": "capacity-abuse", "inputs": 600}, even)
+    assert abused.smallest == pytest.approx((400 + 300) / 1600)
+    with pytest.raises(UserError, match="capacity-abuse needs a data set with a split"):
+        derived_shape({"kind": "capacity-abuse", "inputs": 600}, base)
+    with pytest.raises(UserError, match="what 'shuffle' makes is not known"):
+        derived_shape({"kind": "shuffle"}, base)
+
+
+def test_splits_of_ones_own_data_are_counted(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "a.npz", inputs=np.zeros((8, 3), np.uint8), labels=[0] * 4 + [1] * 4,
+        split=["train"] * 5 + ["test"] * 3,
+    )  # fmt: skip
+    spec = {
+        "source": "npz", "path": str(tmp_path / "a.npz"), "attributes": ["split"]
+    }  # fmt: skip
+    out = tmp_path / "made"
+    assert shape_of(Artefact("dataset", str(out), spec)).members == 5
+    prepare = ["datasets", "prepare", "--raw", str(tmp_path), "--out", str(out)]
+    assert not main([*prepare, "--spec", json.dumps(spec)])
+    assert shape_of(Artefact("dataset", str(out), spec)).members == 5
+    # an attribute that nobody asked for is not kept
+    plain = {**spec, "attributes": []}
+    assert shape_of(Artefact("dataset", str(tmp_path / "no"), plain)).members is None
+
+
+def test_bags_of_words_cost_what_they_hold(tmp_path: Path) -> None:
+    rows = sparse.csr_array(np.eye(60, 400, dtype=np.float32))
+    write_dataset(
+        tmp_path / "words", inputs=rows, labels=np.arange(60) % 2,
+        info={"name": "toy", "title": "Toy", "class_names": ["a", "b"]},
+        settings={"source": "newsgroups"},
+    )  # fmt: skip
+    spec = {"source": "newsgroups", "min_documents": 1}
+    shape = shape_of(Artefact("dataset", str(tmp_path / "words"), spec))
+    assert (shape.record, shape.values, shape.members) == ((400,), 1.0, 11314)
+    on_disk = sum(f.stat().st_size for f in (tmp_path / "words").glob("*.npy"))
+    assert shape.num_bytes == pytest.approx(on_disk, rel=0.35)  # heads of four files
+    net = work.net_of({"kind": "mlp", "hidden": [3]}, (400,), 4, given=5.0)
+    whole = work.net_of({"kind": "mlp", "hidden": [3]}, (400,), 4)
+    assert net.weights == whole.weights == 401 * 3 + 4 * 4
+    assert (net.dense, net.forward) == (4 * 15 + 6 * 12, 2 * (15 + 12))
+    assert (net.values, net.terms) == (5 + 3 + 4, 15)
+    assert net.widths == whole.widths
+    features = work.training(
+        net, num_models=2, steps=3, epochs=5, batch_size=16, stacked=False
+    )
+    assert features["loop.gvalue"] == pytest.approx(30 * 16 * (12 + 15) / 1e9)
+    assert features["loop.gweight"] == pytest.approx(30 * whole.weights / 1e9)
+
+
+# ---- secrets
+
+
+GIVEN: dict[str, Any] = {
+    "dataset": "clean", "split": "given", "shadows": 0, "replicates": 2,
+    "architecture": {"kind": "mlp", "hidden": [16]},
+    "training": {"optimizer": {"kind": "adam"}, "epochs": 2},
+}  # fmt: skip
+SECRETS: dict[str, Any] = {
+    **STUDY,
+    "question": "memorization",
+    "datasets": {
+        "digits": {"source": "digits"},
+        "clean": {"from": "digits", "preprocess": {"kind": "split", "members": 1000}},
+        "abused": {
+            "from": "clean", "preprocess": {"kind": "capacity-abuse", "inputs": 960},
+        },
+    },
+    "models": {
+        "benign": GIVEN,
+        "lsb": {"from": "benign", "tampering": {"kind": "lsb", "bits": 4}},
+        "tuned": {"from": "benign", "training": GIVEN["training"]},
+        "sign": {**GIVEN, "tampering": {"kind": "sign", "strength": 1.0}},
+        "abused": {**GIVEN, "dataset": "abused"},
+        "many": {**GIVEN, "shadows": 3, "replicates": 1},
+    },
+    "attacks": {
+        "lsb": {"kind": "memorization.decode", "models": "lsb", "benign": "benign"},
+        "abused": {
+            "kind": "memorization.decode", "models": "abused", "benign": "benign"
+        },
+        "low": {"kind": "memorization.low-bits", "models": "tuned"},
+        "scrub": {
+            "kind": "memorization.scrub", "models": "sign", "benign": "benign",
+            "scrubs": [
+                {"kind": "prune", "share": 0.5},
+                {"kind": "fine-tune", "epochs": 3, "learning_rate": 0.1},
+            ],
+        },
+        "detect": {
+            "kind": "memorization.detect", "models": "lsb", "innocent": "benign",
+            "unseen": "many", "noise": 100,
+        },
+    },
+    "figures": {},
+}  # fmt: skip
+
+
+@pytest.fixture
+def secrets(place: Path) -> Path:
+    (place / "toy.yaml").write_text(yaml.safe_dump(SECRETS))
+    return place
+
+
+def works(place: Path, **study: Any) -> dict[str, work.Work]:
+    """The work of each artefact, by what it is called."""
+    (place / "toy.yaml").write_text(yaml.safe_dump({**SECRETS, **study}))
+    resolved = load_study(place / "toy.yaml", place / "results")
+    by_folder = {artefact.folder: artefact for artefact in resolved.artefacts}
+    known = Workload()
+    known.look_at(a for a in resolved.artefacts if a.kind in ("dataset", "preprocess"))
+    return {
+        f"{a.kind} {a.labels['name']} {a.labels.get('replicate', '')}".strip(): (
+            known.of(a, by_folder)
+        )
+        for a in resolved.artefacts
+    }
+
+
+def test_steps_bases_and_secrets_are_planned(
+    secrets: Path, plan: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found = plan()
+    assert steps(found) == {
+        "dataset": (1, 0), "preprocess": (2, 0), "train": (11, 0), "query": (10, 0),
+        "attack": (5, 0), "claims": (1, 0), "track": (1, 0),
+    }  # fmt: skip
+    assert found["models"]["to_train"] == 2 * 5 + 4
+    assert found["attacks"] == {"with_shadows": 0, "all": 5}
+    assert found["shadows"] == []
+    assert "No attack of this study needs trained shadows." in capsys.readouterr().out
+    # 3 data sets, 11 blocks, 10 times asked, 5 attacks
+    (node,) = found["nodes"]
+    assert node["seconds"] == 3 * 1 + 11 * 2 + 10 * 1 + 5 * 3
+    # blocks that start from others wait for them, on a cluster too
+    assert plan("--profile", "slurm")["submissions"] > 0
+
+
+def test_training_is_by_the_given_part(place: Path) -> None:
+    found = works(place)
+    # 1000 records in batches of 32: 32 steps of 2 epochs
+    assert found["train benign 0"].seconds["stacked.step"] == 64
+    # 960 synthetic ones more: 62 steps
+    assert found["train abused 1"].seconds["stacked.step"] == 124
+    # taken as they are: loaded and written
+    taken = found["train lsb 0"]
+    assert "stacked.step" not in taken.seconds
+    assert taken.seconds["train.job"] == 1
+    assert taken.disk < found["train benign 0"].disk
+    assert found["train tuned 0"].seconds == found["train benign 0"].seconds
+    # a penalty is as many passes over the weights again
+    plain, sign = (found[f"train {n} 0"].seconds for n in ("benign", "sign"))
+    assert sign["stacked.gweight"] == 2 * plain["stacked.gweight"]
+    assert {k: v for k, v in sign.items() if "gweight" not in k} == {
+        k: v for k, v in plain.items() if "gweight" not in k
+    }
+
+
+def test_held_out_records_of_a_given_split_are_asked_about(place: Path) -> None:
+    spec = {"split": "given", "members": None, "non_members": None}
+    shape = Shape(1797, (1, 8, 8), 10, 0.1, 0.1, members=1000)
+    # 797 are left, and 797 members with them; fewer members than that are all tested
+    assert work.tested(spec, shape) == 2 * 797
+    assert work.tested({**spec, "members": 300}, shape) == 797 + 300
+    assert work.tested({**spec, "non_members": 50}, shape) == 100
+    random = {"members": 40, "non_members": None}
+    assert work.tested(random, replace(shape, members=None)) == 80
+    net = work.net_of({"kind": "mlp", "hidden": [16]}, (1, 8, 8), 10)
+    asked = works(place)["query benign 0"].seconds
+    assert asked["query.gflop"] == pytest.approx(1594 * net.forward / 1e9)
+
+
+def test_attacks_on_models_by_hand(place: Path) -> None:
+    found = works(place)
+    net = work.net_of({"kind": "mlp", "hidden": [16]}, (1, 8, 8), 10)
+
+    def asked(name: str) -> float:
+        return found[f"attack {name}"].seconds["query.gflop"] * 1e9 / net.forward
+
+    def looked(name: str) -> float:
+        return found[f"attack {name}"].seconds["attack.replicate"]
+
+    # low bits are read from the file; labels by 960 queries to either model
+    assert asked("lsb") == 0
+    assert asked("abused") == pytest.approx(2 * 2 * 960)
+    assert looked("lsb") == looked("abused") == 2 * 3
+    # 27 numbers of bits and none
+    assert asked("low") == pytest.approx(2 * 28 * 797)
+    # two scrubs and none, and the benign model
+    assert asked("scrub") == pytest.approx(2 * (3 + 1) * 797)
+    assert found["attack scrub"].seconds["stacked.step"] == 2 * 3 * 16  # 1000 / 64
+    # 2 innocents, 4 unseen, the same with a secret, 2 targets
+    assert looked("detect") == 2 + 2 * 4 + 2
+    assert asked("detect") == pytest.approx(12 * 100)
+    # 16 * 65 + 10 * 17 parameters, four bits of each, true and decoded
+    assert found["attack lsb"].disk >= 2 * 2 * 1210 * 4 / 8
+
+
+def test_a_given_split_that_is_not_there_is_one_line(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = {"net": {**STUDY["models"]["net"], "split": "given"}}
+    (place / "toy.yaml").write_text(yaml.safe_dump({**STUDY, "models": models}))
+    assert main(words_of(place)) == 2
+    assert capsys.readouterr().err == (
+        f"error: {place / 'toy.yaml'}: split: given, but the data set has none; "
+        "allowed: random, or a data set with a split (published, or by preprocess: "
+        "{kind: split})\n"
+    )
+
+
+def test_a_membership_study_may_have_a_given_split(
+    place: Path, plan: Callable[..., dict[str, Any]]
+) -> None:
+    net = {**STUDY["models"]["net"], "dataset": "clean", "split": "given"}
+    study = {**STUDY, "datasets": SECRETS["datasets"], "models": {"net": net}}
+    (place / "toy.yaml").write_text(yaml.safe_dump(study))
+    found = plan()
+    assert steps(found)["preprocess"] == (2, 0)
+    assert [row["shadows"] for row in found["shadows"]] == [5, 2, 1]
+
+
+def test_what_a_step_makes_is_not_made_again(
+    secrets: Path, plan: Callable[..., dict[str, Any]]
+) -> None:
+    resolved = load_study(secrets / "toy.yaml", secrets / "results")
+    (digits,), (clean, _) = resolved.of("dataset"), resolved.of("preprocess")
+    prepare = ["datasets", "prepare", "--raw", str(secrets)]
+    for artefact, words in (
+        (digits, prepare),
+        (clean, ["derive", "--data", digits.folder]),
+    ):
+        common = ["--spec", artefact.spec_json, "--out", artefact.folder]
+        assert not main([*words, *common])
+    assert steps(plan())["preprocess"] == (1, 1)
+    sizes = works(secrets)
+    found = sum(path.stat().st_size for path in Path(clean.folder).iterdir())
+    assert sizes["preprocess clean"].disk == pytest.approx(found, rel=0.25)
+
+
+def test_every_study_of_the_house_is_planned(repository: Path, tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    paths = sorted((repository / "config" / "studies").glob("*.yaml"))
+    assert any(path.stem.startswith("memorization-") for path in paths)
+    for path in paths:
+        words = ["plan", str(path), "--results", "none", "--json", str(out)]
+        assert main(words) == 0, path
+        found = read_json(out)
+        resolved = load_study(path, "none")
+        for kind, (to_make, there) in steps(found).items():
+            if kind not in ("fetch", "track"):
+                assert (to_make, there) == (len(resolved.of(kind)), 0)
+        assert found["nodes"][0]["seconds"] > 0
 
 
 def test_sparse_classes_are_pooled() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from core_samples import dataset, query_block, train_block
+from core_samples import dataset, query_block, train_block, train_spec
 from whatelse.cli import main
 from whatelse.datasets.store import open_dataset
 from whatelse.models.outputs import CONTROL, TARGET, load_outputs
@@ -63,6 +63,15 @@ def test_the_control_is_a_shadow_asked_about_the_targets_records(place: Path) ->
 def test_blocks_without_the_target_have_no_control(place: Path) -> None:
     outputs = load_outputs([query_block(place, place / "data", "second")])
     assert np.unique(outputs.model).tolist() == [4, 5]
+
+
+def test_a_target_alone_has_no_control(place: Path, tmp_path: Path) -> None:
+    data = place / "data"
+    spec = train_spec(members=60)  # half of all records: no shadow could be had
+    assert train_block(tmp_path, data, "0:1", spec=spec) == 0
+    outputs = load_outputs([query_block(tmp_path, data)])
+    assert np.unique(outputs.model).tolist() == [TARGET]
+    assert (outputs.member.sum(), len(outputs.member)) == (60, 120)
 
 
 def test_members_are_surer_of_themselves(place: Path) -> None:

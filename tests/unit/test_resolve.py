@@ -307,3 +307,399 @@ def test_every_artefact_names_code_that_exists(tmp_path: Path, repository: Path)
         for artefact in load_study(path).artefacts:
             assert closure(*artefact.modules)
             json.loads(artefact.spec_json)
+
+
+# ---- what is made from something else
+
+GIVEN: dict[str, Any] = {
+    "split": "given",
+    "architecture": {"kind": "mlp", "hidden": [8]},
+    "training": {"optimizer": {"kind": "adam"}, "epochs": 2},
+    "shadows": 0,
+    "replicates": 2,
+}
+CLEAN = {"from": "digits", "preprocess": {"kind": "split", "members": 1200}}
+ABUSED = {"from": "clean", "preprocess": {"kind": "capacity-abuse", "inputs": 960}}
+LSB = {"from": "benign", "tampering": {"kind": "lsb", "bits": 4}}
+
+
+def secretive(folder: Path, name: str = "toy", **sections: Any) -> Resolved:
+    """A study of the memorization question, with entries added or replaced."""
+    study: dict[str, Any] = {
+        "study": name,
+        "question": "memorization",
+        "title": "A toy",
+        "seed": 1,
+        "datasets": {"digits": {"source": "digits"}, "clean": CLEAN},
+        "models": {"benign": {"dataset": "clean", **GIVEN}, "lsb": LSB},
+        "attacks": {"lsb": decoder("lsb")},
+    }
+    for section, entries in copy.deepcopy(sections).items():
+        study[section].update(entries)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(study))
+    return load_study(path)
+
+
+def decoder(models: str, benign: str = "benign", **more: Any) -> dict[str, Any]:
+    return {
+        "kind": "memorization.decode", "models": models, "benign": benign, **more
+    }  # fmt: skip
+
+
+def of_entry(resolved: Resolved, entry: str, kind: str = "train") -> list[Any]:
+    return [a for a in resolved.of(kind) if a.labels["entry"] == entry]
+
+
+def test_models_start_from_those_of_another_entry(tmp_path: Path) -> None:
+    resolved = secretive(tmp_path)
+    benign, lsb = of_entry(resolved, "benign"), of_entry(resolved, "lsb")
+    assert len(benign) == len(lsb) == 2
+    for first, then in zip(benign, lsb, strict=True):
+        assert then.inputs == {**first.inputs, "base": [first.folder]}
+        assert then.spec["base"] == first.labels["key"]
+        assert then.labels["models"] == first.labels["models"] == "0:1"
+        # on the same records: what deals them out is the same
+        for field in ("split", "members", "non_members", "seed", "replicate"):
+            assert then.spec[field] == first.spec[field]
+        assert then.spec["training"] is None
+        assert then.spec["tampering"]["bits"] == 4
+        assert TrainSpec.model_validate_json(then.spec_json).model_dump(
+            mode="json"
+        ) == (then.spec)
+        assert first.modules == ("whatelse.training.command",)
+        assert then.modules == (
+            "whatelse.training.command", "whatelse.memorization.tamper_lsb"
+        )  # fmt: skip
+
+
+def test_models_may_be_trained_on(tmp_path: Path) -> None:
+    more = {"optimizer": {"kind": "sgd", "learning_rate": 0.1}, "epochs": 9}
+    resolved = secretive(
+        tmp_path,
+        models={"tuned": {"from": "lsb", "training": more}},
+        attacks={"tuned": {"kind": "memorization.low-bits", "models": "tuned"}},
+    )
+    (lsb, *_), (tuned, *_) = of_entry(resolved, "lsb"), of_entry(resolved, "tuned")
+    assert tuned.inputs["base"] == [lsb.folder]
+    assert tuned.spec["training"]["epochs"] == 9
+    # the tampering was of the base
+    assert tuned.spec["tampering"] is None
+    assert tuned.modules == ("whatelse.training.command",)
+
+
+def test_blocks_start_from_the_same_models(tmp_path: Path) -> None:
+    benign = {"dataset": "clean", **GIVEN, "shadows": 5, "block": 2}
+    resolved = secretive(tmp_path, models={"benign": benign})
+    for block in of_entry(resolved, "lsb"):
+        (base,) = block.inputs["base"]
+        assert Path(base).name == Path(block.folder).name
+    assert [b.labels["models"] for b in of_entry(resolved, "lsb")] == [
+        "0:2", "2:4", "4:6"
+    ] * 2  # fmt: skip
+
+
+def test_a_derived_data_set_has_a_folder_of_its_step(tmp_path: Path) -> None:
+    resolved = secretive(tmp_path, datasets={"abused": ABUSED})
+    (digits,) = resolved.of("dataset")
+    clean, abused = resolved.of("preprocess")
+    assert Path(clean.folder).parent == Path("results/datasets/split")
+    assert Path(abused.folder).parent == Path("results/datasets/capacity-abuse")
+    assert clean.inputs == {"data": [digits.folder]}
+    assert abused.inputs == {"data": [clean.folder]}
+    assert clean.spec == {"kind": "split", "members": 1200, "seed": 0}
+    assert abused.spec["kind"] == "capacity-abuse"
+    for artefact in (clean, abused):
+        assert artefact.modules[0] == "whatelse.datasets.derived"
+    # made from another, it is another
+    other = secretive(
+        tmp_path,
+        datasets={
+            "abused": ABUSED,
+            "clean": {**CLEAN, "preprocess": {"kind": "split", "members": 1000}},
+        },
+    )
+    ours, theirs = (
+        {a.spec["kind"]: a.folder for a in one.of("preprocess")}
+        for one in (resolved, other)
+    )
+    assert not set(ours.values()) & set(theirs.values())
+
+
+def test_entries_of_one_step_share_a_folder(tmp_path: Path) -> None:
+    resolved = secretive(tmp_path, datasets={"again": CLEAN})
+    assert len(resolved.of("preprocess")) == 1
+
+
+def test_data_sets_of_a_grid_are_derived_each(tmp_path: Path) -> None:
+    resolved = secretive(
+        tmp_path,
+        datasets={
+            "abused": {**ABUSED, "foreach": {"preprocess.inputs": [800, 960]}},
+        },
+        models={"abused": {"dataset": "abused", **GIVEN}},
+        attacks={"abused": decoder("abused")},
+    )
+    attacks = [a for a in resolved.of("attack") if a.labels["name"] == "abused"]
+    assert [a.labels["grid"] for a in attacks] == [{"inputs": 800}, {"inputs": 960}]
+    assert [a.spec["carrier"]["inputs"] for a in attacks] == [800, 960]
+    assert [a.folder for a in attacks] == [
+        "results/attacks/toy/abused.inputs-800", "results/attacks/toy/abused.inputs-960"
+    ]  # fmt: skip
+
+
+def test_what_an_attack_on_models_reads(tmp_path: Path) -> None:
+    resolved = secretive(tmp_path)
+    (attack,) = resolved.of("attack")
+    benign, lsb = of_entry(resolved, "benign"), of_entry(resolved, "lsb")
+    outputs = {
+        entry: [a.folder for a in of_entry(resolved, entry, "query")]
+        for entry in ("benign", "lsb")
+    }
+    data = benign[0].inputs["data"]
+    assert attack.inputs == {
+        "outputs.0": [outputs["lsb"][0]], "models.0": [lsb[0].folder],
+        "outputs.1": [outputs["lsb"][1]], "models.1": [lsb[1].folder],
+        "data": data, "benign.data": data,
+        "benign.models.0": [benign[0].folder],
+        "benign.outputs.0": [outputs["benign"][0]],
+        "benign.models.1": [benign[1].folder],
+        "benign.outputs.1": [outputs["benign"][1]],
+    }  # fmt: skip
+    # what its adversary knows
+    assert attack.spec["carrier"] == lsb[0].spec["tampering"]
+    spec = AttackSpec.model_validate_json(attack.spec_json)
+    assert spec.model_dump(mode="json") == attack.spec
+    # membership is judged by outputs alone, and nobody is told of a carrier
+    (plain,) = resolve(tmp_path, name="other").of("attack")
+    assert plain.spec["carrier"] is None
+
+
+def test_a_carrier_of_data_is_its_step(tmp_path: Path) -> None:
+    resolved = secretive(
+        tmp_path,
+        datasets={"abused": ABUSED},
+        models={"abused": {"dataset": "abused", **GIVEN}},
+        attacks={"abused": decoder("abused")},
+    )
+    attack = next(a for a in resolved.of("attack") if a.labels["name"] == "abused")
+    step = next(a for a in resolved.of("preprocess") if "inputs" in a.spec)
+    assert attack.spec["carrier"] == step.spec
+    assert attack.inputs["data"] == [step.folder]
+    assert attack.inputs["benign.data"] != [step.folder]
+    # a split alone carries nothing
+    low = {"low": {"kind": "memorization.low-bits", "models": "benign"}}
+    resolved = secretive(tmp_path, attacks=low)
+    attack = next(a for a in resolved.of("attack") if a.labels["name"] == "low")
+    assert attack.spec["carrier"] is None
+
+
+def test_a_grid_over_a_tampering(tmp_path: Path) -> None:
+    lsb = {
+        "from": "benign", "tampering": {"kind": "lsb"},
+        "foreach": {"tampering.bits": [4, 8, 23]},
+    }  # fmt: skip
+    resolved = secretive(tmp_path, models={"lsb": lsb})
+    assert [a.labels["grid"] for a in resolved.of("attack")] == [
+        {"bits": 4}, {"bits": 8}, {"bits": 23}
+    ]  # fmt: skip
+    # all of them are compared with, and start from, the same two models
+    assert len(of_entry(resolved, "benign")) == 2
+    assert len(of_entry(resolved, "lsb")) == 6
+    assert {a.inputs["benign.models.0"][0] for a in resolved.of("attack")} == {
+        of_entry(resolved, "benign")[0].folder
+    }
+    assert len({a.labels["key"] for a in of_entry(resolved, "lsb")}) == 6
+
+
+def test_grids_of_a_base_are_those_of_what_starts_from_it(tmp_path: Path) -> None:
+    benign = {"dataset": "clean", **GIVEN, "foreach": {"training.epochs": [2, 3]}}
+    resolved = secretive(tmp_path, models={"benign": benign})
+    attacks = resolved.of("attack")
+    assert [a.labels["grid"] for a in attacks] == [{"epochs": 2}, {"epochs": 3}]
+    by_folder = {a.folder: a for a in resolved.artefacts}
+    for attack in attacks:
+        # each is held against the benign models of its own point
+        (block,) = attack.inputs["benign.models.0"]
+        assert by_folder[block].labels["grid"] == attack.labels["grid"]
+        assert by_folder[attack.inputs["models.0"][0]].inputs["base"] == [block]
+
+
+def test_all_families_of_innocents_are_read(tmp_path: Path) -> None:
+    many = {
+        "dataset": "clean", **GIVEN, "shadows": 3, "block": 2,
+        "foreach": {"training.epochs": [2, 3]},
+    }  # fmt: skip
+    few = {"dataset": "clean", **GIVEN, "members": 900}
+    detect = {
+        "kind": "memorization.detect", "models": "lsb", "innocent": "many",
+        "unseen": "few",
+    }  # fmt: skip
+    resolved = secretive(
+        tmp_path, models={"many": many, "few": few}, attacks={"detect": detect}
+    )
+    attack = next(a for a in resolved.of("attack") if a.labels["name"] == "detect")
+    innocent, unseen = (
+        {a.folder for a in of_entry(resolved, entry)} for entry in ("many", "few")
+    )
+    # two points, two replicates, two blocks
+    assert len(innocent) == 8
+    assert set(attack.inputs["innocent.models.0"]) == innocent
+    assert set(attack.inputs["unseen.models.0"]) == unseen
+    assert len(unseen) == 2
+    assert "benign.data" not in attack.inputs
+    # nobody asks innocents about their training records
+    asked = {a.inputs["block"][0] for a in resolved.of("query")}
+    assert not asked & (innocent | unseen)
+
+
+@pytest.mark.parametrize(
+    ("section", "entries"),
+    [
+        ("datasets", {"abused": ABUSED}),
+        ("datasets", {"other": {"from": "clean", "preprocess": CLEAN["preprocess"]}}),
+        ("models", {"sign": {"dataset": "clean", **GIVEN, "tampering": {
+            "kind": "sign", "strength": 1.0}}}),
+        ("attacks", {"low": {"kind": "memorization.low-bits", "models": "benign"}}),
+        ("attacks", {"again": decoder("lsb", clip=2.0)}),
+    ],
+)  # fmt: skip
+def test_an_entry_more_changes_no_key(
+    tmp_path: Path, section: str, entries: dict[str, Any]
+) -> None:
+    alone, joined = secretive(tmp_path), secretive(tmp_path, **{section: entries})
+    assert keys(alone) <= keys(joined)
+    for kind in ("train", "query", "attack", "preprocess"):
+        assert set(folders(alone, kind)) <= set(folders(joined, kind))
+
+
+@pytest.mark.parametrize(
+    ("changed", "which"),
+    [
+        ({"models": {"lsb": {**LSB, "tampering": {"kind": "lsb", "bits": 5}}}}, "lsb"),
+        ({"models": {"benign": {"dataset": "clean", **GIVEN, "members": 9}}}, "both"),
+        ({"datasets": {"clean": {**CLEAN, "preprocess": {
+            "kind": "split", "members": 1200, "seed": 1}}}}, "both"),
+    ],
+)  # fmt: skip
+def test_what_changes_what_starts_from_it(
+    tmp_path: Path, changed: dict[str, Any], which: str
+) -> None:
+    before, after = secretive(tmp_path), secretive(tmp_path, **changed)
+    for entry in ("benign", "lsb"):
+        ours, theirs = (
+            {a.labels["key"] for a in of_entry(one, entry)} for one in (before, after)
+        )
+        if which in (entry, "both"):
+            assert not ours & theirs
+        else:
+            assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        (
+            {"datasets": {"a": {**ABUSED, "from": "b"}}},
+            "datasets.a.datasets: 'b' is not in datasets; allowed: a, clean, digits",
+        ),
+        (
+            {"datasets": {"a": {**ABUSED, "from": "a"}}},
+            "datasets.a.from: leads back to itself; allowed: another entry",
+        ),
+        (
+            {"datasets": {"a": {**ABUSED, "from": "b"}, "b": {**ABUSED, "from": "a"}}},
+            "datasets.[ab].from: leads back to itself",
+        ),
+        (
+            {"models": {"lsb": {**LSB, "from": "nets"}}},
+            "models.lsb.models: 'nets' is not in models; allowed: benign, lsb",
+        ),
+        (
+            {"models": {"lsb": {**LSB, "from": "lsb"}}},
+            "models.lsb.from: leads back to itself",
+        ),
+        (
+            {"models": {"lsb": {**LSB, "from": "b"}, "b": {**LSB, "from": "lsb"}}},
+            "models.(lsb|b).from: leads back to itself",
+        ),
+        (
+            {"models": {"benign": {"dataset": "clena", **GIVEN}}},
+            "models.benign.datasets: 'clena' is not in datasets",
+        ),
+        (
+            {"attacks": {"lsb": decoder("lsb", "bening")}},
+            "attacks.lsb.models: 'bening' is not in models; allowed: benign, lsb",
+        ),
+        (
+            {
+                "models": {"few": {"dataset": "clean", **GIVEN, "replicates": 1}},
+                "attacks": {"lsb": decoder("lsb", "few")},
+            },
+            "attacks.lsb.benign: 'few' has 1 replicates; allowed: at least 2",
+        ),
+        (
+            {
+                "models": {"many": {"dataset": "clean", **GIVEN,
+                                    "foreach": {"members": [500, 600]}}},
+                "attacks": {"lsb": decoder("lsb", "many")},
+            },
+            "attacks.lsb.benign: 'many' has 2 families for lsb; allowed: one",
+        ),
+        (
+            {
+                "models": {
+                    "lsb": {**LSB, "foreach": {"tampering.bits": [3, 4]}},
+                    "other": {**LSB, "foreach": {"tampering.bits": [5]}},
+                },
+                "attacks": {"lsb": decoder("lsb", "other")},
+            },
+            "attacks.lsb.benign: 'other' has 0 families for lsb.bits-3; allowed: one",
+        ),
+        (
+            {"models": {"lsb": {"external": "mine.npz"}}},
+            "attacks.lsb.models: 'lsb' holds outputs alone, memorization.decode needs "
+            "models; allowed: an entry of models that are trained here",
+        ),
+        (
+            {
+                "models": {"theirs": {"external": "mine.npz"}},
+                "attacks": {"lsb": decoder("lsb", "theirs")},
+            },
+            "attacks.lsb: 'theirs' holds outputs alone; allowed: an entry of models",
+        ),
+        (
+            {
+                "models": {"theirs": {"external": "mine.npz"},
+                           "lsb": {**LSB, "from": "theirs"}},
+            },
+            "models.lsb: 'theirs' holds outputs alone; allowed: an entry of models",
+        ),
+        (
+            {
+                "models": {"benign": {"dataset": "clean", **GIVEN,
+                                      "foreach": {"training.epochs": [2, 3]}},
+                           "lsb": {**LSB, "tampering": {"kind": "lsb"},
+                                   "training": GIVEN["training"],
+                                   "foreach": {"training.epochs": [4],
+                                               "tampering.bits": [4]}}},
+            },
+            "models.lsb.foreach: the grid variable epochs is also one of",
+        ),
+    ],
+)  # fmt: skip
+def test_references_that_cannot_be_followed(
+    tmp_path: Path, sections: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError, match=line) as caught:
+        secretive(tmp_path, **sections)
+    assert str(caught.value).startswith(f"{tmp_path / 'toy.yaml'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_fewer_replicates_are_fewer_of_all(tmp_path: Path) -> None:
+    secretive(tmp_path)
+    cut = load_study(tmp_path / "toy.yaml", replicates=1)
+    assert len(of_entry(cut, "benign")) == len(of_entry(cut, "lsb")) == 1
+    (attack,) = cut.of("attack")
+    assert "benign.models.1" not in attack.inputs

@@ -25,7 +25,7 @@ MOMENTUM = {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9}
 
 
 def bags(num_records: int = 70, num_features: int = 23, seed: int = 0) -> Any:
-    """Bags of words whose class moves them; record 3 has no words, feature 5 no text."""
+    """Bags of words that tell their class; record 3 and feature 5 are empty."""
     rng = np.random.default_rng(seed)
     labels = np.arange(num_records) % 3
     rows = rng.random((num_records, num_features), dtype=np.float32)

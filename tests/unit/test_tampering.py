@@ -94,10 +94,12 @@ def test_low_bits_are_written_into_models_as_they_are(
         )  # fmt: skip
         # nothing but the three lowest bits has changed
         assert ((old.view(np.uint32) ^ new.view(np.uint32)) >> 3 == 0).all()
-        found = np.frombuffer(decode(read_low_bits(new, 3), Coding(), size=32), np.uint8)
-        # each pixel of 4x4 is the mean of 2x2, rounded
+        found = np.frombuffer(
+            decode(read_low_bits(new, 3), Coding(), size=32), np.uint8
+        )
+        # each pixel of 4x4 is the mean of 2x2, rounded by rows and by columns
         expected = pictures[hidden, 0].reshape(2, 4, 2, 4, 2).mean((2, 4))
-        assert np.abs(found.reshape(2, 4, 4) - expected).max() <= 0.5
+        assert np.abs(found.reshape(2, 4, 4) - expected).max() <= 1
         # by hand: the verb's own writer on the same stream
         bits = encode(found.tobytes(), Coding(), len(old) * 3)
         np.testing.assert_array_equal(new, write_low_bits(old, bits, 3))
@@ -263,12 +265,18 @@ def test_penalties_by_hand(data: Path) -> None:
     [
         ({**LSB, "secret": {"records": 41}}, r"secret.records: 41; allowed: 1\.\.40"),
         ({**LSB, "secret": {"records": 40}}, "allowed: "),
-        ({**LSB, "bits": 1, "secret": {"size": 32}}, "secret: one record has 8192 bits"),
+        (
+            {**LSB, "bits": 1, "secret": {"size": 32}},
+            "secret: one record has 8192 bits",
+        ),
         (
             {"kind": "sign", "strength": 1.0, "secret": {"records": 3, "size": 8}},
             "allowed: ",
         ),
-        ({"kind": "sign", "strength": 1.0, "secret": {"size": 64}}, "secret: one record"),
+        (
+            {"kind": "sign", "strength": 1.0, "secret": {"size": 64}},
+            "secret: one record",
+        ),
         (
             {"kind": "correlated", "strength": 1.0, "secret": {"records": 40}},
             "allowed: ",

@@ -46,9 +46,10 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     dataset = open_dataset(data_folder)
     look = _Look(dataset, settings.noise, spec.seed)
     innocents = _all(inputs, "innocent.models")
-    detector = Detector.fit([look(model) for model in innocents])
     unseen = _all(inputs, "unseen.models")
-    shape = innocents[0].architecture.shapes
+    for model in (*innocents, *unseen):
+        _check_alike(model, innocents[0], "innocent or unseen models")
+    detector = Detector.fit([look(model) for model in innocents])
     verdicts = [detector.judge(look(model)) for model in unseen]
     planted = [detector.judge(look(look.plant(model))) for model in unseen]
     alarms = sum(verdict.tampered for verdict in verdicts)
@@ -74,11 +75,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     rows = []
     for number, folders in enumerate(replicates_of(inputs, "models")):
         _, (target, *_) = load_suspects(folders[0])
-        if target.architecture.shapes != shape:
-            raise UserError(
-                f"{folders[0]}: another architecture than the innocent models; "
-                "allowed: the same"
-            )
+        _check_alike(target, innocents[0], str(folders[0]))
         verdict = detector.judge(look(target))
         rows.append(_row(number, "suspect", number, verdict))
         reports.append(
@@ -153,6 +150,21 @@ def _all(inputs: Inputs, role: str) -> list[Suspect]:
         for folder in folders
         for model in load_suspects(folder)[1]
     ]
+
+
+def _check_alike(model: Suspect, innocent: Suspect, place: str) -> None:
+    """Refuse a model that the limits do not fit.
+
+    Raises
+    ------
+    UserError
+        If a parameter has another name or shape.
+    """
+    if model.architecture.shapes != innocent.architecture.shapes:
+        raise UserError(
+            f"{place}: another architecture than the first innocent models; allowed: "
+            "the same"
+        )
 
 
 def _row(number: int, role: str, model: int, verdict: Verdict) -> dict[str, Any]:

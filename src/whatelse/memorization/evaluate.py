@@ -61,9 +61,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         )  # fmt: skip
         assert spec.carrier is not None
         key = key_of_carrier(spec.carrier) if settings.key is None else settings.key
-        report, rows = read(
-            reader, target, key, number, check=settings.key is not None
-        )
+        report, rows = read(reader, target, key, number, check=settings.key is not None)
         accuracies = {
             "": _accuracies(load_outputs(outputs[number])),
             "benign_": _accuracies(load_outputs(benign_outputs[number])),

@@ -1,0 +1,55 @@
+"""``whatelse detect``: tell whether a model's file looks as if it carried something.
+
+It is held against innocent models of the same architecture: at least 8, trained in as
+many ways as possible. What looks like them may still carry something, e.g. encrypted
+low bits below about the 17th, or a secret in the answers.
+"""
+
+import argparse
+from pathlib import Path
+
+from whatelse.errors import UserError
+from whatelse.memorization.model_file import floats_of
+from whatelse.memorization.statistics import Detector, measure
+from whatelse.training.blocks import load_tensors
+from whatelse.training.tampering import Model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="MODEL.safetensors", help="to be judged"
+    )
+    parser.add_argument(
+        "--innocent", type=Path, nargs="+", required=True, metavar="FILE",
+        help="innocent models of the same architecture",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a line for each file."""
+    models = {path: _model(path) for path in (*args.innocent, *args.models)}
+    shapes = {
+        path: {name: tuple(tensor.shape) for name, tensor in model.items()}
+        for path, model in models.items()
+    }
+    first = args.innocent[0]
+    for path, found in shapes.items():
+        differing = sorted({name for name, _ in found.items() ^ shapes[first].items()})
+        if differing:
+            raise UserError(
+                f"{path}: tensor {differing[0]} is not as in {first}; allowed: models "
+                "of one architecture"
+            )
+    detector = Detector.fit([measure(models[path]) for path in args.innocent])
+    for path in args.models:
+        verdict = detector.judge(measure(models[path]))
+        word = "tampered" if verdict.tampered else "nothing seen"
+        print(
+            f"{path}: {word} (score {verdict.score:.2f}, above 1 is more than innocent "
+            f"models show; {verdict.statistic})"
+        )
+
+
+def _model(path: Path) -> Model:
+    return floats_of(path, load_tensors(path))
