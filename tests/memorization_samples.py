@@ -124,7 +124,12 @@ SEED = 3
 LSB = {"kind": "lsb", "bits": 16, "secret": secret()}
 SIGN = {"kind": "sign", "strength": 50.0, "secret": secret(size=4)}
 CORRELATED = {"kind": "correlated", "strength": 3.0, "secret": secret()}
-ABUSE = {"kind": "capacity-abuse", "inputs": 400, "seed": 2, "secret": secret(size=4)}
+ABUSE: dict[str, Any] = {
+    "kind": "capacity-abuse",
+    "inputs": 400,
+    "seed": 2,
+    "secret": secret(size=4),
+}
 CARRIERS: dict[str, dict[str, Any]] = {
     "lsb": LSB, "sign": SIGN, "correlated": CORRELATED, "abused": ABUSE,
 }  # fmt: skip

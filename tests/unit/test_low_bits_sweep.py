@@ -59,7 +59,7 @@ def accuracy_of(model: Suspect, data: Any) -> float:
 def test_accuracies_are_those_of_models_with_the_payload(
     found: Path, nets: Path
 ) -> None:
-    curves = pd.read_csv(found / "curves.csv").set_index("bits")
+    curves: Any = pd.read_csv(found / "curves.csv").set_index("bits")
     data = open_dataset(nets / "clean")
     _, (model, *_) = load_suspects(nets / "benign")
     members = np.flatnonzero(data.attributes["split"].to_numpy() == "train")

@@ -74,7 +74,7 @@ def hidden_in(nets: Path, carrier: str) -> tuple[Any, Any]:
     if carrier == "abused":
         members = np.flatnonzero(words[:900])
         name: tuple[Any, ...] = ("capacity-abuse",)
-        seed = ABUSE["seed"]
+        seed: int = ABUSE["seed"]
     else:
         members = np.flatnonzero(words)
         name, seed = (0, 0), SEED
@@ -319,6 +319,15 @@ def test_few_pictures_are_compared_by_rows_by_hand() -> None:
     assert found["auc"]["value"] == pytest.approx(0.75)
     # read in another order, the other's are closer: nothing was found, or less
     assert told(truth, truth[1:] + truth[:1])["auc"]["value"] < 0.5
+
+
+@pytest.mark.parametrize(("count", "area"), [(15, 0.75), (16, 1.0)])
+def test_from_sixteen_pictures_on_they_are_compared_as_wholes(
+    count: int, area: float
+) -> None:
+    """Half of the rows tie with another picture's, no picture does."""
+    truth = [[[0, 0, 0], [n * 9, 9, 9]] for n in range(count)]
+    assert told(truth, truth)["auc"]["value"] == pytest.approx(area)
 
 
 def test_a_lone_picture_is_compared_with_its_own_rows_by_hand() -> None:

@@ -35,7 +35,6 @@ from whatelse.tracking.store import (
     same_location,
 )
 from whatelse.tracking.tree import (
-    HEADLINES,
     IDENTITY,
     Child,
     Content,
@@ -176,12 +175,12 @@ class Mirror:
     def _view(self) -> str:
         """Return the columns of MLflow's table that show the attacks side by side."""
         columns = [f"params.`{variable}`" for variable in self.tree.variables]
-        columns += [f"metrics.`{name}`" for name in HEADLINES]
+        columns += [f"metrics.`{name}`" for name in self.tree.headlines]
         columns.append("tags.`whatelse.dataset`")
         view = {
             "searchFilter": "tags.`whatelse.role` = 'attack'",
             # by time, MLflow would fold the attacks under their parent
-            "orderByKey": f"metrics.`{HEADLINES[0]}`",
+            "orderByKey": f"metrics.`{self.tree.headlines[0]}`",
             "orderByAsc": False,
             "selectedColumns": columns,
         }

@@ -60,6 +60,7 @@ def read_tree(
     study = resolved.study
     return Tree(
         study.study,
+        study.question,
         study.title,
         study.description,
         children,

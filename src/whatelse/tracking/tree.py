@@ -11,15 +11,25 @@ from pathlib import Path
 
 LAYOUT = 1  # of the runs below; another number mirrors the parent anew
 IDENTITY = "whatelse.identity"  # of models: what they are trained from
-HEADLINES = (
-    "attack/auc",
-    "attack/precision",
-    "attack/recall",
-    "attack/accuracy",
-    "target/train_accuracy",
-    "target/test_accuracy",
-)
-"""What tables of attacks show, in this order."""
+_HEADLINES = {
+    "membership": (
+        "attack/auc",
+        "attack/precision",
+        "attack/recall",
+        "attack/accuracy",
+        "target/train_accuracy",
+        "target/test_accuracy",
+    ),
+    "memorization": (
+        "attack/mape",
+        "attack/ssim",
+        "attack/bit_error_rate",
+        "attack/token_recall",
+        "attack/detected",
+        "attack/accuracy_change",
+        "target/test_accuracy",
+    ),
+}
 _ROWS_IN_NOTE = 40  # a tag holds 8,000 characters
 
 
@@ -118,7 +128,7 @@ class Tree:
 
     Attributes
     ----------
-    study, title, description : str
+    study, question, title, description : str
         From the study file.
     children : list of Child
         Targets, shadows, attacks; those whose folders have records.
@@ -141,6 +151,7 @@ class Tree:
     """
 
     study: str
+    question: str
     title: str
     description: str
     children: list[Child]
@@ -153,6 +164,11 @@ class Tree:
     num_missing: int
     state: str
 
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """What tables of attacks show, in this order."""
+        return _HEADLINES[self.question]
+
     def note(self) -> str:
         """Return the parent's description: what it is, results, where to look."""
         rows = []
@@ -160,14 +176,14 @@ class Tree:
             if child.tags["whatelse.role"] != "attack":
                 continue
             mean = {point.name: point.value for point in child.read().points}
-            cells = [f"{mean[m]:.3f}" if m in mean else "" for m in HEADLINES]
+            cells = [f"{mean[m]:.3f}" if m in mean else "" for m in self.headlines]
             where = child.data.name if child.data else ""
             rows.append(f"| {' | '.join([child.name, where, *cells])} |")
-        names = [name.rpartition("/")[2].replace("_", " ") for name in HEADLINES]
+        names = [name.rpartition("/")[2].replace("_", " ") for name in self.headlines]
         heads = ["attack", "data", *names]
         lines: list[str] = []
         if rows:
-            rule = "|---|---|" + "--:|" * len(HEADLINES)
+            rule = "|---|---|" + "--:|" * len(self.headlines)
             lines += [f"| {' | '.join(heads)} |", rule, *rows[:_ROWS_IN_NOTE]]
             if len(rows) > _ROWS_IN_NOTE:
                 lines.append(f"\n... and {len(rows) - _ROWS_IN_NOTE} more attacks.")
