@@ -185,8 +185,8 @@ class Bench:
         if artefact.kind == "import":
             return ["import", *spec]
         if artefact.kind == "attack":
-            outputs = [w for own in inputs.values() for w in ("--outputs", *own)]
-            return ["attack", *spec, *outputs]
+            given = [w for role, own in inputs.items() for w in ("--input", role, *own)]
+            return ["attack", *spec, *given]
         published = ["--published", str(ROOT / "data" / "published")]
         more = published if artefact.kind == "claims" else []
         return [artefact.kind, *spec, "--attacks", *inputs["attacks"], *more]

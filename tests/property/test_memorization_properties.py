@@ -77,7 +77,7 @@ def check_round_trip(
     _, found = load_suspects(folder)
     for number, (model, before) in enumerate(zip(found, models, strict=True)):
         reader = reader_of(
-            carrier, data, members[number], model, seed=SEED, name=(0, number), clip=1.0
+            carrier, data, members[number], model, seed=SEED, name=(0, number)
         )
         stream = reader.bits(model, coding["key"])
         assert stream is not None

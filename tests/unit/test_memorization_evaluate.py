@@ -275,9 +275,7 @@ def control(nets: Path, count: int, *, planted: bool) -> dict[str, Any]:
     data = open_dataset(nets / "clean")
     carrier = {"kind": "lsb", "bits": 16, "secret": secret(records=count)}
     model = random_suspect(ARCHITECTURE)
-    reader = reader_of(
-        carrier, data, np.arange(300), model, seed=3, name=(0, 0), clip=1
-    )
+    reader = reader_of(carrier, data, np.arange(300), model, seed=3, name=(0, 0))
     suspect = reader.planted(model) if planted else model
     return control_of(reader, suspect, 0, "w", check=planted)
 
@@ -352,7 +350,7 @@ def test_documents_are_compared_by_their_tokens(tmp_path: Path) -> None:
     model = random_suspect(build(Mlp(kind="mlp", hidden=(48,)), (VOCABULARY,), 4))
     reader = reader_of(
         {"kind": "lsb", "bits": 8, "secret": secret(records=30)}, data,
-        np.arange(40), model, seed=3, name=(0, 0), clip=1,
+        np.arange(40), model, seed=3, name=(0, 0),
     )  # fmt: skip
     positive = control_of(reader, reader.planted(model), 0, "w", check=True)
     negative = control_of(reader, model, 0, "w", check=False)

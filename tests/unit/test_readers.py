@@ -50,9 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def reader_for(kind: str, place: Path) -> Reader:
     data = open_dataset(place / ("abused" if kind == "abused" else "toy"))
-    return reader_of(
-        SETTINGS[kind], data, np.arange(40), benign(), seed=3, name=(0, 0), clip=1.0
-    )
+    return reader_of(SETTINGS[kind], data, np.arange(40), benign(), seed=3, name=(0, 0))
 
 
 def benign(seed: int = 0) -> Suspect:
@@ -172,7 +170,7 @@ def test_codings_are_read_back_and_never_fail_unchecked(
     if kind == "abused":
         data = open_dataset(derive(settings, place / "toy", tmp_path / "a"))
     where = (settings, data, np.arange(40), benign())
-    reader = reader_of(*where, seed=3, name=(0, 0), clip=1)
+    reader = reader_of(*where, seed=3, name=(0, 0))
     planted = reader.planted(benign())
     found = reader.decode(planted, reader.bits(planted, KEY), KEY, check=True)
     truth = reader.written.records
@@ -251,9 +249,7 @@ def test_documents_come_out_of_every_carrier(kind: str, tmp_path: Path) -> None:
     settings = SETTINGS[kind]
     if kind == "abused":
         data = open_dataset(derive(settings, data.folder, tmp_path / "more"))
-    reader = reader_of(
-        settings, data, np.arange(40), model, seed=3, name=(0, 0), clip=1.0
-    )
+    reader = reader_of(settings, data, np.arange(40), model, seed=3, name=(0, 0))
     planted = reader.planted(model)
     found = reader.decode(planted, reader.bits(planted, KEY), KEY, check=True)
     assert list(found) == ["published"]
@@ -292,7 +288,7 @@ def test_answers_do_not_depend_on_what_else_is_asked(place: Path) -> None:
 def test_nothing_written_is_said(carrier: Any, place: Path) -> None:
     data = open_dataset(place / "toy")
     with pytest.raises(UserError, match="neither they nor their data set carry"):
-        reader_of(carrier, data, np.arange(9), benign(), seed=3, name=(0, 0), clip=1)
+        reader_of(carrier, data, np.arange(9), benign(), seed=3, name=(0, 0))
 
 
 def test_other_architectures_are_not_compared() -> None:

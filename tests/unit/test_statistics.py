@@ -262,11 +262,14 @@ def test_image_correlation_by_hand() -> None:
     mean = images.mean(0).ravel()
     w = np.tile(7 - 2 * mean, 9).astype(np.float32)
     # nine Pearson coefficients of -1: 9 / sqrt(9) * sqrt(20)
-    assert statistics.image_correlation(w, images) == pytest.approx(3 * math.sqrt(20))
-    assert statistics.image_correlation(w[:19], images) == 0
-    assert statistics.image_correlation(w, np.full((1, 4, 5), 8, np.uint8)) == 0
+    for start in (0, 3, 11):  # wherever it begins
+        part = np.roll(w, start).reshape(30, 6)
+        found = statistics.image_correlation([w[:19], part], images)
+        assert found == pytest.approx(3 * math.sqrt(20))
+    assert statistics.image_correlation([w[:19]], images) == 0
+    assert statistics.image_correlation([w], np.full((1, 4, 5), 8, np.uint8)) == 0
     with pytest.raises(ValueError, match="shape"):
-        statistics.image_correlation(w, images[0])
+        statistics.image_correlation([w], images[0])
 
 
 def test_confidence_by_hand() -> None:

@@ -185,6 +185,33 @@ def test_nothing_to_train_and_nothing_to_take_is_refused(
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize(
+    ("models", "changes", "line"),
+    [
+        ("1:3", {}, "base: model 2 is not in this block; allowed: a block that holds"),
+        (
+            "0:2",
+            {"architecture": {"kind": "mlp", "hidden": [9]}},
+            "base: models of another architecture; allowed: that of the spec",
+        ),
+        ("0:2", None, "error: --base: left out, but the spec names a base"),
+    ],
+)
+def test_a_base_of_something_else_is_one_line(
+    tmp_path: Path, data: Path, models: str, changes: dict[str, Any] | None, line: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    train_block(tmp_path, data, "0:2", spec=spec(), name="base")
+    base = tmp_path / "base"
+    more = () if changes is None else ("--base", str(base))
+    told = start_from(base, **(changes or {}))
+    assert train_block(tmp_path, data, models, *more, spec=told) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert line in error
+    assert not (tmp_path / "b").exists()
+
+
 # ---- in any company
 
 

@@ -75,7 +75,7 @@ def preamble_correlation(weights: NDArray[np.float32], key: int) -> float:
 
 def from_values(
     weights: NDArray[np.float32], form: Form, count: int, coding: Coding, *,
-    clip: float, check: bool = True,
+    published: bool = False, check: bool = True,
 ) -> NDArray[np.generic]:  # fmt: skip
     """Return the records that weights are correlated with.
 
@@ -89,9 +89,10 @@ def from_values(
         Records.
     coding : Coding
         Its key is used.
-    clip : float
-        Percentile at either end that becomes 0 or 255; with 0 the smallest and the
-        largest weight do, as in the published decoder. Text has no use for it.
+    published : bool, optional
+        Stretch smallest and largest weight to 0 and 255, as the authors do, which one
+        wild weight ruins. By default the preamble, whose values are known, says what
+        weight stands for 0 and for 255. Text has no use for either.
     check : bool, optional
         Refuse weights whose preamble is not there.
 
@@ -117,7 +118,16 @@ def from_values(
         vectors = token_vectors(form.vocabulary, coding.key, VECTOR)
         centred = (body - body.mean()).reshape(count, form.shape[0], VECTOR)
         return nearest_tokens(centred, vectors)
-    low, high = np.percentile(body, [clip, 100 - clip])
-    spread = max(float(high - low), np.finfo(np.float32).tiny)
-    grey = np.clip((body - low) / spread, 0, 1) * 255
+    if published:
+        low, high = float(body.min()), float(body.max())
+    else:
+        low, high = _ends(weights[:PREAMBLE] * np.float32(1 if r >= 0 else -1), coding)
+    spread = max(high - low, float(np.finfo(np.float32).tiny))
+    grey = np.clip((body.astype(np.float64) - low) / spread, 0, 1) * 255
     return grey.round().astype(np.uint8).reshape(count, *form.shape)
+
+
+def _ends(found: NDArray[np.float32], coding: Coding) -> tuple[float, float]:
+    """Return the weights that stand for -1 and 1, from those of the preamble."""
+    known = preamble(coding.key)
+    return float(found[known < 0].mean()), float(found[known > 0].mean())

@@ -55,7 +55,7 @@ def plan_of(settings: CapacityAbuse, dataset: Dataset, available: int) -> AbuseP
     Raises
     ------
     UserError
-        If the data set has a single class, or not one record of the secret fits.
+        If not one record of the secret fits.
     """
     label_bits = int(math.log2(dataset.num_classes))
     num_bits = settings.inputs * label_bits
@@ -102,7 +102,7 @@ def synthetic(settings: CapacityAbuse, dataset: Dataset) -> Any:
     Returns
     -------
     ndarray of the inputs' type, shape (inputs, *input_shape), or csr_array
-        Record i does not depend on how many follow.
+        Of ``pseudorandom``, record i does not depend on how many follow.
     """
     key = settings.secret.coding.key
     shape = tuple(dataset.inputs.shape[1:])
@@ -120,51 +120,69 @@ def synthetic(settings: CapacityAbuse, dataset: Dataset) -> Any:
             f"capacity-abuse: records of shape {shape}; allowed: pictures (channels, "
             "rows, columns) or bags of words"
         )
-    highest = _highest(dataset)
-    if settings.generator == "pixels":
-        return _pixels(settings.inputs, shape, highest, dataset.inputs.dtype)
-    return _noise(settings, shape, highest, dataset.inputs.dtype)
-
-
-def _highest(dataset: Dataset) -> float:
-    """Return the raw value that a model sees as 1."""
-    scale = dataset.info["scale"]
-    if not isinstance(scale, float | int):
+    scale, shift = dataset.info["scale"], dataset.info["shift"]
+    if not isinstance(scale, float | int) or not isinstance(shift, float | int):
         raise UserError(
-            f"capacity-abuse: scale: {scale}; allowed: one number for all channels"
+            f"capacity-abuse: scale {scale}, shift {shift} of the data set; allowed: "
+            "one number for all channels"
         )
-    return 1.0 / scale
+    # the raw values that a model sees as 0 and 1
+    dark, light = (0 - shift) / scale, (1 - shift) / scale
+    if settings.generator == "pixels":
+        return _pixels(settings.inputs, shape, dark, light, dataset.inputs.dtype)
+    return _noise(settings, shape, dark, light, dataset.inputs.dtype)
 
 
 def _pixels(
-    count: int, shape: tuple[int, ...], highest: float, dtype: Any
+    count: int, shape: tuple[int, ...], dark: float, light: float, dtype: Any
 ) -> NDArray[Any]:
     """Return black pictures with one pixel set: by place, then by value."""
     places = math.prod(shape)
     levels = -(-count // places)
+    most = round(light - dark) if dtype == np.uint8 else count
+    if levels > most:
+        raise UserError(
+            f"capacity-abuse inputs: {count} pictures of one pixel need {levels} "
+            f"values of each of {places}; allowed: {most} values, {most * places} inputs"
+        )
     number = np.arange(count)
-    records = np.zeros((count, places), dtype=dtype)
-    value = highest * (levels - number // places) / levels
+    records = np.full((count, places), np.rint(dark) if dtype == np.uint8 else dark)
+    value = dark + (light - dark) * (levels - number // places) / levels
     records[number, number % places] = np.rint(value) if dtype == np.uint8 else value
-    return records.reshape(count, *shape)
+    return records.astype(dtype).reshape(count, *shape)
 
 
 def _noise(
-    settings: CapacityAbuse, shape: tuple[int, ...], highest: float, dtype: Any
-) -> NDArray[Any]:
+    settings: CapacityAbuse, shape: tuple[int, ...], dark: float, light: float,
+    dtype: Any,
+) -> NDArray[Any]:  # fmt: skip
     channels, rows, columns = shape
     cells = (channels, -(-rows // settings.cell), -(-columns // settings.cell))
     records = np.empty((settings.inputs, *shape), dtype=dtype)
     for number, start in enumerate(range(0, settings.inputs, _AT_ONCE)):
         rng = stream(settings.secret.coding.key, "capacity-abuse", *cells, number)
         levels = rng.integers(0, settings.levels, (_AT_ONCE, *cells))
-        drawn: NDArray[Any] = levels * (highest / (settings.levels - 1))
+        drawn: NDArray[Any] = dark + levels * ((light - dark) / (settings.levels - 1))
         if dtype == np.uint8:
             drawn = np.rint(drawn).astype(np.uint8)
         for axis, length in ((2, rows), (3, columns)):
             drawn = drawn.repeat(settings.cell, axis).take(range(length), axis)
         records[start : start + _AT_ONCE] = drawn[: settings.inputs - start]
     return records
+
+
+def _distinct(inputs: Any) -> Any:
+    """Refuse synthetic records that occur twice: one label cannot be two."""
+    if isinstance(inputs, np.ndarray):
+        rows = np.ascontiguousarray(inputs.reshape(len(inputs), -1))
+        keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))
+        distinct = len(np.unique(keys))
+        if distinct < len(rows):
+            raise UserError(
+                f"capacity-abuse inputs: of {len(rows)} synthetic records {distinct} "
+                "are distinct; allowed: fewer, or a smaller cell and more levels"
+            )
+    return inputs
 
 
 def derive(spec: Mapping[str, Any], dataset: Dataset) -> Derived:
@@ -189,7 +207,7 @@ def derive(spec: Mapping[str, Any], dataset: Dataset) -> Derived:
     stream_bits = encode(data, settings.secret.coding, plan.num_bits)
     words = dataset.attributes[SPLIT].to_numpy()
     return Derived(
-        inputs=synthetic(settings, dataset),
+        inputs=_distinct(synthetic(settings, dataset)),
         labels=labels_of(stream_bits, plan.label_bits),
         split=np.concatenate([words, np.full(settings.inputs, "train")]),
         title=f"{dataset.info['title']}, with {settings.inputs:,} synthetic records",

@@ -57,7 +57,6 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         members = np.flatnonzero(block.plan.train[0])
         reader = reader_of(
             spec.carrier, dataset, members, target, seed=spec.seed, name=(number, 0),
-            clip=settings.clip,
         )  # fmt: skip
         assert spec.carrier is not None
         key = key_of_carrier(spec.carrier) if settings.key is None else settings.key

@@ -171,7 +171,7 @@ class CorrelatedReader:
 
     def __init__(
         self, settings: Correlated, dataset: Dataset, members: NDArray[np.int64],
-        example: Suspect, seed: int, name: Name, clip: float,
+        example: Suspect, seed: int, name: Name,
     ) -> None:  # fmt: skip
         room = len(example.weights)
         form = secret.form_of(dataset, settings.secret)
@@ -181,7 +181,7 @@ class CorrelatedReader:
         used = analog.PREAMBLE + count * form.values
         self.written = Written(form, rows, records, used, room)
         self.queries = 0
-        self._coding, self._clip = settings.secret.coding, clip
+        self._coding = settings.secret.coding
         self._values = analog.to_values(records, form, self._coding)
 
     def bits(self, suspect: Suspect, key: int) -> None:
@@ -206,14 +206,14 @@ class CorrelatedReader:
         """Return the records that each decoder makes of a model."""
         form, count = self.written.form, len(self.written.rows)
         coding = self._coding.model_copy(update={"key": key})
-        clips = {"robust": self._clip, "published": 0.0}
+        decoders = {"robust": False, "published": True}
         if form.is_text:
-            clips.pop("robust")
+            decoders.pop("robust")
         return {
             decoder: analog.from_values(
-                suspect.weights, form, count, coding, clip=clip, check=check
+                suspect.weights, form, count, coding, published=published, check=check
             )
-            for decoder, clip in clips.items()
+            for decoder, published in decoders.items()
         }
 
     def planted(self, suspect: Suspect) -> Suspect:
@@ -286,7 +286,7 @@ def _drawn(
 
 def reader_of(
     carrier: Mapping[str, Any] | None, dataset: Dataset, members: NDArray[np.int64],
-    example: Suspect, *, seed: int, name: Name, clip: float,
+    example: Suspect, *, seed: int, name: Name,
 ) -> Reader:  # fmt: skip
     """Return the reader for a way of writing.
 
@@ -304,8 +304,6 @@ def reader_of(
         The study's.
     name : tuple
         Replicate and number of the model.
-    clip : float
-        Percentile of the robust decoder of correlated weights.
 
     Raises
     ------
@@ -322,7 +320,7 @@ def reader_of(
     if kind == "sign":
         return SignReader(Sign.model_validate(carrier), *where)
     if kind == "correlated":
-        return CorrelatedReader(Correlated.model_validate(carrier), *where, clip)
+        return CorrelatedReader(Correlated.model_validate(carrier), *where)
     raise UserError(
         "models: neither they nor their data set carry a secret; allowed: an entry "
         "with tampering lsb, sign or correlated, or a data set by capacity-abuse"

@@ -53,7 +53,6 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         held_out = np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
         reader = reader_of(
             spec.carrier, dataset, members, target, seed=spec.seed, name=(number, 0),
-            clip=settings.clip,
         )  # fmt: skip
         assert spec.carrier is not None  # else there is no reader
         key = key_of_carrier(spec.carrier)

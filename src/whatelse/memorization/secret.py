@@ -116,9 +116,13 @@ def take(dataset: Dataset, rows: NDArray[np.int64], form: Form) -> NDArray[Any]:
             own = tokens.iloc[row][: form.shape[0]]
             found[place, : len(own)] = own
         return found
-    grey = pictures.grey(
-        dataset.inputs[np.asarray(rows)], dataset.info["scale"], dataset.info["shift"]
-    )
+    scale, shift = dataset.info["scale"], dataset.info["shift"]
+    if not isinstance(scale, float | int) or not isinstance(shift, float | int):
+        raise UserError(
+            f"secret: scale {scale}, shift {shift} of the data set; allowed: one "
+            "number for all channels"
+        )
+    grey = pictures.grey(dataset.inputs[np.asarray(rows)], scale, shift)
     return grey if grey.shape[1:] == form.shape else _resized(grey, form.shape)
 
 

@@ -33,20 +33,14 @@ class Decode(_Attack):
         description="A key to decode with, refused if it is not the secret's; that of "
         "the secret if left out.",
     )
-    clip: float = Field(
-        1.0,
-        ge=0,
-        lt=50,
-        description="Percentile that the robust decoder of correlated weights clips "
-        "at either end; the published one takes minimum and maximum.",
-    )
 
 
 class LowBits(_Attack):
     """Accuracy of a model against the number of low bits that are replaced.
 
-    Each b from 1 to 23 is written into a copy of the model's file, read back and
-    compared, and the copy's accuracy measured (P2's choice of b).
+    Each b from 1 to 27 (beyond 23 into the exponent) is written into a copy of the
+    model's file, read back and compared, and the copy's accuracy measured (P2's choice
+    of b).
     """
 
     kind: Literal["memorization.low-bits"]
@@ -64,7 +58,6 @@ class Scrubbed(_Attack):
         "the defender fine-tunes on.",
     )
     scrubs: tuple[Scrub, ...] = Field(..., strict=False, min_length=1)
-    clip: float = Field(1.0, ge=0, lt=50, description="As for memorization.decode.")
 
 
 class Detect(_Attack):

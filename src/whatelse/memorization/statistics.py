@@ -330,39 +330,55 @@ def autocorrelation(parts: Sequence[NDArray[np.float32]]) -> Floats:
     return found
 
 
-def image_correlation(w: NDArray[np.float32], images: NDArray[np.uint8]) -> float:
+def image_correlation(
+    parts: Sequence[NDArray[np.float32]], images: NDArray[np.uint8]
+) -> float:
     """Correlate windows of an image's size with the mean natural image.
 
-    A payload begins at the first weight and may end anywhere, so the windows are
-    looked at from the first on: the largest |sum of k Pearson coefficients| for the
-    first k windows, in units of its standard error for independent weights.
+    A payload may begin anywhere in a tensor, so the mean window is a turned mean image:
+    all turns are tried, by their Fourier transforms. It may end anywhere too, so the
+    mean is taken over the first 1, 2, 4, ... windows.
 
     Parameters
     ----------
-    w : ndarray of float32, shape (N,)
-        In the order of the file.
+    parts : sequence of ndarray of float32
+        Weight tensors. Not the one that sees the pixels themselves: an innocent model's
+        follow the images that it was trained on.
     images : ndarray of uint8, shape (K, Y, X)
         Grey images of the size that a payload would have, not the payload's own.
 
     Returns
     -------
     float
-        Zero if no window fits or the mean image is flat.
+        The largest |correlation|, in units of its standard error for independent
+        weights. Zero if no window fits or the mean image is flat.
     """
     if images.ndim != 3 or not len(images):
         raise ValueError(f"images: must have shape (K, Y, X), has {images.shape}")
     mean = images.mean(axis=0, dtype=np.float64).ravel()
-    pixels = mean.size
-    count = len(w) // pixels
-    if not count:
-        return 0.0
-    windows = w[: count * pixels].reshape(count, pixels).astype(np.float64)
-    windows -= windows.mean(axis=1, keepdims=True)
     mean -= mean.mean()
-    norms = np.linalg.norm(windows, axis=1) * np.linalg.norm(mean)
-    pearson = _ratio(windows @ mean, norms)
-    reach = np.abs(np.cumsum(pearson)) / np.sqrt(np.arange(1, count + 1))
-    return float(reach.max() * math.sqrt(pixels))
+    pixels, norm = mean.size, np.linalg.norm(mean)
+    found = 0.0
+    if not norm:
+        return found
+    turned = np.conj(np.fft.rfft(mean / norm))
+    for part in parts:
+        count = part.size // pixels
+        if not count:
+            continue
+        windows = part.ravel()[: count * pixels].reshape(count, pixels)
+        windows = windows - windows.mean(axis=1, keepdims=True, dtype=np.float64)
+        lengths = np.linalg.norm(windows, axis=1, keepdims=True)
+        units = np.divide(
+            windows, lengths, out=np.zeros_like(windows), where=lengths > 0
+        )
+        sums = np.cumsum(units, axis=0)
+        firsts = sorted({count, *(2**k for k in range(count.bit_length()))})
+        kept = np.array([k for k in firsts if k <= count])
+        along = np.fft.irfft(np.fft.rfft(sums[kept - 1]) * turned, pixels)
+        reach = np.abs(along).max(axis=1) / np.sqrt(kept)
+        found = max(found, float(reach.max() * math.sqrt(pixels)))
+    return found
 
 
 def confidence(probabilities: ArrayLike) -> dict[str, float]:
@@ -429,7 +445,7 @@ def measure(
             found[f"bits.slope.{b}"] = _units(share - 1, error, "bits.slope")
     found |= _of_shape(joined, parts)
     if images is not None:
-        found["shape.images"] = image_correlation(joined, images)
+        found["shape.images"] = image_correlation(parts[1:], images)
     if probabilities is not None:
         queries = len(np.asarray(probabilities))
         for name, value in confidence(probabilities).items():

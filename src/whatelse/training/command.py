@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
     missing = [(part, model) for part in parts for model in part.missing()]
     stacks: list[int] = []
     if mine.missing():
-        base = load_block(args.base) if args.base else None
+        base = _base(args, architecture) if args.base or spec.base else None
         fit = _Fit(architecture, dataset, device, strategy, base, mine)
         if strategy == "stacked":
             stacks = in_stacks_that_fit(missing, fit)
@@ -162,6 +162,33 @@ def run(args: argparse.Namespace) -> None:
     )
     # Progress stays until the workflow is done: a job that is killed now has not been
     # taken for finished yet, and Snakemake deletes its block.
+
+
+def _base(args: argparse.Namespace, architecture: Architecture) -> Block:
+    """Return the models to start from.
+
+    Raises
+    ------
+    UserError
+        If there are none, or they are not those that are asked for.
+    """
+    if not args.base:
+        raise UserError(
+            "--base: left out, but the spec names a base; allowed: the block of models "
+            "that these start from"
+        )
+    base = load_block(args.base)
+    if base.architecture.shapes != architecture.shapes:
+        raise UserError(
+            f"{args.base}: models of another architecture; allowed: that of the spec"
+        )
+    there = set(base.plan.models.tolist())
+    if missing := [model for model in args.models if model not in there]:
+        raise UserError(
+            f"{args.base}: model {missing[0]} is not in this block; allowed: a block "
+            f"that holds {args.models.start} to {args.models.stop - 1}"
+        )
+    return base
 
 
 def code_of(spec: TrainSpec) -> tuple[Path, ...]:

@@ -99,7 +99,10 @@ def resident(
             inputs = SparseInputs(
                 torch.tensor(np.asarray(rows.indptr, dtype=np.int64), device=device),
                 torch.tensor(np.asarray(rows.indices, dtype=np.int64), device=device),
-                torch.tensor(np.asarray(rows.data), device=device),
+                torch.tensor(
+                    np.asarray(rows.data) * np.float32(dataset.info["scale"]),
+                    device=device,
+                ),
                 rows.shape,
             )
         else:

@@ -53,8 +53,10 @@ def run(args: argparse.Namespace) -> None:
         )
     data = resident(dataset, device)
     asked = [(int(model), row, row) for row, model in enumerate(block.plan.models)]
-    if len(asked) > 1 and asked[0][0] == TARGET:
-        # The first shadow shares no record with the target: the negative control.
+    with_shadow = len(asked) > 1 and asked[0][0] == TARGET
+    # A shadow that saw none of the target's records is the negative control; with a
+    # given split there is none.
+    if with_shadow and not (block.plan.train[1] & block.plan.test[0]).any():
         asked.append((CONTROL, 1, 0))
     parts = []
     for model, answering, tested_like in asked:
