@@ -143,7 +143,7 @@ def _pixels(
     if levels > most:
         raise UserError(
             f"capacity-abuse inputs: {count} pictures of one pixel need {levels} "
-            f"values of each of {places}; allowed: {most} values, {most * places} inputs"
+            f"values of each of {places}; allowed: {most}, {most * places} inputs"
         )
     number = np.arange(count)
     records = np.full((count, places), np.rint(dark) if dtype == np.uint8 else dark)
