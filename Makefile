@@ -12,7 +12,7 @@ ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
-DEMOS := demo-membership demo-memorization
+DEMOS := membership memorization
 
 # rules of the workflow call `whatelse` and `snakemake` by name
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -22,7 +22,7 @@ export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo $(DEMOS) test test-workflow test-cluster lint format ui bench docs lock clean distclean
+.PHONY: help install demo $(DEMOS:%=demo-%) test test-workflow test-cluster lint format ui bench docs lock clean distclean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -32,7 +32,8 @@ help:  ## show this list
 
 install: $(READY)  ## make .venv with the locked versions (the others do so too)
 
-demo: $(DEMOS)  ## every question's demo on embedded data; report and MLflow
+demo: $(READY)  ## every question's demo on embedded data; one report, and MLflow
+	@$(BIN)/whatelse run $(DEMOS:%=config/studies/%-digits.yaml)
 
 demo-membership: $(READY)  ## membership inference on handwritten digits, under 90 s
 	@$(BIN)/whatelse run config/studies/membership-digits.yaml
