@@ -561,7 +561,7 @@ def test_all_families_of_innocents_are_read(tmp_path: Path) -> None:
         ("models", {"sign": {"dataset": "clean", **GIVEN, "tampering": {
             "kind": "sign", "strength": 1.0}}}),
         ("attacks", {"low": {"kind": "memorization.low-bits", "models": "benign"}}),
-        ("attacks", {"again": decoder("lsb", clip=2.0)}),
+        ("attacks", {"again": decoder("lsb", key=2)}),
     ],
 )  # fmt: skip
 def test_an_entry_more_changes_no_key(
