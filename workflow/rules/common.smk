@@ -157,7 +157,9 @@ def attack_arguments(wildcards):
 def base_arguments(wildcards):
     """Return ``--base`` and the block that the models of a block start from."""
     block = ARTEFACTS["results/models/{key}/block_{block}".format(**wildcards)]
-    return [word for folder in block.inputs.get("base", ()) for word in ("--base", folder)]
+    return [
+        word for folder in block.inputs.get("base", ()) for word in ("--base", folder)
+    ]
 
 
 def published_folder(wildcards):
