@@ -8,6 +8,7 @@ from typing import Any
 
 from whatelse import records
 from whatelse.arguments import json_argument
+from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings
 from whatelse.sources import closure
 
@@ -81,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
     telemetry = records.Telemetry()
     torch.set_num_threads(args.threads)
     spec: AttackSpec = args.spec
-    kind = spec.settings["kind"]
+    kind = spec.settings.get("kind")
+    if kind not in KINDS:
+        raise UserError(f"--spec: settings.kind: {kind!r}; allowed: {', '.join(KINDS)}")
     inputs = {role: [Path(f) for f in folders] for role, *folders in args.input}
     findings: Findings = importlib.import_module(KINDS[kind].entry).find(spec, inputs)
     about = dict(findings.dataset)

@@ -24,7 +24,10 @@ from typing import IO, Any
 from whatelse.errors import UserError
 
 RECORD = "record.json"
-_VERSIONED = ("whatelse", "numpy", "scipy", "scikit-learn", "torch")
+_VERSIONED = (
+    "whatelse", "numpy", "scipy", "scikit-learn", "torch", "pillow", "scikit-image",
+    "reedsolo", "cryptography",
+)  # fmt: skip
 
 
 def canonical_json(value: Any) -> str:

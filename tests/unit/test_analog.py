@@ -11,14 +11,8 @@ from memorization_samples import VOCABULARY, documents, pictures, secret
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 from whatelse.memorization import tamper_correlated, tamper_sign
-from whatelse.memorization.analog import (
-    PREAMBLE,
-    count_in_values,
-    from_values,
-    preamble,
-    preamble_correlation,
-    to_values,
-)
+from whatelse.memorization.analog import PREAMBLE, count_in_values, preamble, to_values
+from whatelse.memorization.analog_read import from_values, preamble_correlation
 from whatelse.memorization.carrier_settings import Secret
 from whatelse.memorization.payload import Coding, encode, needed_bits
 from whatelse.memorization.secret import Form, choose, form_of, take

@@ -11,8 +11,7 @@ import pytest
 from core_samples import dataset as flat_dataset
 from memorization_samples import VOCABULARY, documents, pictures, secret
 from whatelse.cli import main
-from whatelse.datasets.split import given_split
-from whatelse.datasets.store import open_dataset
+from whatelse.datasets.store import given_split, open_dataset
 from whatelse.errors import UserError
 from whatelse.memorization.capacity_abuse import (
     bits_of,
@@ -22,7 +21,8 @@ from whatelse.memorization.capacity_abuse import (
     synthetic,
 )
 from whatelse.memorization.carrier_settings import CapacityAbuse
-from whatelse.memorization.payload import Coding, decode
+from whatelse.memorization.payload import Coding
+from whatelse.memorization.payload_read import decode
 from whatelse.memorization.secret import Form, choose, take
 
 

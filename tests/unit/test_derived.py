@@ -14,10 +14,10 @@ from scipy import sparse
 from core_samples import train_block, train_spec
 from whatelse.cli import main
 from whatelse.datasets import derived
-from whatelse.datasets.split import given_split
-from whatelse.datasets.store import Dataset, open_dataset, write_dataset
+from whatelse.datasets.store import Dataset, given_split, open_dataset, write_dataset
 from whatelse.errors import UserError
-from whatelse.memorization.payload import Coding, decode
+from whatelse.memorization.payload import Coding
+from whatelse.memorization.payload_read import decode
 from whatelse.records import canonical_json, read_json
 from whatelse.sources import closure
 from whatelse.studies.resolve import load_study

@@ -30,7 +30,8 @@ from memorization_samples import (
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.memorization.carrier_settings import Secret
 from whatelse.memorization.evaluate import control_of, measures, summary_of
-from whatelse.memorization.payload import Coding, decode, encode, needed_bits
+from whatelse.memorization.payload import Coding, encode, needed_bits
+from whatelse.memorization.payload_read import decode
 from whatelse.memorization.readers import Written, reader_of
 from whatelse.memorization.secret import Form, choose, form_of, take
 from whatelse.models.settings import Mlp

@@ -5,14 +5,12 @@ from skimage.metrics import structural_similarity
 from whatelse.errors import UserError
 from whatelse.measures.controls import exchange_test
 from whatelse.measures.roc import auc
+from whatelse.memorization.fidelity import mape, matched_scores, ssim
 from whatelse.memorization.pictures import (
     bytes_to_pixels,
     grey,
-    mape,
-    matched_scores,
     pixels_to_bytes,
     restore,
-    ssim,
     truncate,
 )
 from whatelse.seeding import stream
@@ -50,7 +48,6 @@ def test_truncate_and_restore_by_hand():
     codes = truncate(pixels, 4)
     assert codes.tolist() == [0, 0, 1, 12, 15]
     assert restore(codes, 4).tolist() == [8, 8, 24, 200, 248]
-    assert restore(codes, 4, lower_end=True).tolist() == [0, 0, 16, 192, 240]
     assert restore(truncate(pixels, 1), 1).tolist() == [64, 64, 64, 192, 192]
     np.testing.assert_array_equal(restore(truncate(pixels, 8), 8), pixels)
 
@@ -59,8 +56,6 @@ def test_truncate_and_restore_by_hand():
 def test_floor_of_truncation(bits):
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     width = 2 ** (8 - bits)
-    low = restore(truncate(every, bits), bits, lower_end=True)
-    assert mape(every, low) == [(width - 1) / 2]  # 7.5 for 4 bits
     assert mape(every, restore(truncate(every, bits), bits)) == [width // 2 / 2]
 
 
@@ -76,8 +71,6 @@ def test_packing_by_hand():
     data = pixels_to_bytes(pixels, 3)
     assert data == bytes([0b10100011, 0b10000000])
     assert bytes_to_pixels(data, (3, 1, 1), 3).ravel().tolist() == [176, 16, 240]
-    low = bytes_to_pixels(data, (3, 1, 1), 3, lower_end=True)
-    assert low.ravel().tolist() == [160, 0, 224]
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

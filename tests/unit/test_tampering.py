@@ -14,17 +14,19 @@ from core_samples import train_block, train_spec, training
 from whatelse import records
 from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.memorization.low_bits import read_low_bits, write_low_bits
-from whatelse.memorization.payload import Coding, decode, encode
+from whatelse.memorization.payload import Coding, encode
+from whatelse.memorization.payload_read import decode
 from whatelse.models.settings import Mlp
 from whatelse.models.stacked import build
 from whatelse.records import read_json
 from whatelse.seeding import stream
 from whatelse.sources import closure
+from whatelse.tamperings import TAMPERINGS
 from whatelse.training import command
 from whatelse.training.blocks import load_block
 from whatelse.training.device import resident
 from whatelse.training.ensemble import train
-from whatelse.training.settings import TAMPERINGS, TrainSpec
+from whatelse.training.settings import TrainSpec
 from whatelse.training.tampering import Host, tampering
 
 CPU = torch.device("cpu")

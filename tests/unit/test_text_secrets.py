@@ -6,15 +6,16 @@ import pytest
 
 from whatelse.errors import UserError
 from whatelse.measures.controls import exchange_test
-from whatelse.memorization.pictures import matched_scores
-from whatelse.memorization.text import (
-    bytes_to_tokens,
+from whatelse.memorization.fidelity import (
     cosine_similarity,
-    first_tokens,
-    nearest_tokens,
-    token_bits,
+    matched_scores,
     token_precision,
     token_recall,
+)
+from whatelse.memorization.text import (
+    bytes_to_tokens,
+    nearest_tokens,
+    token_bits,
     token_vectors,
     tokens_to_bytes,
     vocabulary_documents,
@@ -74,14 +75,6 @@ def test_missing_bytes_are_empty_slots():
 def test_tokens_outside_the_vocabulary(token):
     with pytest.raises(ValueError, match=r"tokens must be in \[0, 5\) or -1"):
         tokens_to_bytes([[token]], 5)
-    with pytest.raises(ValueError, match=r"texts: tokens must be in \[0, 5\)"):
-        first_tokens([[0], [token]], 3, 5)
-
-
-def test_first_tokens():
-    found = first_tokens([[3, 1, 4, 1, 5], [], np.array([2])], 3, 6)
-    assert found.dtype == np.int32
-    assert found.tolist() == [[3, 1, 4], [-1, -1, -1], [2, -1, -1]]
 
 
 def test_token_vectors():

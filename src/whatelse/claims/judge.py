@@ -138,11 +138,16 @@ def judge_controls(instances: Sequence[Instance]) -> dict[str, Any]:
     positive: list[dict[str, Any]] = []
     negative: list[dict[str, Any]] = []
     missing: list[dict[str, Any]] = []
+    counted: set[tuple[str, str]] = set()
     for instance in instances:
         for replicate in instance.replicates:
             head = {"instance": instance.folder, "replicate": replicate["replicate"]}
             controls = replicate.get("controls") or {}
             for sign, rows in (("positive", positive), ("negative", negative)):
+                shared = controls.get(sign, {}).get("shared")
+                if shared and (sign, shared) in counted:
+                    continue  # one control of several attacks counts once
+                counted.add((sign, shared or ""))
                 if sign in controls:
                     rows.append({**head, **controls[sign]})
                 else:

@@ -7,15 +7,14 @@ result is told nothing but its path. Steps are imported by name, only when they 
 import argparse
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from whatelse import records
 from whatelse.arguments import json_argument
+from whatelse.datasets.loaded import Derived
 from whatelse.datasets.store import (
     ATTRIBUTES,
     SPLIT,
@@ -23,6 +22,7 @@ from whatelse.datasets.store import (
     open_dataset,
     write_dataset,
 )
+from whatelse.errors import UserError
 from whatelse.sources import closure
 
 STEPS = {
@@ -30,30 +30,6 @@ STEPS = {
     "capacity-abuse": "whatelse.memorization.capacity_abuse",
 }
 """Kind to module, each with a function ``derive`` like `Derive`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Derived:
-    """What a step makes of a data set.
-
-    Attributes
-    ----------
-    split : ndarray of str, shape (records,)
-        "train" or "test": which part each record is of. The data set's own records
-        come first, in their order; those that are added follow.
-    title : str
-        Name in figures.
-    inputs, labels : array, optional
-        Records that are added, in the form that the data set stores.
-    remarks : tuple of str
-        What reports must repeat.
-    """
-
-    split: npt.NDArray[Any]
-    title: str
-    inputs: Any = None
-    labels: npt.NDArray[np.int64] | None = None
-    remarks: tuple[str, ...] = ()
 
 
 Derive = Callable[[Mapping[str, Any], Dataset], Derived]
@@ -72,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the step and write the data set that it makes."""
     telemetry = records.Telemetry()
-    module = STEPS[args.spec["kind"]]
+    kind = args.spec.get("kind")
+    if kind not in STEPS:
+        raise UserError(f"--spec: kind: {kind!r}; allowed: {', '.join(STEPS)}")
+    module = STEPS[kind]
     derive: Derive = importlib.import_module(module).derive
     dataset = open_dataset(args.data)
     made = derive(args.spec, dataset)

@@ -1,10 +1,11 @@
-"""What a loader hands over."""
+"""What loaders, and steps from one data set to another, hand over."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
@@ -51,3 +52,27 @@ class Loaded:
     title: str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """What a step makes of a data set.
+
+    Attributes
+    ----------
+    split : ndarray of str, shape (records,)
+        "train" or "test": which part each record is of. The data set's own records
+        come first, in their order; those that are added follow.
+    title : str
+        Name in figures.
+    inputs, labels : array, optional
+        Records that are added, in the form that the data set stores.
+    remarks : tuple of str
+        What reports must repeat.
+    """
+
+    split: npt.NDArray[Any]
+    title: str
+    inputs: Any = None
+    labels: npt.NDArray[np.int64] | None = None
+    remarks: tuple[str, ...] = ()

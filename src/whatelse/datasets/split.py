@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from whatelse.datasets.derived import Derived
-from whatelse.datasets.store import ATTRIBUTES, SPLIT, Dataset
+from whatelse.datasets.loaded import Derived
+from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 from whatelse.seeding import stream
 
@@ -21,32 +20,6 @@ class Split(BaseModel):
     kind: Literal["split"]
     members: int = Field(..., ge=2, le=10**9, description="Records to train on.")
     seed: int = Field(0, ge=0, lt=2**63)
-
-
-def given_split(dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """Return which records a data set gives to train on; the others are to test on.
-
-    Raises
-    ------
-    UserError
-        If the data set has no attribute ``split``, or it says anything but ``train``
-        and ``test``.
-    """
-    place = f"{dataset.folder}: attribute {SPLIT!r}"
-    if (
-        ATTRIBUTES not in dataset.info["sha256"]
-        or SPLIT not in dataset.attributes.columns
-    ):
-        raise UserError(
-            f"{place}: missing; allowed: a data set with a split (published, or by "
-            "preprocess: {kind: split})"
-        )
-    words = dataset.attributes[SPLIT].to_numpy()
-    other = {str(word) for word in words} - {"train", "test"}
-    if other:
-        raise UserError(f"{place}: {sorted(other)[0]!r}; allowed: train, test")
-    parts: npt.NDArray[np.bool_] = words == "train"
-    return parts
 
 
 def derive(settings: Mapping[str, Any], dataset: Dataset) -> Derived:

@@ -142,6 +142,32 @@ class Dataset:
         return frame
 
 
+def given_split(dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Return which records a data set gives to train on; the others are to test on.
+
+    Raises
+    ------
+    UserError
+        If the data set has no attribute ``split``, or it says anything but ``train``
+        and ``test``.
+    """
+    place = f"{dataset.folder}: attribute {SPLIT!r}"
+    if (
+        ATTRIBUTES not in dataset.info["sha256"]
+        or SPLIT not in dataset.attributes.columns
+    ):
+        raise UserError(
+            f"{place}: missing; allowed: a data set with a split (published, or by "
+            "preprocess: {kind: split})"
+        )
+    words = dataset.attributes[SPLIT].to_numpy()
+    other = {str(word) for word in words} - {"train", "test"}
+    if other:
+        raise UserError(f"{place}: {sorted(other)[0]!r}; allowed: train, test")
+    parts: npt.NDArray[np.bool_] = words == "train"
+    return parts
+
+
 def write_dataset(
     folder: str | Path,
     *,

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whatelse.datasets.derived import Derived
-from whatelse.datasets.split import given_split
-from whatelse.datasets.store import SPLIT, Dataset
+from whatelse.datasets.loaded import Derived
+from whatelse.datasets.store import SPLIT, Dataset, given_split
 from whatelse.errors import UserError
 from whatelse.memorization.carrier_settings import CapacityAbuse
 from whatelse.memorization.payload import encode
@@ -146,10 +145,12 @@ def _pixels(
             f"values of each of {places}; allowed: {most}, {most * places} inputs"
         )
     number = np.arange(count)
-    records = np.full((count, places), np.rint(dark) if dtype == np.uint8 else dark)
+    records = np.full(
+        (count, places), round(dark) if dtype == np.uint8 else dark, dtype
+    )
     value = dark + (light - dark) * (levels - number // places) / levels
     records[number, number % places] = np.rint(value) if dtype == np.uint8 else value
-    return records.astype(dtype).reshape(count, *shape)
+    return records.reshape(count, *shape)
 
 
 def _noise(

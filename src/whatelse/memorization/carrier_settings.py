@@ -87,7 +87,7 @@ class CapacityAbuse(_Settings):
     generator: Literal["pixels", "pseudorandom"] = Field(
         "pseudorandom",
         description="pixels: black pictures with one pixel set, enumerated by place "
-        "and value, as published. pseudorandom: keyed noise. Bags of words get "
+        "and value, the paper's idea. pseudorandom: keyed noise. Bags of words get "
         "keyed sets of words with either.",
     )
     cell: int = Field(

@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from whatelse.datasets.split import given_split
-from whatelse.datasets.store import Dataset, open_dataset
+from whatelse.datasets.store import Dataset, given_split, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.measures.rates import rate
+from whatelse.measures.rates import Rate, rate
 from whatelse.measures.roc import auc
 from whatelse.measures.spread import spread
 from whatelse.memorization.capacity_abuse import synthetic
@@ -31,6 +30,7 @@ from whatelse.memorization.settings import Detect
 from whatelse.memorization.statistics import Detector, Verdict, measure
 from whatelse.memorization.suspect import Suspect, load_suspects
 from whatelse.models.outputs import about_dataset
+from whatelse.records import artefact_digest, key_of
 from whatelse.seeding import stream
 from whatelse.training.device import resident
 
@@ -50,26 +50,33 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     for model in (*innocents, *unseen):
         _check_alike(model, innocents[0], "innocent or unseen models")
     detector = Detector.fit([look(model) for model in innocents])
+    usual = [detector.judge(look(model)) for model in innocents]
     verdicts = [detector.judge(look(model)) for model in unseen]
     planted = [detector.judge(look(look.plant(model))) for model in unseen]
     alarms = sum(verdict.tampered for verdict in verdicts)
-    scores = [verdict.score for verdict in (*planted, *verdicts)]
-    planted_auc = auc(scores, np.arange(len(scores)) < len(planted))
-    negative: dict[str, Any] = {
-        "what": "false alarms on unseen innocent models, trained differently",
-        "auc": planted_auc,
-        "p_value": float(
-            binomtest(alarms, len(unseen), _EXPECTED, alternative="greater").pvalue
-        ),
-    }
-    positive: dict[str, Any] = {
-        "what": f"pictures or words in the low {_PLANTED} bits of unseen innocents",
-        "auc": planted_auc,
-        "p_value": float(
-            binomtest(
-                sum(verdict.tampered for verdict in planted), len(planted), _EXPECTED
-            ).pvalue
-        ),
+    # the same for every attack that is held against the same models: counted once
+    shared = key_of(
+        [
+            artefact_digest(folder)
+            for role in ("innocent.models.0", "unseen.models.0")
+            for folder in inputs[role]
+        ]
+    )
+    controls = {
+        "negative": {
+            "what": "unseen innocent models, trained differently, against those that "
+            "set the thresholds; p of so many false alarms",
+            "auc": _auc([v.score for v in verdicts], [v.score for v in usual]),
+            "p_value": _more_than_expected(verdicts),
+            "shared": shared,
+        },
+        "positive": {
+            "what": f"flags on records in the low {_PLANTED} bits of the unseen "
+            "models, against flags on the same models as they are",
+            "auc": _auc([v.tampered for v in planted], [v.tampered for v in verdicts]),
+            "p_value": _more_than_expected(planted),
+            "shared": shared,
+        },
     }
     reports: list[dict[str, Any]] = []
     rows = []
@@ -88,7 +95,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                     "groups": verdict.groups,
                     "false_alarms": rate(alarms, len(unseen)),
                 },
-                "controls": {"negative": negative, "positive": positive},
+                "controls": controls,
             }
         )
     rows += [_row(0, "unseen", i, verdict) for i, verdict in enumerate(verdicts)]
@@ -96,7 +103,8 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     summary = {
         "detected": spread([r["detection"]["detected"] for r in reports]),
         "score": spread([r["detection"]["score"] for r in reports]),
-        "false_alarms": spread([alarms / len(unseen)] * len(reports)),
+        # one measurement, whatever the number of suspects
+        "false_alarms": spread([alarms / len(unseen), *[None] * (len(reports) - 1)]),
     }
     return Findings(
         about_dataset(dataset.info["name"], dataset.info),
@@ -119,6 +127,7 @@ class _Look:
         asked = CapacityAbuse(
             kind="capacity-abuse",
             inputs=noise,
+            levels=256,  # the auditor does not know an adversary's own
             secret=Secret(coding=Coding(key=key)),
         )
         self._noise = resident(
@@ -165,6 +174,18 @@ def _check_alike(model: Suspect, innocent: Suspect, place: str) -> None:
             f"{place}: another architecture than the first innocent models; allowed: "
             "the same"
         )
+
+
+def _auc(higher: Sequence[float], lower: Sequence[float]) -> Rate:
+    """Return how far one group of models stands above another."""
+    return auc([*map(float, higher), *map(float, lower)],
+               np.arange(len(higher) + len(lower)) < len(higher))  # fmt: skip
+
+
+def _more_than_expected(verdicts: Sequence[Verdict]) -> float:
+    flagged = sum(verdict.tampered for verdict in verdicts)
+    test = binomtest(flagged, len(verdicts), _EXPECTED, alternative="greater")
+    return float(test.pvalue)
 
 
 def _row(number: int, role: str, model: int, verdict: Verdict) -> dict[str, Any]:

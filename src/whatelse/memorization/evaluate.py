@@ -16,7 +16,15 @@ from whatelse.measures.controls import exchange_test
 from whatelse.measures.rates import rate
 from whatelse.measures.roc import auc
 from whatelse.measures.spread import spread
-from whatelse.memorization import pictures, text
+from whatelse.memorization.fidelity import (
+    cosine_similarity,
+    mape,
+    matched_scores,
+    matching_test,
+    ssim,
+    token_precision,
+    token_recall,
+)
 from whatelse.memorization.readers import (
     AbuseReader,
     CorrelatedReader,
@@ -36,6 +44,7 @@ from whatelse.models.outputs import (
 )
 
 _FEW = 16  # with fewer pictures, controls compare their rows
+_FEWEST_PERMUTED = 8  # with fewer records there are too few orders to compare with
 _BINS = 81
 _REACH = 4.0  # standard deviations of the benign weights that a histogram shows
 
@@ -127,7 +136,7 @@ def read(
             written.form.to_bytes(written.records, reader.pixel_bits),
             len(written.rows), reader.pixel_bits,
         )  # fmt: skip
-        floor = pictures.mape(written.records, perfect)
+        floor = mape(written.records, perfect)
         fidelity["mape_floor"] = float(floor.mean())
     return {"replicate": number, "fidelity": fidelity}, pd.concat(frames)
 
@@ -138,13 +147,13 @@ def measures(
     """Return how close records came out, by measure, a value for each record."""
     if form.is_text:
         return {
-            "token_precision": text.token_precision(truth, decoded),
-            "token_recall": text.token_recall(truth, decoded),
-            "cosine_similarity": text.cosine_similarity(truth, decoded),
+            "token_precision": token_precision(truth, decoded),
+            "token_recall": token_recall(truth, decoded),
+            "cosine_similarity": cosine_similarity(truth, decoded),
         }
     return {
-        "mape": pictures.mape(truth, decoded),
-        "ssim": pictures.ssim(truth, decoded),
+        "mape": mape(truth, decoded),
+        "ssim": ssim(truth, decoded),
     }
 
 
@@ -177,29 +186,27 @@ def control_of(
     bits = reader.bits(suspect, key)
     decoded = next(iter(reader.decode(suspect, bits, key, check=check).values()))
     truth = reader.written.records
-    if reader.written.form.is_text:
-        scores, matched = pictures.matched_scores(decoded, truth, _far_texts)
-    elif len(truth) >= _FEW:
-        scores, matched = pictures.matched_scores(decoded, truth, pictures.mape)
+    distance = _far_texts if reader.written.form.is_text else mape
+    if reader.written.form.is_text or len(truth) >= _FEW:
+        scores, matched = matched_scores(decoded, truth, distance)
     else:
-        decoded, truth = (
-            part.reshape(-1, 1, part.shape[2]) for part in (decoded, truth)
-        )
         # the same row of another picture, or of the only one the row across
-        height = reader.written.records.shape[1]
-        shift = height * (len(reader.written.records) // 2) or height // 2
-        scores, matched = pictures.matched_scores(
-            decoded, truth, pictures.mape, shift=shift
-        )
+        height = truth.shape[1]
+        shift = height * (len(truth) // 2) or height // 2
+        rows, own = (part.reshape(-1, 1, part.shape[2]) for part in (decoded, truth))
+        scores, matched = matched_scores(rows, own, mape, shift=shift)
+    enough = len(truth) >= _FEWEST_PERMUTED
     return {
         "what": what,
         "auc": auc(scores, matched),
-        "p_value": exchange_test(scores, matched),
+        "p_value": matching_test(decoded, truth, distance)
+        if enough
+        else exchange_test(scores, matched),
     }
 
 
 def _far_texts(truth: Records, decoded: Records) -> NDArray[np.float64]:
-    return -np.nan_to_num(text.token_recall(truth, decoded))
+    return -np.nan_to_num(token_recall(truth, decoded))
 
 
 def _histograms(number: int, target: Suspect, benign: Suspect) -> pd.DataFrame:

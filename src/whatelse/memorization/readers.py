@@ -13,10 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from whatelse.datasets.split import given_split
-from whatelse.datasets.store import Dataset
+from whatelse.datasets.store import Dataset, given_split
 from whatelse.errors import UserError
-from whatelse.memorization import analog, capacity_abuse, payload, secret
+from whatelse.memorization import (
+    analog,
+    analog_read,
+    capacity_abuse,
+    payload,
+    payload_read,
+    secret,
+)
 from whatelse.memorization.carrier_settings import (
     CapacityAbuse,
     Correlated,
@@ -95,7 +101,7 @@ class _Digital:
 
     def errors(self, bits: Bits) -> float:
         """Return the share of wrong bits in a stream."""
-        return payload.channel_errors(bits, self._data, self._coding, len(bits))
+        return payload_read.channel_errors(bits, self._data, self._coding, len(bits))
 
     def agreement(self, bits: Bits) -> float:
         """Return Pearson's r of a stream and the one that was written.
@@ -113,9 +119,9 @@ class _Digital:
         """Return the records that each decoder makes of a model."""
         assert bits is not None
         coding = self._coding.model_copy(update={"key": key})
-        data = payload.decode(bits, coding, check=check, size=len(self._data))
+        data = payload_read.decode(bits, coding, check=check, size=len(self._data))
         form, count = self.written.form, len(self.written.rows)
-        return {"published": form.from_bytes(data, count, self.pixel_bits)}
+        return {"bits": form.from_bytes(data, count, self.pixel_bits)}
 
     def _stream(self, num_bits: int) -> Bits:
         return payload.encode(self._data, self._coding, num_bits)
@@ -210,7 +216,7 @@ class CorrelatedReader:
         if form.is_text:
             decoders.pop("robust")
         return {
-            decoder: analog.from_values(
+            decoder: analog_read.from_values(
                 suspect.weights, form, count, coding, published=published, check=check
             )
             for decoder, published in decoders.items()

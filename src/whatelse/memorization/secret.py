@@ -78,12 +78,19 @@ def form_of(dataset: Dataset, secret: Secret) -> Form:
     """
     if has_tokens(dataset):
         length = max(len(own) for own in dataset.attributes[TOKENS] if own is not None)
+        if not length:
+            raise UserError(f"secret: attribute {TOKENS!r}: all empty; allowed: words")
         return Form((length,), math.prod(dataset.inputs.shape[1:]))
     shape = tuple(dataset.inputs.shape[1:])
     if len(shape) != 3:
         raise UserError(
             f"secret: records of shape {shape} are neither pictures (channels, rows, "
             f"columns) nor documents (an attribute {TOKENS!r})"
+        )
+    if secret.size and secret.size > min(shape[1:]):
+        raise UserError(
+            f"secret.size: {secret.size}; allowed: at most {min(shape[1:])}, the "
+            "pictures' own"
         )
     return Form((secret.size, secret.size) if secret.size else shape[1:])
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from whatelse.memorization.carrier_settings import Secret
 from whatelse.memorization.scrub_settings import Scrub
@@ -84,6 +84,15 @@ class Detect(_Attack):
         le=100_000,
         description="Noise records that the model is asked about.",
     )
+
+    @model_validator(mode="after")
+    def _counted_on_others(self) -> "Detect":
+        if self.innocent == self.unseen:
+            raise ValueError(
+                f"unseen: {self.unseen!r} sets the thresholds too; allowed: another "
+                "entry"
+            )
+        return self
 
 
 MemorizationAttack = Annotated[

@@ -49,7 +49,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             copy = from_file(reader.planted(target))
             stream = reader.bits(copy, key)
             assert stream is not None
-            decoded = reader.decode(copy, stream, key, check=True)["published"]
+            decoded = reader.decode(copy, stream, key, check=True)["bits"]
             right.append(correct(copy, data, held_out, dataset.labels))
             rows.append(
                 {

@@ -5,7 +5,6 @@ batch of documents is one int32 array, shape (num_documents, length), in which -
 empty slot: the text was shorter, or nothing was decoded there. P2, Song et al. 2017.
 """
 
-from collections.abc import Sequence
 from math import comb
 
 import numpy as np
@@ -22,36 +21,6 @@ EMPTY = -1
 _MOST_COSINES = 2**25
 # Documents that one generator draws: part of what a key means.
 _DRAWN = 4096
-
-
-def first_tokens(texts: Sequence[ArrayLike], length: int, vocabulary: int) -> Documents:
-    """Return the first tokens of some texts.
-
-    Parameters
-    ----------
-    texts : sequence of array_like of int
-        The tokens of each, below `vocabulary`.
-    length : int
-        How many of each; shorter texts are followed by empty slots.
-    vocabulary : int
-        Number of known tokens.
-
-    Returns
-    -------
-    ndarray of int32, shape (len(texts), length)
-
-    Raises
-    ------
-    ValueError
-        If a token is outside the vocabulary.
-    """
-    documents = np.full((len(texts), length), EMPTY, np.int32)
-    for row, text in zip(documents, texts, strict=True):
-        tokens = np.asarray(text, np.int64)[:length]
-        if ((tokens < 0) | (tokens >= vocabulary)).any():
-            raise ValueError(f"texts: tokens must be in [0, {vocabulary})")
-        row[: len(tokens)] = tokens
-    return documents
 
 
 def token_bits(vocabulary: int) -> int:
@@ -234,75 +203,6 @@ def vocabulary_documents(
     return documents[:count], np.ones((count, words), np.float32)
 
 
-def token_precision(truth: ArrayLike, decoded: ArrayLike) -> NDArray[np.float64]:
-    """Return the share of decoded tokens that are right.
-
-    Parameters
-    ----------
-    truth, decoded : array_like of int, shape (num_documents, length)
-        -1 is an empty slot. A token is right if the same one stands in its place.
-
-    Returns
-    -------
-    ndarray of float64, shape (num_documents,)
-        NaN where nothing was decoded.
-    """
-    right, _, found = _compared(truth, decoded)
-    return _share(right, found)
-
-
-def token_recall(truth: ArrayLike, decoded: ArrayLike) -> NDArray[np.float64]:
-    """Return the share of true tokens that were decoded in their place.
-
-    Parameters
-    ----------
-    truth, decoded : array_like of int, shape (num_documents, length)
-        -1 is an empty slot.
-
-    Returns
-    -------
-    ndarray of float64, shape (num_documents,)
-        NaN where the true document is empty.
-    """
-    right, there, _ = _compared(truth, decoded)
-    return _share(right, there)
-
-
-def cosine_similarity(truth: ArrayLike, decoded: ArrayLike) -> NDArray[np.float64]:
-    """Return the cosine of the bag-of-words vectors of documents, whatever the order.
-
-    Parameters
-    ----------
-    truth, decoded : array_like of int, shape (num_documents, length)
-        -1 is an empty slot. The lengths may differ.
-
-    Returns
-    -------
-    ndarray of float64, shape (num_documents,)
-        NaN where either document is empty.
-    """
-    ours, theirs = np.asarray(truth, np.int64), np.asarray(decoded, np.int64)
-    if len(ours) != len(theirs):
-        raise ValueError(f"truth: {len(ours)} documents, decoded: {len(theirs)}")
-    base = max(ours.max(initial=0), theirs.max(initial=0)) + 1
-    our_words, our_counts = _bags(ours, base)
-    their_words, their_counts = _bags(theirs, base)
-    both, left, right = np.intersect1d(
-        our_words, their_words, assume_unique=True, return_indices=True
-    )
-
-    def sums(
-        words: NDArray[np.int64], products: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        weights = products.astype(np.float64)
-        found = np.bincount(words // base, weights, minlength=len(ours))
-        return found.astype(np.float64)
-
-    dots = sums(both, our_counts[left] * their_counts[right])
-    squares = sums(our_words, our_counts**2) * sums(their_words, their_counts**2)
-    return _share(dots, np.sqrt(squares))
-
-
 def _word_sets(vocabulary: int, words: int, key: int, number: int) -> NDArray[np.int32]:
     """Draw sets of different words, each as likely as any other (Floyd's method)."""
     draws = stream(key, "vocabulary-documents", vocabulary, words, number)
@@ -318,28 +218,3 @@ def _of_length_1(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the vectors scaled to length 1; NaN where they have none."""
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def _compared(
-    truth: ArrayLike, decoded: ArrayLike
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return, for each document, how many tokens are right, true and decoded."""
-    ours, theirs = np.asarray(truth), np.asarray(decoded)
-    if ours.shape != theirs.shape or ours.ndim != 2:
-        raise ValueError(f"truth: has shape {ours.shape}, decoded: {theirs.shape}")
-    there, found = ours != EMPTY, theirs != EMPTY
-    right = there & (ours == theirs)
-    return right.sum(axis=1), there.sum(axis=1), found.sum(axis=1)
-
-
-def _bags(
-    documents: NDArray[np.int64], base: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return each document's words, as row x base + token, and how often they occur."""
-    rows, places = np.nonzero(documents != EMPTY)
-    return np.unique(rows * base + documents[rows, places], return_counts=True)
-
-
-def _share(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore"):
-        return np.divide(part, whole, dtype=np.float64)

@@ -84,6 +84,11 @@ class Trained(_Entry):
     tampering: Tampering | None = Field(
         None, description="What an adversary does inside training."
     )
+    independent: bool = Field(
+        False,
+        description="Initial weights and batches of their own. Otherwise models of one "
+        "number and replicate begin alike in all entries, which pairs them.",
+    )
     shadows: int = Field(
         ..., ge=0, le=100_000, description="Shadow models a target; 0 for none."
     )

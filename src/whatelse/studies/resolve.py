@@ -29,7 +29,7 @@ from whatelse.studies.grammar import (
     Study,
     Trained,
 )
-from whatelse.training.settings import TAMPERINGS
+from whatelse.tamperings import TAMPERINGS
 
 PUBLISHED = PACKAGE.parents[1] / "data" / "published"
 _BUNDLED = ("digits", "faces")
@@ -288,9 +288,13 @@ class _Resolver:
         settings = point.settings
         if isinstance(settings, Trained):
             spec = settings.model_dump(mode="json", include=_OF_TRAINING)
-            spec |= {"base": None, "seed": self.study.seed}
+            spec |= {"base": None, "lineage": None, "seed": self.study.seed}
             for data, grid in self._datasets(points, point, settings.dataset):
                 joined = self._joined(point, grid, point.grid)
+                self._refuse_mixed(point, settings, data)
+                if settings.independent:
+                    name = grammar.instance_name(point.entry, joined)
+                    spec = {**spec, "lineage": name}
                 yield Family(point.entry, joined, data, spec, settings, None)
             return
         changed = settings.model_dump(mode="json", include={"training", "tampering"})
@@ -304,6 +308,22 @@ class _Resolver:
                 {**base.spec, **changed},
                 base.settings,
                 base,
+            )
+
+    def _refuse_mixed(self, point: Instance, settings: Trained, data: Artefact) -> None:
+        """Refuse models that would take synthetic records for anything else."""
+        if data.spec.get("kind") != "capacity-abuse":
+            return
+        place = f"{self.path}: models.{point.entry}"
+        if settings.split != "given" or settings.members is not None:
+            raise UserError(
+                f"{place}.split: its data set has synthetic records to train on; "
+                "allowed: split: given, without members"
+            )
+        if settings.tampering:
+            raise UserError(
+                f"{place}.tampering: its data set carries a secret already; allowed: "
+                "none, or another data set"
             )
 
     def _trained(self, points: Points, user: Instance, entry: str) -> Iterator[Family]:
@@ -346,6 +366,17 @@ class _Resolver:
         needs: Sequence[str],
     ) -> dict[str, list[str]]:  # fmt: skip
         """Return the folders that an attack on a family reads, by role."""
+        place = f"{self.path}: attacks.{attack.entry}"
+        if needs and attack.settings.release != grammar.FULL:
+            raise UserError(
+                f"{place}.release: {attack.settings.release!r}; allowed: "
+                f"{grammar.FULL} (it reads model files, and labels of its own queries)"
+            )
+        if "benign" in needs and not self._carrier(family):
+            raise UserError(
+                f"{place}.models: {family.name} carries no secret; allowed: an entry "
+                "with tampering, or on a data set by capacity-abuse"
+            )
         inputs: dict[str, list[str]] = {}
         for replicate in range(self._count(family)):
             inputs[f"outputs.{replicate}"] = self._outputs(family, replicate, release)
@@ -360,9 +391,11 @@ class _Resolver:
             if role in needs:
                 # any number of families: the more ways to train, the better
                 entry = getattr(attack.settings, role)
+                others = [*self._trained(points, attack, entry)]
+                self._refuse_carriers(place, role, others)
                 inputs[f"{role}.models.0"] = [
                     block.folder
-                    for other in self._trained(points, attack, entry)
+                    for other in others
                     for replicate in range(other.settings.replicates)
                     for block in self._blocks(other, replicate)
                 ]
@@ -381,6 +414,7 @@ class _Resolver:
                 f"{self._count(other)} replicates; allowed: at least "
                 f"{self._count(family)}"
             )
+        self._refuse_carriers(f"{self.path}: attacks.{attack.entry}", "benign", [other])
         inputs["benign.data"] = [other.data.folder]
         for replicate in range(self._count(family)):
             blocks = self._blocks(other, replicate)
@@ -388,6 +422,17 @@ class _Resolver:
             inputs[f"benign.outputs.{replicate}"] = self._outputs(
                 other, replicate, release
             )
+
+    def _refuse_carriers(
+        self, place: str, role: str, families: Iterable[Family]
+    ) -> None:
+        """Refuse models that carry a secret where innocent ones are asked for."""
+        for family in families:
+            if self._carrier(family):
+                raise UserError(
+                    f"{place}.{role}: {family.name} carries a secret; allowed: models "
+                    "without tampering, on data without synthetic records"
+                )
 
     def _like(
         self, points: Points, attack: Instance, role: str, entry: str, family: Family

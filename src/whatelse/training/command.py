@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from whatelse import records
 from whatelse.arguments import json_argument, range_argument
-from whatelse.datasets.split import given_split
-from whatelse.datasets.store import Dataset, open_dataset
+from whatelse.datasets.store import Dataset, given_split, open_dataset
 from whatelse.errors import UserError
 from whatelse.models.stacked import Architecture, build
 from whatelse.sources import closure
@@ -34,8 +33,8 @@ from whatelse.training.device import (
 )
 from whatelse.training.ensemble import OnEpoch, Strategy, choose_strategy, train
 from whatelse.training.plan import Plan, draw_plan
-from whatelse.training.settings import TAMPERINGS, TrainSpec
-from whatelse.training.tampering import Host, Tampering, tampering
+from whatelse.training.settings import TrainSpec
+from whatelse.training.tampering import Host, Tampering, module_of, tampering
 
 _CURVE_POINTS = 50
 
@@ -193,7 +192,7 @@ def _base(args: argparse.Namespace, architecture: Architecture) -> Block:
 
 def code_of(spec: TrainSpec) -> tuple[Path, ...]:
     """Return the sources that train a family, those of its tampering included."""
-    tampers = [TAMPERINGS[spec.tampering["kind"]]] if spec.tampering else []
+    tampers = [module_of(spec.tampering)] if spec.tampering else []
     return closure("whatelse.training.command", *tampers)
 
 
@@ -253,13 +252,14 @@ class _Fit:
                 return {name: whole[name][rows] for name in whole}
         if spec.training is None:
             raise UserError("training: left out; allowed only with a base to take")
+        own = (spec.lineage, spec.base)
         return train(
             self.architecture,
             spec.training,
             self.data,
             members,
             streams=[
-                ("model", p.spec.replicate, model, *((spec.base,) if spec.base else ()))
+                ("model", p.spec.replicate, model, *filter(None, own))
                 for p, model in group
             ],
             seed=spec.seed,

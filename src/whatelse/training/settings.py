@@ -6,13 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from whatelse.models.settings import ArchitectureSettings
 
-TAMPERINGS = {
-    "lsb": "whatelse.memorization.tamper_lsb",
-    "correlated": "whatelse.memorization.tamper_correlated",
-    "sign": "whatelse.memorization.tamper_sign",
-}
-"""Kind to module, each with a function ``tamper`` like `Tamper`."""
-
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -130,6 +123,11 @@ class TrainSpec(_Settings):
         description="Records held out to test a model on; as many as members if left "
         "out, with a given split all of its test part. With fewer than members, as few "
         "members are tested, so that the baseline stays .5.",
+    )
+    lineage: str | None = Field(
+        None,
+        description="Names streams of its own for initial weights and batches; models "
+        "of families without one begin alike, number by number.",
     )
     base: str | None = Field(
         None, description="Key of the family whose models these start from."

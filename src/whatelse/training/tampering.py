@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whatelse.datasets.store import Dataset
+from whatelse.errors import UserError
 from whatelse.training.ensemble import Penalty
-from whatelse.training.settings import TAMPERINGS
 
 Model = dict[str, Tensor]
 
@@ -69,6 +69,22 @@ def tampering(
     UserError
         If it cannot be done, e.g. because the secret is larger than the model.
     """
-    module = importlib.import_module(TAMPERINGS[settings["kind"]])
-    tamper: Tamper = module.tamper
+    tamper: Tamper = importlib.import_module(module_of(settings)).tamper
     return tamper(settings, dataset, shapes, hosts, seed, device)
+
+
+def module_of(settings: Mapping[str, Any]) -> str:
+    """Return the module of a tampering.
+
+    Looked up by name, so that the table of all is no part of what trains a model.
+
+    Raises
+    ------
+    UserError
+        If there is no such kind.
+    """
+    known: dict[str, str] = importlib.import_module("whatelse.tamperings").TAMPERINGS
+    kind = settings.get("kind")
+    if kind not in known:
+        raise UserError(f"tampering.kind: {kind!r}; allowed: {', '.join(known)}")
+    return known[kind]
