@@ -82,7 +82,7 @@ def check_round_trip(
         stream = reader.bits(model, coding["key"])
         assert stream is not None
         assert reader.errors(stream) == 0
-        decoded = reader.decode(model, stream, coding["key"], check=True)["published"]
+        decoded = reader.decode(model, stream, coding["key"], check=True)["bits"]
         np.testing.assert_array_equal(decoded, reader.written.records, strict=True)
         assert len(decoded) >= 1
         assert set(model.tensors) == set(before.tensors)

@@ -115,7 +115,7 @@ def test_scores_decode_to_the_right_pictures(
 ) -> None:
     rows, truth = hidden_in(nets, carrier)
     scores = pd.read_parquet(found / carrier / "scores.parquet")
-    decoders = {"correlated": ["robust", "published"]}.get(carrier, ["published"])
+    decoders = {"correlated": ["robust", "published"]}.get(carrier, ["bits"])
     assert scores["decoder"].unique().tolist() == decoders
     for _, own in scores.groupby("decoder"):
         assert own["record"].tolist() == rows.tolist()
@@ -302,7 +302,7 @@ class Told:
         return None
 
     def decode(self, *_: Any, check: bool) -> dict[str, Any]:
-        return {"published": self.decoded}
+        return {"bits": self.decoded}
 
 
 def told(truth: Any, decoded: Any) -> dict[str, Any]:

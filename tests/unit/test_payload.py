@@ -28,7 +28,7 @@ def test_layout_by_hand():
     found = np.packbits(bits[64:HEAD]).tobytes()
     assert found == copy * 5
     body = [1, 0, 0, 0, 0, 0, 0, 0] + [0, 0, 0, 0, 0, 0, 0, 1]
-    assert bits[HEAD:].tolist() == body + [0, 0, 0, 0, 0]
+    assert bits[HEAD:].tolist() == body + body[:5]  # and again, to the end
 
 
 def test_sync_word_is_the_keys():
@@ -58,9 +58,10 @@ def test_encryption_is_aes_256_in_counter_mode():
         assert keystream[at].tobytes() == block.update(plain)
 
 
-def test_padding_is_zeros_or_looks_random():
+def test_room_that_is_left_repeats_the_body():
     plain, hidden = (encode(b"a", Coding(encrypt=e), 40_000) for e in (False, True))
-    assert plain[HEAD + 8 :].sum() == 0
+    assert np.packbits(plain[HEAD:]).tobytes() == b"a" * ((40_000 - HEAD) // 8)
+    assert not encode(b"", Coding(), 900)[HEAD:].any()
     assert abs(hidden[HEAD + 8 :].mean() - 0.5) < 0.02
 
 

@@ -295,15 +295,15 @@ def test_penalties_by_hand(data: Path) -> None:
         ({**LSB, "secret": {"records": 41}}, r"secret.records: 41; allowed: 1\.\.40"),
         ({**LSB, "secret": {"records": 40}}, "allowed: "),
         (
-            {**LSB, "bits": 1, "secret": {"size": 32}},
-            "secret: one record has 8192 bits",
+            {**LSB, "bits": 1, "secret": {"size": 9}},
+            r"secret.size: 9; allowed: at most 8",
         ),
         (
             {"kind": "sign", "strength": 1.0, "secret": {"records": 3, "size": 8}},
             "allowed: ",
         ),
         (
-            {"kind": "sign", "strength": 1.0, "secret": {"size": 64}},
+            {"kind": "sign", "strength": 1.0, "secret": {"coding": {"parity": 254}}},
             "secret: one record",
         ),
         (
