@@ -89,6 +89,12 @@ def adopt(checkout: Checkout) -> str:
     return checkout.whatelse("adopt", FILE).stdout
 
 
+def a_model(checkout: Checkout) -> Path:
+    """Return the file of a block of the first study: studies share the folder."""
+    block = load_study(checkout.root / FILE, checkout.results).of("train")[0]
+    return Path(block.folder, "models.safetensors")
+
+
 def spoil(path: Path) -> None:
     """Flip a byte of a file."""
     content = bytearray(path.read_bytes())
@@ -148,7 +154,7 @@ def test_what_does_not_match_is_made_again(pulled: Checkout) -> None:
     assert pulled.planned() == everything
     pulled.call("dvc", "checkout", "--force")
 
-    spoil(next(pulled.results.glob("models/*/*/models.safetensors")))
+    spoil(a_model(pulled))
     (pulled.results / "figures" / STUDY / "size" / "figure.pdf").unlink()
     assert "models.safetensors is not what its record says" in adopt(pulled)
     family = {"prepare_dataset": 0, "train_block": 1, "query_block": 1, "run_attack": 1}
@@ -157,7 +163,7 @@ def test_what_does_not_match_is_made_again(pulled: Checkout) -> None:
 
 
 def test_experiments_and_two_commits(pulled: Checkout) -> None:
-    model = next(pulled.results.glob("models/*/*/models.safetensors"))
+    model = a_model(pulled)
     whole = model.read_bytes()
     spoil(model)
     before = pulled.metrics("shadow.members-60")["summary"]["auc"]["mean"]

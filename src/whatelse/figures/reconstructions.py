@@ -219,7 +219,7 @@ def _notes(
     others = dict.fromkeys(
         f"Decoder of {result.name}: {own.decoder}."
         for result, own in zip(results, shown, strict=True)
-        if own.decoder != "published"
+        if own.decoder not in ("bits", "published")
     )
     return [
         f"Shown: {which}, in the order of hiding, none selected; {seed}.",
