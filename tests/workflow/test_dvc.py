@@ -12,7 +12,8 @@ import yaml
 from checkouts import STUDY, Checkout, copy_of
 from whatelse.studies.resolve import load_study
 
-pytestmark = pytest.mark.workflow
+# one worker makes what is shared
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dvc")]
 
 FILE = f"config/studies/{STUDY}.yaml"
 OTHER = "config/studies/memorization-digits.yaml"
