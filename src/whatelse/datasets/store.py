@@ -46,6 +46,9 @@ SPLIT = "split"
 """The attribute that says ``"train"`` or ``"test"`` of each record, where the
 publisher has said which records models are trained on and which they are tested on."""
 
+TOKENS = "tokens"
+"""The attribute that holds the first words of a text, as numbers of features."""
+
 MIN_CLASS_RECORDS = 2
 """A class needs a member and a non-member."""
 
@@ -111,6 +114,22 @@ class Dataset:
         raw = np.asarray(dense, dtype=np.float32)
         scale, shift = (self._factor(name, raw.ndim) for name in ("scale", "shift"))
         return raw * scale + shift
+
+    def one_scale(self) -> tuple[float, float]:
+        """Return scale and shift, where they are one number each.
+
+        Raises
+        ------
+        UserError
+            If they differ from feature to feature or from channel to channel.
+        """
+        scale, shift = self.info["scale"], self.info["shift"]
+        if not isinstance(scale, float | int) or not isinstance(shift, float | int):
+            raise UserError(
+                f"{self.folder}: scale {scale}, shift {shift}; allowed: one number for "
+                "all channels"
+            )
+        return scale, shift
 
     def _factor(self, name: str, ndim: int) -> npt.NDArray[np.float32]:
         factor = np.asarray(self.info[name], dtype=np.float32)

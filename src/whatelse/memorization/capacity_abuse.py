@@ -119,12 +119,7 @@ def synthetic(settings: CapacityAbuse, dataset: Dataset) -> Any:
             f"capacity-abuse: records of shape {shape}; allowed: pictures (channels, "
             "rows, columns) or bags of words"
         )
-    scale, shift = dataset.info["scale"], dataset.info["shift"]
-    if not isinstance(scale, float | int) or not isinstance(shift, float | int):
-        raise UserError(
-            f"capacity-abuse: scale {scale}, shift {shift} of the data set; allowed: "
-            "one number for all channels"
-        )
+    scale, shift = dataset.one_scale()
     # the raw values that a model sees as 0 and 1
     dark, light = (0 - shift) / scale, (1 - shift) / scale
     if settings.generator == "pixels":

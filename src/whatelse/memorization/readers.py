@@ -281,11 +281,9 @@ def _drawn(
     settings: Any, dataset: Dataset, members: NDArray[np.int64], room: int, seed: int,
     name: Name,
 ) -> tuple[Written, bytes]:  # fmt: skip
-    form = secret.form_of(dataset, settings)
-    count = secret.count_in_bits(settings, form, room, len(members))
-    rows = secret.choose(members, count, seed, name)
-    records = secret.take(dataset, rows, form)
-    data = form.to_bytes(records)
+    form, rows, records, data = secret.draw_bits(
+        settings, dataset, members, room, seed, name
+    )
     used = payload.needed_bits(data, settings.coding)
     return Written(form, rows, records, used, room), data
 

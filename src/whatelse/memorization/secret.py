@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whatelse.datasets.store import ATTRIBUTES, Dataset
+from whatelse.datasets.store import ATTRIBUTES, TOKENS, Dataset
 from whatelse.errors import UserError
 from whatelse.memorization import pictures, text
 from whatelse.memorization.carrier_settings import Secret
 from whatelse.memorization.payload import capacity_bytes
 from whatelse.seeding import stream
 
-TOKENS = "tokens"
 VECTOR = 20  # values of the pseudorandom vector that stands for a token
 
 
@@ -123,13 +122,7 @@ def take(dataset: Dataset, rows: NDArray[np.int64], form: Form) -> NDArray[Any]:
             own = tokens.iloc[row][: form.shape[0]]
             found[place, : len(own)] = own
         return found
-    scale, shift = dataset.info["scale"], dataset.info["shift"]
-    if not isinstance(scale, float | int) or not isinstance(shift, float | int):
-        raise UserError(
-            f"secret: scale {scale}, shift {shift} of the data set; allowed: one "
-            "number for all channels"
-        )
-    grey = pictures.grey(dataset.inputs[np.asarray(rows)], scale, shift)
+    grey = pictures.grey(dataset.inputs[np.asarray(rows)], *dataset.one_scale())
     return grey if grey.shape[1:] == form.shape else _resized(grey, form.shape)
 
 
@@ -153,6 +146,24 @@ def count_in_bits(
             "carrier has"
         )
     return min(fit, available)
+
+
+def draw_bits(
+    settings: Secret, dataset: Dataset, members: NDArray[np.int64], room: int,
+    seed: int, name: Sequence[int | str],
+) -> tuple[Form, NDArray[np.int64], NDArray[Any], bytes]:  # fmt: skip
+    """Return a secret for a carrier of so many bits: form, rows, records, bytes.
+
+    Raises
+    ------
+    UserError
+        If not one record fits.
+    """
+    form = form_of(dataset, settings)
+    count = count_in_bits(settings, form, room, len(members))
+    rows = choose(members, count, seed, name)
+    records = take(dataset, rows, form)
+    return form, rows, records, form.to_bytes(records)
 
 
 def _resized(grey: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:

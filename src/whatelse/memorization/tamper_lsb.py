@@ -10,7 +10,7 @@ from whatelse.datasets.store import Dataset
 from whatelse.memorization.carrier_settings import Lsb
 from whatelse.memorization.low_bits import write_low_bits
 from whatelse.memorization.payload import encode
-from whatelse.memorization.secret import choose, count_in_bits, form_of, take
+from whatelse.memorization.secret import draw_bits
 from whatelse.training.tampering import Host, Model
 
 
@@ -25,17 +25,13 @@ class LowBitsTampering:
     ) -> None:  # fmt: skip
         self._bits, self._names = settings.bits, list(shapes)
         size = sum(int(np.prod(shape)) for shape in shapes.values())
-        form = form_of(dataset, settings.secret)
+        room = size * self._bits
         self._streams = []
         for host in hosts:
-            count = count_in_bits(
-                settings.secret, form, size * self._bits, len(host.members)
+            *_, data = draw_bits(
+                settings.secret, dataset, host.members, room, seed, host.name
             )
-            rows = choose(host.members, count, seed, host.name)
-            data = form.to_bytes(take(dataset, rows, form))
-            self._streams.append(
-                encode(data, settings.secret.coding, size * self._bits)
-            )
+            self._streams.append(encode(data, settings.secret.coding, room))
 
     def finish(self, position: int, model: Model) -> Model:
         """Return the model with the payload in its parameters."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from whatelse.datasets.store import Dataset
 from whatelse.memorization.carrier_settings import Sign
 from whatelse.memorization.payload import encode, needed_bits
-from whatelse.memorization.secret import choose, count_in_bits, form_of, take
+from whatelse.memorization.secret import draw_bits
 from whatelse.models.layers import is_weight
 from whatelse.training.tampering import Host, Model
 
@@ -24,13 +24,12 @@ class SignTampering:
         hosts: Sequence[Host], seed: int, device: torch.device,
     ) -> None:  # fmt: skip
         size = sum(math.prod(shape) for shape in shapes.values() if is_weight(shape))
-        form = form_of(dataset, settings.secret)
         coding = settings.secret.coding
         streams = []
         for host in hosts:
-            count = count_in_bits(settings.secret, form, size, len(host.members))
-            rows = choose(host.members, count, seed, host.name)
-            data = form.to_bytes(take(dataset, rows, form))
+            *_, data = draw_bits(
+                settings.secret, dataset, host.members, size, seed, host.name
+            )
             # refuses what is too large; only what carries something is pushed
             streams.append(encode(data, coding, size)[: needed_bits(data, coding)])
         lengths = torch.tensor([len(own) for own in streams], device=device)

@@ -15,11 +15,8 @@ import numpy as np
 from whatelse.datasets.loaded import Loaded
 from whatelse.datasets.loaders.archives import read_members
 from whatelse.datasets.settings import Imdb, Newsgroups
-from whatelse.datasets.store import SPLIT
+from whatelse.datasets.store import SPLIT, TOKENS
 from whatelse.errors import UserError
-
-TOKENS = "tokens"
-"""Attribute: the first words of a text, as numbers of features."""
 
 _SPLITS = ("train", "test")
 _MESSAGE = re.compile(r"(?:.*/)?20news-bydate-(train|test)/([^/]+)/([^/]+)")
