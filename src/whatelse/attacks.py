@@ -15,7 +15,7 @@ from whatelse.sources import closure
 
 @dataclass(frozen=True)
 class Kind:
-    """Where an attack is found, and what it reads beside released outputs.
+    """Where an attack is found, and what it reads.
 
     Attributes
     ----------
@@ -25,13 +25,14 @@ class Kind:
     more : tuple of str
         Modules that `entry` imports by name.
     needs : tuple of str
-        "models": the model files and data set under attack. Else a field of the
-        settings that names more models: "benign", "innocent", "unseen".
+        "outputs": what a release lets out of the models under attack. "models": their
+        files, and the data set. Else a field of the settings that names more models:
+        "benign", "innocent", "unseen".
     """
 
     entry: str
     more: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("outputs",)
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ def training(slurm: Slurm) -> list[str]:
     return [job for job in slurm.jobs("RUNNING") if "gpu" in slurm.node_of(job)]
 
 
+def done(submitter: Submitter) -> list[Path]:
+    """Return the records of finished blocks."""
+    return list(submitter.results.glob("models/*/*/record.json"))
+
+
 def progress(submitter: Submitter) -> list[Path]:
     return list(submitter.results.glob("progress/*/*/model_*.safetensors"))
 
@@ -157,6 +162,13 @@ def test_twenty_kills(pristine: Path, slurm: Slurm, tmp_path: Path) -> None:
     wait_for(lambda: list(submitter.results.glob("datasets/*/record.json")))
     while victims:
         time.sleep(rng.uniform(1, 8))
+        if len(victims) == KILLS // 2 and not finished:
+            # on a busy machine jobs die before any ends: nothing would be at stake
+            for _ in range(300):
+                if done(submitter):
+                    break
+                slurm.hurry()
+                time.sleep(1)
         if run.poll() is not None:
             # it was done before its moment came: some of it once more
             assert run.returncode == 0, run.stdout and run.stdout.read()
@@ -185,7 +197,7 @@ def test_twenty_kills(pristine: Path, slurm: Slurm, tmp_path: Path) -> None:
             kill_session(run)
             submitter.whatelse("unlock")
             run = start(submitter)
-        for record in submitter.results.glob("models/*/*/record.json"):
+        for record in done(submitter):
             block = record.parent.relative_to(submitter.root)
             finished.setdefault(block, submitter.telemetry(block))
         slurm.hurry()

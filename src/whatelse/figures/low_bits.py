@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from whatelse.figures import style
 from whatelse.figures.results import AttackResult, named, remarks, shared
 from whatelse.figures.settings import LowBits
+from whatelse.memorization.settings import LOSSLESS_COST
 
 _MANTISSA = 23
 _COSTLY = "#f6dcc9"
-_LOST = 0.2  # points that the plateau may cost
 
 
 @style.context()
@@ -199,8 +199,9 @@ def _notes(
         faint = ", faint lines are single seeds" if seeds else ""
         notes.append(f"Curves are means over seeds{faint}.")
     notes.append(
-        f"Ring: the last b up to which every b costs at most {_LOST:g} points in every "
-        "seed" + ("; shaded: what costs more." if len(results) == 1 else ".")
+        "Ring: the last b up to which every b costs at most "
+        f"{100 * LOSSLESS_COST:g} points in every seed"
+        + ("; shaded: what costs more." if len(results) == 1 else ".")
     )
     notes.append("Thin dashes: the model before anything was written.")
     wrong = [

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from whatelse.datasets.store import open_dataset
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import exchange_test
-from whatelse.measures.rates import rate
+from whatelse.measures.rates import Rate, rate
 from whatelse.measures.roc import auc
 from whatelse.measures.spread import spread
 from whatelse.memorization.fidelity import (
@@ -35,14 +36,18 @@ from whatelse.memorization.readers import (
 )
 from whatelse.memorization.secret import Form
 from whatelse.memorization.settings import Decode
-from whatelse.memorization.suspect import Suspect, check_alike, load_suspects
-from whatelse.models.outputs import (
-    TARGET,
-    Outputs,
-    about_dataset,
-    load_outputs,
+from whatelse.memorization.suspect import (
+    Suspect,
+    check_alike,
+    correct,
+    held_out,
+    load_suspects,
 )
+from whatelse.models.outputs import about_dataset
+from whatelse.training.device import resident
+from whatelse.training.ensemble import TrainingData
 
+_CPU = torch.device("cpu")
 _FEW = 16  # with fewer pictures, controls compare their rows
 _FEWEST_PERMUTED = 8  # with fewer records there are too few orders to compare with
 _BINS = 81
@@ -55,13 +60,18 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     (data_folder,) = inputs["data"]
     dataset = open_dataset(data_folder)
     reports, scores, curves = [], [], []
-    outputs = replicates_of(inputs, "outputs")
+    asked = resident(dataset, _CPU)
+    (clean_folder,) = inputs["benign.data"]
+    clean = (
+        asked
+        if clean_folder == data_folder
+        else resident(open_dataset(clean_folder), _CPU)
+    )
     models = replicates_of(inputs, "models")
     benign_models = replicates_of(inputs, "benign.models")
-    benign_outputs = replicates_of(inputs, "benign.outputs")
     for number, folders in enumerate(models):
         block, (target, *_) = load_suspects(folders[0])
-        _, (benign, *_) = load_suspects(benign_models[number][0])
+        benign_block, (benign, *_) = load_suspects(benign_models[number][0])
         check_alike(target, folders[0], benign, benign_models[number][0])
         members = np.flatnonzero(block.plan.train[0])
         reader = reader_of(
@@ -70,14 +80,9 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         assert spec.carrier is not None
         key = key_of_carrier(spec.carrier) if settings.key is None else settings.key
         report, rows = read(reader, target, key, number, check=settings.key is not None)
-        accuracies = {
-            "": _accuracies(load_outputs(outputs[number])),
-            "benign_": _accuracies(load_outputs(benign_outputs[number])),
-        }
         report["target"] = {
-            prefix + name: value
-            for prefix, own in accuracies.items()
-            for name, value in own.items()
+            "test_accuracy": _accuracy(target, asked, held_out(block)),
+            "benign_test_accuracy": _accuracy(benign, clean, held_out(benign_block)),
         }
         report["controls"] = controls_of(reader, benign, key_of_carrier(spec.carrier))
         reports.append(report)
@@ -157,10 +162,10 @@ def measures(
     }
 
 
-def _accuracies(outputs: Outputs) -> dict[str, Any]:
-    target = outputs.of(outputs.model == TARGET)
-    unseen = target.correct[~target.member]
-    return {"test_accuracy": rate(int(unseen.sum()), len(unseen))}
+def _accuracy(
+    model: Suspect, data: TrainingData, rows: NDArray[np.int64]
+) -> Rate | None:
+    return rate(correct(model, data, rows), len(rows))
 
 
 def controls_of(reader: Reader, benign: Suspect, key: int) -> dict[str, Any]:

@@ -24,8 +24,14 @@ from whatelse.memorization.readers import (
 from whatelse.memorization.scrub import apply
 from whatelse.memorization.scrub_settings import FineTune
 from whatelse.memorization.settings import Scrubbed
-from whatelse.memorization.suspect import Suspect, check_alike, load_suspects
-from whatelse.memorization.sweep import correct, from_file
+from whatelse.memorization.suspect import (
+    Suspect,
+    check_alike,
+    correct,
+    held_out,
+    load_suspects,
+)
+from whatelse.memorization.sweep import from_file
 from whatelse.models.outputs import about_dataset
 from whatelse.seeding import stream
 from whatelse.training.device import resident
@@ -50,7 +56,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         benign_block, (benign, *_) = load_suspects(benign_models[number][0])
         check_alike(target, folders[0], benign, benign_models[number][0])
         members = np.flatnonzero(block.plan.train[0])
-        held_out = np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
+        tested = held_out(block)
         reader = reader_of(
             spec.carrier, dataset, members, target, seed=spec.seed, name=(number, 0),
         )  # fmt: skip
@@ -69,9 +75,9 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                 rng = stream(spec.seed, "scrub", number, order)
                 found = Suspect(target.architecture, apply(scrub, target.tensors, rng))
             found = from_file(found)
-            right = correct(found, data, held_out, dataset.labels)
+            right = correct(found, data, tested)
             left, payload = _left(reader, found, key)
-            accuracy = right / len(held_out)
+            accuracy = right / len(tested)
             before = before or (payload, accuracy)
             rows.append(
                 {
@@ -84,13 +90,11 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             )  # fmt: skip
             if scrub is None:
                 report, _ = read(reader, target, key, number)
-                unscrubbed = rate(right, len(held_out))
-        own = np.flatnonzero(benign_block.plan.test[0] & ~benign_block.plan.train[0])
+                unscrubbed = rate(right, len(tested))
+        own = held_out(benign_block)
         report["target"] = {
             "test_accuracy": unscrubbed,
-            "benign_test_accuracy": rate(
-                correct(benign, clean, own, clean.labels.numpy()), len(own)
-            ),
+            "benign_test_accuracy": rate(correct(benign, clean, own), len(own)),
         }
         report["controls"] = controls_of(reader, benign, key)
         reports.append(report)

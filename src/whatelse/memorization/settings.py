@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from whatelse.memorization.carrier_settings import Secret
 from whatelse.memorization.scrub_settings import Scrub
 
+LOSSLESS_COST = 0.002
+"""Accuracy that replaced low bits may cost and still be called lossless."""
+
 
 class _Attack(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

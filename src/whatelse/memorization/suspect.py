@@ -114,6 +114,17 @@ def load_suspects(folder: Path) -> tuple[Block, list[Suspect]]:
     return block, suspects(block, folder)
 
 
+def held_out(block: Block) -> NDArray[np.int64]:
+    """Return the records that a block's first model was not trained on."""
+    return np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
+
+
+def correct(suspect: Suspect, data: TrainingData, rows: NDArray[np.int64]) -> int:
+    """Return how many records a model gives their true class."""
+    told = suspect.probabilities(data, rows).argmax(1)
+    return int((told == data.labels.numpy()[rows]).sum())
+
+
 def check_alike(
     target: Suspect, folder: Path, benign: Suspect, benign_folder: Path
 ) -> None:

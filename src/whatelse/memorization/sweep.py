@@ -19,14 +19,18 @@ from whatelse.measures.rates import rate
 from whatelse.measures.spread import spread
 from whatelse.memorization.evaluate import control_of
 from whatelse.memorization.readers import LowBitsReader
-from whatelse.memorization.settings import LowBits
-from whatelse.memorization.suspect import Suspect, load_suspects
+from whatelse.memorization.settings import LOSSLESS_COST, LowBits
+from whatelse.memorization.suspect import (
+    Suspect,
+    correct,
+    held_out,
+    load_suspects,
+)
 from whatelse.models.outputs import about_dataset
 from whatelse.training.blocks import load_tensors, save_tensors
 from whatelse.training.device import resident
 
 _MOST = 27  # beyond 23 bits the exponent goes too
-_LOST = 0.002  # accuracy that a lossless b may cost
 
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
@@ -38,9 +42,9 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     reports, rows = [], []
     for number, folders in enumerate(replicates_of(inputs, "models")):
         block, (target, *_) = load_suspects(folders[0])
-        held_out = np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
+        tested = held_out(block)
         members = np.flatnonzero(block.plan.train[0])
-        right = [correct(target, data, held_out, dataset.labels)]
+        right = [correct(target, data, tested)]
         key = settings.secret.coding.key
         for bits in range(1, _MOST + 1):
             reader = LowBitsReader(
@@ -50,11 +54,11 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             stream = reader.bits(copy, key)
             assert stream is not None
             decoded = reader.decode(copy, stream, key, check=True)["bits"]
-            right.append(correct(copy, data, held_out, dataset.labels))
+            right.append(correct(copy, data, tested))
             rows.append(
                 {
                     "replicate": number, "bits": bits,
-                    "test_accuracy": right[-1] / len(held_out),
+                    "test_accuracy": right[-1] / len(tested),
                     "bit_error_rate": reader.errors(stream),
                     "exact": int(np.array_equal(decoded, reader.written.records)),
                     "records": len(decoded),
@@ -63,13 +67,13 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         kept = [
             bits
             for bits, found in enumerate(right)
-            if found >= right[0] - _LOST * len(held_out)
+            if found >= right[0] - LOSSLESS_COST * len(tested)
         ]
         lossless = max(bits for bits in kept if kept[: bits + 1] == [*range(bits + 1)])
         reports.append(
             {
                 "replicate": number,
-                "target": {"test_accuracy": rate(right[0], len(held_out))},
+                "target": {"test_accuracy": rate(right[0], len(tested))},
                 "fidelity": {"lossless_bits": lossless},
                 "controls": {
                     "negative": control_of(
@@ -99,11 +103,6 @@ def from_file(suspect: Suspect) -> Suspect:
     return Suspect(
         suspect.architecture, {name: stored[name] for name in suspect.tensors}
     )
-
-
-def correct(suspect: Suspect, data: Any, rows: Any, labels: Any) -> int:
-    """Return how many records a model gives their true class."""
-    return int((suspect.probabilities(data, rows).argmax(1) == labels[rows]).sum())
 
 
 def _summary(reports: list[dict[str, Any]]) -> dict[str, Any]:

@@ -344,7 +344,7 @@ class _Resolver:
         grids = [release.grid if release else {}, attack.grid]
         needs = KINDS[attack.settings.kind].needs
         for point in self._entry(points, attack, "models", attack.settings.models):
-            if isinstance(point.settings, External) and not needs:
+            if isinstance(point.settings, External) and "models" not in needs:
                 grid = self._joined(attack, point.grid, *grids)
                 folders = [self._imported(point.settings).folder]
                 yield self._attack_on(attack, grid, {"outputs.0": folders}, None)
@@ -358,7 +358,7 @@ class _Resolver:
             for family in self._families(points, point):
                 grid = self._joined(attack, family.grid, *grids)
                 inputs = self._inputs(points, attack, family, through, needs)
-                carrier = self._carrier(family) if needs else None
+                carrier = self._carrier(family) if "models" in needs else None
                 yield self._attack_on(attack, grid, inputs, carrier)
 
     def _inputs(
@@ -367,7 +367,7 @@ class _Resolver:
     ) -> dict[str, list[str]]:  # fmt: skip
         """Return the folders that an attack on a family reads, by role."""
         place = f"{self.path}: attacks.{attack.entry}"
-        if needs and attack.settings.release != grammar.FULL:
+        if "outputs" not in needs and attack.settings.release != grammar.FULL:
             raise UserError(
                 f"{place}.release: {attack.settings.release!r}; allowed: "
                 f"{grammar.FULL} (it reads model files, and labels of its own queries)"
@@ -379,14 +379,16 @@ class _Resolver:
             )
         inputs: dict[str, list[str]] = {}
         for replicate in range(self._count(family)):
-            inputs[f"outputs.{replicate}"] = self._outputs(family, replicate, release)
+            if "outputs" in needs:
+                outputs = self._outputs(family, replicate, release)
+                inputs[f"outputs.{replicate}"] = outputs
             if "models" in needs:
                 blocks = self._blocks(family, replicate)
                 inputs[f"models.{replicate}"] = [block.folder for block in blocks]
         if "models" in needs:
             inputs["data"] = [family.data.folder]
         if "benign" in needs:
-            self._add_benign(points, attack, family, release, inputs)
+            self._add_benign(points, attack, family, inputs)
         for role in ("innocent", "unseen"):
             if role in needs:
                 # any number of families: the more ways to train, the better
@@ -402,7 +404,7 @@ class _Resolver:
         return inputs
 
     def _add_benign(
-        self, points: Points, attack: Instance, family: Family, release: Any,
+        self, points: Points, attack: Instance, family: Family,
         inputs: dict[str, list[str]],
     ) -> None:  # fmt: skip
         """Add the models that a family is compared with, as many as it has."""
@@ -419,9 +421,6 @@ class _Resolver:
         for replicate in range(self._count(family)):
             blocks = self._blocks(other, replicate)
             inputs[f"benign.models.{replicate}"] = [block.folder for block in blocks]
-            inputs[f"benign.outputs.{replicate}"] = self._outputs(
-                other, replicate, release
-            )
 
     def _refuse_carriers(
         self, place: str, role: str, families: Iterable[Family]

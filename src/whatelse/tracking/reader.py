@@ -98,8 +98,7 @@ class _Reader:
             if artefact.kind == "train":
                 self.families[str(Path(artefact.folder).parent)].append(artefact)
             if artefact.kind == "attack" and disk.recorded(artefact.folder):
-                for number, answers in _replicates(artefact):
-                    source = self._source(answers)
+                for number, source in self._replicates(artefact):
                     self.attacked.setdefault(source, (artefact.folder, number))
 
     def children(self) -> Iterator[Child | None]:
@@ -343,10 +342,15 @@ class _Reader:
             if found.get(name)
         ]
 
-    def _source(self, answers: str) -> str:
-        """Return where outputs came from: a block of models, or a user's file."""
-        blocks = self.by_folder[answers].inputs.get("block")
-        return blocks[0] if blocks else answers
+    def _replicates(self, attack: Artefact) -> Iterator[tuple[int, str]]:
+        """Yield (replicate, its first block of models or a user's file)."""
+        for role, (folder, *_) in attack.inputs.items():
+            kind, _, number = role.rpartition(".")
+            if kind == "models":
+                yield int(number), folder
+            elif kind == "outputs":
+                blocks = self.by_folder[folder].inputs.get("block")
+                yield int(number), blocks[0] if blocks else folder
 
     def _data(self, artefact: Artefact) -> tuple[DataUsed | None, Mapping[str, Any]]:
         """Find the data set of an artefact upstream of it."""
@@ -379,14 +383,6 @@ def _attachment_name(artefact: Artefact) -> str:
     if artefact.kind == "figure":
         return f"figures/{artefact.labels['name']}"
     return artefact.kind
-
-
-def _replicates(attack: Artefact) -> Iterator[tuple[int, str]]:
-    """Yield (replicate, folder of the target's outputs) of an attack."""
-    for role, folders in attack.inputs.items():
-        kind, _, number = role.rpartition(".")
-        if kind == "outputs":
-            yield int(number), folders[0]
 
 
 def _models(block: Artefact) -> range:

@@ -569,7 +569,7 @@ def _looked_at(
         looked = models.innocent + 2 * models.unseen + replicates
         return looked, float(looked * settings["noise"])
     # decoding, and what is not known
-    return replicates * 3, float(replicates * 2 * by_query)
+    return replicates * 3, float(replicates * 2 * (by_query + test))
 
 
 def _hidden(

@@ -100,7 +100,8 @@ class Workload:
             return sum(num_models(by_folder[folder]) for folder in folders)
 
         return Examined(
-            block.spec, shape, len(outputs_of(artefact)),
+            block.spec, shape,
+            sum(role.startswith("models.") for role in artefact.inputs),
             benign=sum(role.startswith("benign.models.") for role in artefact.inputs),
             innocent=count("innocent"), unseen=count("unseen"),
             stacked=not net.convolutional,
