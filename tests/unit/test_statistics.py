@@ -161,10 +161,6 @@ def test_byte_chi_square_by_hand() -> None:
     assert statistics.low_byte_chi2(same)[0] == pytest.approx(
         255 * 999 / math.sqrt(510 * (1 - 1 / 1000))
     )
-    planes, byte = statistics.entropies(even.view(np.float32))
-    assert planes[:16].tolist() == [1.0] * 16
-    assert planes[16:].tolist() == [0.0] * 7
-    assert byte.tolist() == [8.0, 8.0]
 
 
 def test_serial_dependence_by_hand() -> None:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from whatelse.datasets.store import Dataset, given_split, open_dataset
-from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.rates import Rate, rate
 from whatelse.measures.roc import auc
@@ -28,7 +27,7 @@ from whatelse.memorization.payload import Coding
 from whatelse.memorization.secret import form_of, take
 from whatelse.memorization.settings import Detect
 from whatelse.memorization.statistics import Detector, Verdict, measure
-from whatelse.memorization.suspect import Suspect, load_suspects
+from whatelse.memorization.suspect import Suspect, check_alike, load_suspects
 from whatelse.models.outputs import about_dataset
 from whatelse.records import artefact_digest, key_of
 from whatelse.seeding import stream
@@ -48,7 +47,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     innocents = _all(inputs, "innocent.models")
     unseen = _all(inputs, "unseen.models")
     for model in (*innocents, *unseen):
-        _check_alike(model, innocents[0], "innocent or unseen models")
+        check_alike(innocents[0], "the first innocent model", model, "innocent, unseen")
     detector = Detector.fit([look(model) for model in innocents])
     usual = [detector.judge(look(model)) for model in innocents]
     verdicts = [detector.judge(look(model)) for model in unseen]
@@ -82,7 +81,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     rows = []
     for number, folders in enumerate(replicates_of(inputs, "models")):
         _, (target, *_) = load_suspects(folders[0])
-        _check_alike(target, innocents[0], str(folders[0]))
+        check_alike(innocents[0], "the innocent models", target, folders[0])
         verdict = detector.judge(look(target))
         rows.append(_row(number, "suspect", number, verdict))
         reports.append(
@@ -159,21 +158,6 @@ def _all(inputs: Inputs, role: str) -> list[Suspect]:
         for folder in folders
         for model in load_suspects(folder)[1]
     ]
-
-
-def _check_alike(model: Suspect, innocent: Suspect, place: str) -> None:
-    """Refuse a model that the limits do not fit.
-
-    Raises
-    ------
-    UserError
-        If a parameter has another name or shape.
-    """
-    if model.architecture.shapes != innocent.architecture.shapes:
-        raise UserError(
-            f"{place}: another architecture than the first innocent models; allowed: "
-            "the same"
-        )
 
 
 def _auc(higher: Sequence[float], lower: Sequence[float]) -> Rate:

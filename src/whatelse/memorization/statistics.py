@@ -164,18 +164,6 @@ def serial(w: NDArray[np.float32]) -> Floats:
     return found
 
 
-def entropies(w: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """Return entropies in bits: of each plane, shape (J,), and of bytes 0, 1, (2,).
-
-    For reports; shares and chi-squares say the same with a known sampling error.
-    """
-    words = _words(w)
-    ones = _plane_shares(words)
-    planes = _entropy(np.stack([ones, 1 - ones], axis=1))
-    counts = np.stack([_bytes(words, i) for i in range(2)]).astype(np.float64)
-    return planes, _entropy(counts / max(len(words), 1))
-
-
 def slopes(parts: Sequence[NDArray[np.float32]]) -> tuple[Floats, Floats]:
     """Test whether weights lie within cells of 2^b ulp as their density says.
 

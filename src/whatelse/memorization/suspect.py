@@ -87,14 +87,15 @@ class Suspect:
         return replace(self, tensors={**self.tensors, **changed})
 
 
-def suspects(block: Block, folder: Path) -> list[Suspect]:
-    """Return the models of a block.
+def load_suspects(folder: Path) -> tuple[Block, list[Suspect]]:
+    """Read a block and return it with its models.
 
     Raises
     ------
     UserError
-        If a weight is not finite.
+        If it cannot be read, or a weight is not finite.
     """
+    block = load_block(folder)
     whole = {**block.parameters, **block.buffers}
     for name, tensor in whole.items():
         if not torch.isfinite(tensor).all():
@@ -102,16 +103,10 @@ def suspects(block: Block, folder: Path) -> list[Suspect]:
                 f"{folder / MODELS}: {name} has values that are not finite; allowed: "
                 "finite weights"
             )
-    return [
+    return block, [
         Suspect(block.architecture, {name: whole[name][row] for name in whole})
         for row in range(len(block.plan.models))
     ]
-
-
-def load_suspects(folder: Path) -> tuple[Block, list[Suspect]]:
-    """Read a block and return it with its models."""
-    block = load_block(folder)
-    return block, suspects(block, folder)
 
 
 def held_out(block: Block) -> NDArray[np.int64]:
@@ -125,18 +120,15 @@ def correct(suspect: Suspect, data: TrainingData, rows: NDArray[np.int64]) -> in
     return int((told == data.labels.numpy()[rows]).sum())
 
 
-def check_alike(
-    target: Suspect, folder: Path, benign: Suspect, benign_folder: Path
-) -> None:
-    """Refuse a benign model that is not of the target's architecture.
+def check_alike(model: Suspect, place: object, other: Suspect, there: object) -> None:
+    """Refuse to compare models of different architectures.
 
     Raises
     ------
     UserError
         If a parameter has another name or shape.
     """
-    if target.architecture.shapes != benign.architecture.shapes:
+    if model.architecture.shapes != other.architecture.shapes:
         raise UserError(
-            f"{benign_folder}: another architecture than {folder}; allowed: benign "
-            "models of the same"
+            f"{there}: another architecture than {place}; allowed: models of the same"
         )
