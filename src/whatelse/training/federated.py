@@ -1,0 +1,421 @@
+"""Collaborative learning: participants fit one model and keep their data.
+
+Two protocols: synchronised SGD (P3 Alg. 1: every participant sends the gradient of one
+batch, and the model steps against their sum) and federated averaging (P3 Alg. 2, P4
+Eq. 1: those selected train the model on their own data, and it moves by the mean of
+their changes). Three things are kept apart: what a participant submits, how
+submissions become the next model, and what an observer is shown of it. An observer
+keeps what it needs as rounds stream by; nothing here stores updates.
+
+Legend for shape suffixes: K participants or batches, B records of a batch, C classes.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whatelse.errors import UserError
+from whatelse.models.layers import dense
+from whatelse.models.stacked import Architecture, initial, initial_buffers
+from whatelse.seeding import stream
+from whatelse.training.ensemble import TrainingData, choose_strategy, train
+from whatelse.training.federated_settings import Averaging, Gradients
+from whatelse.training.settings import Sgd, TrainingSettings
+
+Rows = NDArray[np.int64]
+Vectors = dict[str, Tensor]
+"""A model, a gradient or a change of a model, by name of parameter."""
+
+
+class Participant(Protocol):
+    """Somebody who takes part.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        The records that are theirs.
+    submit : callable or None
+        From its honest update and the scene to what it sends instead; None for an
+        honest one.
+    """
+
+    @property
+    def rows(self) -> Rows:
+        """See above."""
+
+    @property
+    def submit(self) -> "Submit | None":
+        """See above."""
+
+    def batch(self, iteration: int, size: int) -> Rows:
+        """Return the records of one batch of synchronised SGD, shape (size,)."""
+
+
+@dataclass(frozen=True)
+class Honest:
+    """Goes through its own records in random order, again and again.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Its records.
+    name : tuple
+        Names its stream of random numbers.
+    seed : int
+        The study's.
+    """
+
+    rows: Rows
+    name: tuple[int | str, ...]
+    seed: int
+    submit = None
+
+    def batch(self, iteration: int, size: int) -> Rows:
+        """Return the next records."""
+        return endless(self.rows, iteration * size, size, self.seed, self.name)
+
+
+def endless(
+    rows: Rows, start: int, size: int, seed: int, name: Sequence[int | str]
+) -> Rows:
+    """Return a part of the endless sequence of random orders of some records.
+
+    Every record occurs once in each order. The sequence is a function of its name, so
+    any part of it can be had without the parts before.
+    """
+    pieces = []
+    position, left = start, size
+    while left > 0:
+        epoch, offset = divmod(position, len(rows))
+        order = stream(seed, *name, "batches", epoch).permutation(rows)
+        piece = order[offset : offset + left]
+        pieces.append(piece)
+        position, left = position + len(piece), left - len(piece)
+    return np.concatenate(pieces)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One round, as it stands before the model moves.
+
+    Attributes
+    ----------
+    number : int
+        Which round, from 0.
+    model : dict of str to Tensor
+        The joint model that participants were sent; not to be changed.
+    """
+
+    number: int
+    model: Vectors
+    _program: "Callable[[], Program]"
+
+    @functools.cached_property
+    def program(self) -> "Program":
+        """The model, to be asked for gradients."""
+        return self._program()
+
+
+Submit = Callable[[Vectors, Scene], Vectors]
+
+
+class Observer(Protocol):
+    """A participant that looks at what the others did.
+
+    Attributes
+    ----------
+    seat : int
+        Which participant it is. It is shown what all others submitted together: the
+        move of the joint model, less its own part of it.
+    """
+
+    seat: int
+
+    def look(self, scene: Scene, others: Vectors) -> None:
+        """See one round: the sum of the others' updates, before any step size."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes
+    ----------
+    model : dict of str to Tensor
+        Parameters and buffers, float32, on the CPU.
+    history : list of dict
+        ``round`` and ``loss``: the participants' mean training loss.
+    """
+
+    model: Vectors
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def collaborate(
+    architecture: Architecture,
+    settings: Gradients | Averaging,
+    data: TrainingData,
+    participants: Sequence[Participant],
+    *,
+    seed: int,
+    name: tuple[int | str, ...] = (),
+    observer: Observer | None = None,
+    on_round: Callable[[int, float], None] | None = None,
+) -> Outcome:
+    """Fit one model by a protocol.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Of the model.
+    settings : Gradients or Averaging
+        The protocol, and how long it goes.
+    data : TrainingData
+        All participants' records, on the device to train on.
+    participants : sequence of Participant
+        At least two.
+    seed : int
+        The study's.
+    name : tuple, optional
+        Names the stream of the initial model and of selections.
+    observer : Observer, optional
+        Sits among the participants.
+    on_round : callable, optional
+        Called after each round with its number, from 1, and the mean loss.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    UserError
+        If a participant has no records, or the architecture has running statistics,
+        which synchronised SGD does not share.
+    """
+    for number, participant in enumerate(participants):
+        if not len(participant.rows):
+            raise UserError(
+                f"participants: {number} has no records; allowed: fewer participants"
+            )
+    start = {
+        **initial(architecture, stream(seed, *name, "init")),
+        **initial_buffers(architecture),
+    }
+    model = {place: value.to(data.device) for place, value in start.items()}
+    history: list[dict[str, float]] = []
+
+    def told(number: int, loss: float) -> None:
+        history.append({"round": number, "loss": loss})
+        if on_round:
+            on_round(number, loss)
+
+    common = (data, participants, seed, name, model, observer, told)
+    if isinstance(settings, Averaging):
+        final = _average(architecture, settings, *common)
+    else:
+        final = _share_gradients(architecture, settings, *common)
+    return Outcome(
+        {place: value.to("cpu", copy=True) for place, value in final.items()}, history
+    )
+
+
+class Program:
+    """One model in PyTorch's plain form, and the gradients that it gives.
+
+    Attributes
+    ----------
+    parameters : dict of str to Tensor
+        Those of the model, by name: what a step changes.
+    """
+
+    def __init__(
+        self, architecture: Architecture, data: TrainingData, model: Vectors
+    ) -> None:
+        # Made without numbers first: PyTorch would draw them from its global generator.
+        with torch.device("meta"):
+            module = architecture.module()
+        self.module: nn.Module = module.to_empty(device=data.device)
+        self.parameters: dict[str, Tensor] = dict(
+            zip(architecture.shapes, self.module.parameters(), strict=True)
+        )
+        with torch.no_grad():
+            for place, parameter in self.parameters.items():
+                parameter.copy_(model[place])
+        # Convolutions on a CPU are faster on channels that lie last.
+        self._channels_last = data.device.type == "cpu" and any(
+            parameter.dim() == 4 for parameter in self.parameters.values()
+        )
+        if self._channels_last:
+            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.data = data
+
+    def features(self, rows: Tensor) -> Tensor:
+        """Return records as the module takes them."""
+        features = dense(self.data.gather(rows.unsqueeze(0)))[0]
+        if self._channels_last:
+            features = features.contiguous(memory_format=torch.channels_last)
+        return features
+
+    def of_sum(self, batches: Sequence[Rows]) -> tuple[Vectors, float]:
+        """Return the sum of the batches' gradients, and the mean of their losses.
+
+        One pass over all records: it costs what they cost, not what batches do.
+        """
+        rows = torch.from_numpy(np.concatenate(batches)).to(self.data.device)
+        shares = torch.cat(
+            [torch.full((len(batch),), 1 / len(batch)) for batch in batches]
+        ).to(self.data.device)
+        losses_B = functional.cross_entropy(
+            self.module(self.features(rows)), self.data.labels[rows], reduction="none"
+        )
+        loss = (losses_B * shares).sum()
+        return self.gradient(loss), loss.item() / len(batches)
+
+    def of_each(self, batches: Sequence[Rows]) -> list[Vectors]:
+        """Return the gradient of the mean loss on each batch."""
+        return [self.of_sum([batch])[0] for batch in batches]
+
+    def gradient(self, loss: Tensor) -> Vectors:
+        """Return the gradient of a loss, by name of parameter."""
+        found = torch.autograd.grad(loss, list(self.parameters.values()))
+        return dict(zip(self.parameters, found, strict=True))
+
+
+def _share_gradients(
+    architecture: Architecture, settings: Gradients, data: TrainingData,
+    participants: Sequence[Participant], seed: int, name: tuple[int | str, ...],
+    model: Vectors, observer: Observer | None, told: Callable[[int, float], None],
+) -> Vectors:  # fmt: skip
+    """Run synchronised SGD (P3 Alg. 1)."""
+    if architecture.buffers:
+        raise UserError(
+            "architecture: has running statistics, which gradients do not share; "
+            "allowed: no batch norm, or averaging"
+        )
+    program = Program(architecture, data, model)
+    seat = observer.seat if observer else None
+    # Summed in one pass, unless somebody does other things with their own gradient.
+    plain = [
+        number
+        for number, participant in enumerate(participants)
+        if number != seat and settings.shared == 1 and not participant.submit
+    ]
+    others = [n for n in range(len(participants)) if n != seat and n not in plain]
+    for iteration in range(settings.iterations):
+        scene = Scene(iteration, program.parameters, lambda: program)
+        batches = [
+            participant.batch(iteration, settings.batch_size)
+            for participant in participants
+        ]
+        total: Vectors = {}
+        loss, count = 0.0, 0
+        if plain:
+            total, loss = program.of_sum([batches[number] for number in plain])
+            loss, count = loss * len(plain), len(plain)
+        for number in others:
+            gradient, own = program.of_sum([batches[number]])
+            sent = _sent(participants[number], gradient, scene)
+            _add(total, _shared(sent, settings))
+            loss, count = loss + own, count + 1
+        if observer and seat is not None:
+            observer.look(scene, total)
+            gradient, own = program.of_sum([batches[seat]])
+            total = dict(total)
+            sent = _sent(participants[seat], gradient, scene)
+            _add(total, _shared(sent, settings))
+            loss, count = loss + own, count + 1
+        with torch.no_grad():
+            for place, parameter in program.parameters.items():
+                parameter.sub_(total[place], alpha=settings.learning_rate)
+        told(iteration + 1, loss / count)
+    return {place: value.detach() for place, value in program.parameters.items()}
+
+
+def _sent(participant: Participant, update: Vectors, scene: Scene) -> Vectors:
+    return participant.submit(update, scene) if participant.submit else update
+
+
+def _shared(update: Vectors, settings: Gradients) -> Vectors:
+    """Keep the largest part of an update's values (P3 Sec. VIII; Shokri 2015)."""
+    if settings.shared == 1:
+        return update
+    whole = torch.cat([value.abs().flatten() for value in update.values()])
+    kept = max(1, round(settings.shared * len(whole)))
+    least = whole.kthvalue(len(whole) - kept + 1).values
+    return {
+        place: torch.where(value.abs() >= least, value, 0.0)
+        for place, value in update.items()
+    }
+
+
+def _add(total: Vectors, update: Vectors) -> None:
+    for place, value in update.items():
+        total[place] = total[place] + value if place in total else value
+
+
+def _average(
+    architecture: Architecture, settings: Averaging, data: TrainingData,
+    participants: Sequence[Participant], seed: int, name: tuple[int | str, ...],
+    model: Vectors, observer: Observer | None, told: Callable[[int, float], None],
+) -> Vectors:  # fmt: skip
+    """Run federated averaging (P3 Alg. 2, P4 Eq. 1)."""
+    strategy = choose_strategy(architecture, data.device)
+    local = TrainingSettings(
+        optimizer=Sgd(kind="sgd", learning_rate=settings.learning_rate),
+        epochs=settings.local_epochs,
+        batch_size=settings.batch_size,
+    )
+    sizes = np.array([len(participant.rows) for participant in participants])
+    model = {place: value.cpu() for place, value in model.items()}
+    for number in range(settings.rounds):
+        chosen = _selected(settings, len(participants), seed, name, number)
+        last: list[NDArray[np.float64]] = []
+        trained = train(
+            architecture, local, data, [participants[i].rows for i in chosen],
+            streams=[(*name, "round", number, i) for i in chosen], seed=seed,
+            strategy=strategy, starts=[model] * len(chosen),
+            on_epoch=functools.partial(_keep, last),
+        )  # fmt: skip
+        scene = Scene(
+            number, model, functools.partial(Program, architecture, data, model)
+        )
+        # the mean of those selected, each by its records
+        shares = settings.server_rate * sizes[chosen] / sizes[chosen].sum()
+        others: Vectors = {}
+        mine: Vectors = {}
+        for row, i in enumerate(chosen):
+            change = {place: trained[place][row] - model[place] for place in model}
+            sent = _sent(participants[i], change, scene)
+            part = {place: value * float(shares[row]) for place, value in sent.items()}
+            _add(mine if observer and i == observer.seat else others, part)
+        if observer:
+            observer.look(scene, others)
+        _add(others, mine)
+        model = {place: value + others[place] for place, value in model.items()}
+        told(number + 1, float(np.mean(last)))
+    return model
+
+
+def _keep(losses: list[NDArray[np.float64]], _: int, own: NDArray[np.float64]) -> None:
+    losses.append(own)
+
+
+def _selected(
+    settings: Averaging, count: int, seed: int, name: tuple[int | str, ...], number: int
+) -> list[int]:
+    """Return who takes part in a round."""
+    wanted = settings.selected or count
+    if wanted > count:
+        raise UserError(f"selected: {wanted}; allowed: 1..{count}, the participants")
+    if wanted == count:
+        return list(range(count))
+    rng = stream(seed, *name, "selected", number)
+    return sorted(rng.choice(count, wanted, replace=False).tolist())

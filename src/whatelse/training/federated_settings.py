@@ -1,0 +1,50 @@
+"""Settings of collaborative learning: the protocol, and how long it goes."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Protocol(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    batch_size: int = Field(32, ge=1, le=1_000_000, description="Of a participant.")
+    learning_rate: float = Field(0.01, gt=0, le=1000, allow_inf_nan=False)
+
+
+class Gradients(_Protocol):
+    """Synchronised SGD: every participant sends one batch's gradient (P3 Alg. 1).
+
+    The model steps against their sum. Plain SGD: an update is a gradient.
+    """
+
+    kind: Literal["gradients"]
+    iterations: int = Field(..., ge=1, le=10_000_000)
+    shared: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of its gradient, by size, that each participant sends (P3 "
+        "Sec. VIII).",
+    )
+
+
+class Averaging(_Protocol):
+    """Federated averaging: participants train on their own data (P3 Alg. 2, P4 Eq. 1).
+
+    The model moves by the mean of the changes, weighted by records.
+    """
+
+    kind: Literal["averaging"]
+    rounds: int = Field(..., ge=1, le=1_000_000)
+    local_epochs: int = Field(1, ge=1, le=1000)
+    selected: int | None = Field(
+        None, ge=1, description="Participants of a round; all if left out."
+    )
+    server_rate: float = Field(
+        1.0, gt=0, le=1000, allow_inf_nan=False,
+        description="Times the mean change, P4's eta: 1 is the mean of the models.",
+    )  # fmt: skip
+
+
+Protocol = Annotated[Gradients | Averaging, Field(discriminator="kind")]

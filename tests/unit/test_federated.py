@@ -1,0 +1,222 @@
+"""Collaborative learning against the papers' algorithms, written out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from whatelse.errors import UserError
+from whatelse.models.settings import Cnn, Mlp, Resnet
+from whatelse.models.stacked import Architecture, build, initial
+from whatelse.seeding import stream
+from whatelse.training.ensemble import TrainingData, train
+from whatelse.training.federated import (
+    Honest,
+    Rows,
+    Scene,
+    Vectors,
+    collaborate,
+    endless,
+)
+from whatelse.training.federated_settings import Averaging, Gradients
+from whatelse.training.settings import Sgd, TrainingSettings
+
+SEED = 11
+SHARED = Gradients(kind="gradients", iterations=5, batch_size=4, learning_rate=0.1)
+AVERAGED = Averaging(kind="averaging", rounds=3, batch_size=4, learning_rate=0.1)
+
+
+def records(*shape: int) -> TrainingData:
+    rng = np.random.default_rng(0)
+    inputs = rng.random((60, *shape), dtype=np.float32)
+    labels = rng.integers(0, 3, 60)
+    return TrainingData(torch.from_numpy(inputs), torch.from_numpy(labels))
+
+
+MLP = build(Mlp(kind="mlp", hidden=(8,)), (6,), 3)
+CNN = build(Cnn(kind="cnn", channels=(4,), hidden=8), (2, 8, 8), 3)
+NETS = [(MLP, records(6)), (CNN, records(2, 8, 8))]
+
+
+def parties(count: int) -> list[Honest]:
+    parts = np.array_split(np.arange(60), count)
+    return [Honest(own, ("party", n), SEED) for n, own in enumerate(parts)]
+
+
+class Recorder:
+    """Keeps what an observer is shown."""
+
+    def __init__(self, seat: int = 1) -> None:
+        self.seat = seat
+        self.models: list[Vectors] = []
+        self.others: list[Vectors] = []
+
+    def look(self, scene: Scene, others: Vectors) -> None:
+        self.models.append({k: v.detach().clone() for k, v in scene.model.items()})
+        self.others.append({k: v.clone() for k, v in others.items()})
+
+
+def by_hand(
+    net: Architecture, data: TrainingData, model: Vectors, rows: Rows
+) -> Vectors:
+    """Return the gradient of the mean loss, through the stacked form."""
+    leaves = {k: v.detach().clone().requires_grad_() for k, v in model.items()}
+    one = {k: v.unsqueeze(0) for k, v in leaves.items()}
+    index = torch.from_numpy(rows)
+    logits = net.forward(one, data.gather(index.unsqueeze(0)))[0]
+    loss = functional.cross_entropy(logits, data.labels[index])
+    found = torch.autograd.grad(loss, list(leaves.values()))
+    return dict(zip(leaves, found, strict=True))
+
+
+def close(ours: Vectors, theirs: Vectors) -> None:
+    assert list(ours) == list(theirs)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("net", "data"), NETS, ids=["mlp", "cnn"])
+def test_shared_gradients_are_algorithm_1(
+    net: Architecture, data: TrainingData
+) -> None:
+    people = parties(3)
+    seen = Recorder()
+    outcome = collaborate(net, SHARED, data, people, seed=SEED, observer=seen)
+    model: Vectors = initial(net, stream(SEED, "init"))
+    for t in range(SHARED.iterations):
+        own = [by_hand(net, data, model, person.batch(t, 4)) for person in people]
+        close(seen.models[t], model)
+        # what the one at seat 1 is shown: the sum of what the others sent
+        close(seen.others[t], {k: own[0][k] + own[2][k] for k in model})
+        model = {k: v - 0.1 * sum(g[k] for g in own) for k, v in model.items()}
+    close(outcome.model, model)
+    assert [point["round"] for point in outcome.history] == [1, 2, 3, 4, 5]
+
+
+def test_of_two_the_other_is_seen_exactly() -> None:
+    net, data = NETS[0]
+    seen = Recorder()
+    people = parties(2)
+    collaborate(net, SHARED, data, people, seed=SEED, observer=seen)
+    for t, (model, others) in enumerate(zip(seen.models, seen.others, strict=True)):
+        close(others, by_hand(net, data, model, people[0].batch(t, 4)))
+
+
+@pytest.mark.parametrize(("net", "data"), NETS, ids=["mlp", "cnn"])
+def test_averaging_is_algorithm_2(net: Architecture, data: TrainingData) -> None:
+    sizes = [10, 20, 30]
+    parts = np.split(np.arange(60), np.cumsum(sizes)[:-1])
+    people = [Honest(own, ("party", n), SEED) for n, own in enumerate(parts)]
+    seen = Recorder()
+    outcome = collaborate(net, AVERAGED, data, people, seed=SEED, observer=seen)
+    local = TrainingSettings(
+        optimizer=Sgd(kind="sgd", learning_rate=0.1), epochs=1, batch_size=4
+    )
+    model: Vectors = initial(net, stream(SEED, "init"))
+    for number in range(3):
+        changes = []
+        for n, own in enumerate(parts):
+            trained = train(
+                net, local, data, [own], streams=[("round", number, n)], seed=SEED,
+                strategy="loop", starts=[model],
+            )  # fmt: skip
+            changes.append({k: trained[k][0] - model[k] for k in model})
+        share = [size / 60 for size in sizes]
+        close(
+            seen.others[number],
+            {k: share[0] * changes[0][k] + share[2] * changes[2][k] for k in model},
+        )
+        model = {
+            k: v + sum(s * c[k] for s, c in zip(share, changes, strict=True))
+            for k, v in model.items()
+        }
+    close(outcome.model, model)
+
+
+def test_who_looks_changes_nothing() -> None:
+    net, data = NETS[0]
+    for settings in (SHARED, AVERAGED):
+        alone = collaborate(net, settings, data, parties(3), seed=SEED)
+        watched = collaborate(
+            net, settings, data, parties(3), seed=SEED, observer=Recorder()
+        )
+        close(watched.model, alone.model)
+
+
+def test_only_the_largest_values_are_shared() -> None:
+    net, data = NETS[0]
+    seen = Recorder()
+    few = SHARED.model_copy(update={"shared": 0.25, "iterations": 1})
+    people = parties(2)
+    collaborate(net, few, data, people, seed=SEED, observer=seen)
+    whole = by_hand(net, data, seen.models[0], people[0].batch(0, 4))
+    flat = torch.cat([v.flatten() for v in whole.values()])
+    sent = torch.cat([v.flatten() for v in seen.others[0].values()])
+    kept = sent != 0
+    assert int(kept.sum()) == round(0.25 * len(flat))
+    torch.testing.assert_close(sent[kept], flat[kept], rtol=1e-4, atol=1e-6)
+    assert flat[kept].abs().min() >= flat[~kept].abs().max()
+
+
+class Loud(Honest):
+    """Sends ten times its update."""
+
+    submit = staticmethod(  # type: ignore[assignment]
+        lambda update, scene: {k: 10 * v for k, v in update.items()}
+    )
+
+
+def test_a_participant_may_send_anything() -> None:
+    net, data = NETS[0]
+    honest, loud = parties(2), parties(2)
+    loud[0] = Loud(loud[0].rows, loud[0].name, SEED)
+    for settings in (
+        SHARED.model_copy(update={"iterations": 1}),
+        AVERAGED.model_copy(update={"rounds": 1}),
+    ):
+        plain, changed = Recorder(), Recorder()
+        collaborate(net, settings, data, honest, seed=SEED, observer=plain)
+        collaborate(net, settings, data, loud, seed=SEED, observer=changed)
+        close(changed.others[0], {k: 10 * v for k, v in plain.others[0].items()})
+
+
+def test_some_are_selected_for_a_round() -> None:
+    net, data = NETS[0]
+    few = AVERAGED.model_copy(update={"selected": 2, "rounds": 8})
+    seen = Recorder(seat=0)
+    collaborate(net, few, data, parties(4), seed=SEED, observer=seen)
+    # alone with one other, or with two others: shares differ, and all take turns
+    assert len({round(float(v["0.bias"].norm()), 9) for v in seen.others}) == 8
+
+
+def test_orders_are_endless() -> None:
+    rows = np.arange(100, 107)
+    whole = endless(rows, 0, 21, SEED, ("a",))
+    for part in np.split(whole, 3):
+        assert sorted(part) == rows.tolist()
+    assert endless(rows, 5, 10, SEED, ("a",)).tolist() == whole[5:15].tolist()
+    assert endless(rows, 0, 21, SEED, ("b",)).tolist() != whole.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("empty", "participants: 1 has no records"),
+        ("norm", "running statistics"),
+        ("selected", "selected: 5; allowed: 1..2"),
+    ],
+)
+def test_bad_input_is_refused(change: str, message: str) -> None:
+    net, data = NETS[1]
+    people: Sequence[Honest] = parties(2)
+    settings: Gradients | Averaging = SHARED
+    if change == "empty":
+        people = [people[0], Honest(np.array([], dtype=np.int64), ("x",), SEED)]
+    elif change == "norm":
+        net = build(Resnet(kind="resnet", widths=(4, 8), blocks=1), (2, 8, 8), 3)
+    else:
+        settings = AVERAGED.model_copy(update={"selected": 5})
+    with pytest.raises(UserError, match=message):
+        collaborate(net, settings, data, people, seed=SEED)
