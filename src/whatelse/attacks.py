@@ -2,7 +2,7 @@
 
 import argparse
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +13,18 @@ from whatelse.findings import AttackSpec, Findings
 from whatelse.sources import closure
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Where an attack is found, and what it reads.
+def kinds() -> Mapping[str, Any]:
+    """Return all kinds, by name.
 
-    Attributes
-    ----------
-    entry : str
-        The module that evaluates it, with a function
-        ``find(spec, inputs)`` that returns `Findings`.
-    more : tuple of str
-        Modules that `entry` imports by name.
-    needs : tuple of str
-        "outputs": what a release lets out of the models under attack. "models": their
-        files, and the data set. Else a field of the settings that names more models:
-        "benign", "innocent", "unseen".
+    Looked up, so that the table of all is no part of the code of any.
     """
-
-    entry: str
-    more: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ("outputs",)
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """The modules whose import closure is the attack's code."""
-        return (self.entry, *self.more)
-
-
-_MEMBERSHIP = "whatelse.membership.evaluate"
-KINDS = {
-    "membership.shadow": Kind(_MEMBERSHIP, ("whatelse.membership.shadow",)),
-    "membership.threshold": Kind(_MEMBERSHIP, ("whatelse.membership.threshold",)),
-    "memorization.decode": Kind(
-        "whatelse.memorization.evaluate", needs=("models", "benign")
-    ),
-    "memorization.low-bits": Kind("whatelse.memorization.sweep", needs=("models",)),
-    "memorization.scrub": Kind(
-        "whatelse.memorization.scrubbed", needs=("models", "benign")
-    ),
-    "memorization.detect": Kind(
-        "whatelse.memorization.detect", needs=("models", "innocent", "unseen")
-    ),
-}
+    found: Mapping[str, Any] = importlib.import_module("whatelse.attack_kinds").KINDS
+    return found
 
 
 def code(kind: str) -> tuple[Path, ...]:
     """Return the sources that an attack of a kind consists of."""
-    return closure("whatelse.attacks", *KINDS[kind].modules)
+    return closure("whatelse.attacks", *kinds()[kind].modules)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,11 +48,12 @@ def run(args: argparse.Namespace) -> None:
     telemetry = records.Telemetry()
     torch.set_num_threads(args.threads)
     spec: AttackSpec = args.spec
-    kind = spec.settings.get("kind")
-    if kind not in KINDS:
-        raise UserError(f"--spec: settings.kind: {kind!r}; allowed: {', '.join(KINDS)}")
+    kind = spec.settings.get("kind", "")
+    known = kinds()
+    if kind not in known:
+        raise UserError(f"--spec: settings.kind: {kind!r}; allowed: {', '.join(known)}")
     inputs = {role: [Path(f) for f in folders] for role, *folders in args.input}
-    findings: Findings = importlib.import_module(KINDS[kind].entry).find(spec, inputs)
+    findings: Findings = importlib.import_module(known[kind].entry).find(spec, inputs)
     about = dict(findings.dataset)
     about.pop("class_names")
     written = _write(

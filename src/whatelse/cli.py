@@ -27,6 +27,10 @@ VERBS = {
         "make a data set from another (a rule's step)",
     ),
     "train": ("whatelse.training.command", "train a block of models (a rule's step)"),
+    "collaborate": (
+        "whatelse.training.collaborate",
+        "fit a joint model among participants (a rule's step)",
+    ),
     "query": (
         "whatelse.training.query",
         "ask models for their outputs (a rule's step)",

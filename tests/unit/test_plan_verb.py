@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from scipy import sparse
 
 from core_samples import load_benchmark
-from whatelse.attacks import KINDS
+from whatelse.attack_kinds import KINDS
 from whatelse.cli import main
 from whatelse.datasets.registry import default_registry, read_registry
 from whatelse.datasets.store import write_dataset

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from whatelse import sources
-from whatelse.attacks import KINDS
+from whatelse.attack_kinds import KINDS
 from whatelse.sources import PACKAGE, closure
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from whatelse.attacks import KINDS
+from whatelse.attack_kinds import KINDS
 from whatelse.claims.command import published_keys
 from whatelse.claims.published import read_published
 from whatelse.datasets.derived import STEPS

@@ -25,7 +25,13 @@ from whatelse.errors import UserError
 from whatelse.models.layers import dense
 from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.seeding import stream
-from whatelse.training.ensemble import TrainingData, choose_strategy, train
+from whatelse.training.ensemble import (
+    OnEpoch,
+    Strategy,
+    TrainingData,
+    choose_strategy,
+    train,
+)
 from whatelse.training.federated_settings import Averaging, Gradients
 from whatelse.training.settings import Sgd, TrainingSettings
 
@@ -111,15 +117,23 @@ class Scene:
         Which round, from 0.
     model : dict of str to Tensor
         The joint model that participants were sent; not to be changed.
+    each : callable
+        From sequences of records to what an honest participant would submit who had
+        these: the gradient of the mean loss on a batch, or the change by local
+        training.
+    total : callable
+        The sum of these, cheaper where nobody asks for them one by one.
     """
 
     number: int
     model: Vectors
+    each: "Callable[[Sequence[Rows]], list[Vectors]]"
+    total: "Callable[[Sequence[Rows]], Vectors]"
     _program: "Callable[[], Program]"
 
     @functools.cached_property
     def program(self) -> "Program":
-        """The model, to be asked for gradients."""
+        """The model, to be asked for gradients of other losses."""
         return self._program()
 
 
@@ -310,7 +324,10 @@ def _share_gradients(
     ]
     others = [n for n in range(len(participants)) if n != seat and n not in plain]
     for iteration in range(settings.iterations):
-        scene = Scene(iteration, program.parameters, lambda: program)
+        scene = Scene(
+            iteration, program.parameters, program.of_each,
+            lambda batches: program.of_sum(batches)[0], lambda: program,
+        )  # fmt: skip
         batches = [
             participant.batch(iteration, settings.batch_size)
             for participant in participants
@@ -377,31 +394,60 @@ def _average(
     model = {place: value.cpu() for place, value in model.items()}
     for number in range(settings.rounds):
         chosen = _selected(settings, len(participants), seed, name, number)
-        last: list[NDArray[np.float64]] = []
-        trained = train(
-            architecture, local, data, [participants[i].rows for i in chosen],
-            streams=[(*name, "round", number, i) for i in chosen], seed=seed,
-            strategy=strategy, starts=[model] * len(chosen),
-            on_epoch=functools.partial(_keep, last),
-        )  # fmt: skip
-        scene = Scene(
-            number, model, functools.partial(Program, architecture, data, model)
+        losses: list[NDArray[np.float64]] = []
+        locally = functools.partial(
+            _changes, architecture, local, data, model, seed, strategy, number
         )
+        changes = locally(
+            [participants[i].rows for i in chosen],
+            [(*name, "round", number, i) for i in chosen],
+            on_epoch=functools.partial(_keep, losses),
+        )
+        scene = Scene(
+            number, model, locally, functools.partial(_sum_of, locally),
+            functools.partial(Program, architecture, data, model),
+        )  # fmt: skip
         # the mean of those selected, each by its records
         shares = settings.server_rate * sizes[chosen] / sizes[chosen].sum()
         others: Vectors = {}
         mine: Vectors = {}
         for row, i in enumerate(chosen):
-            change = {place: trained[place][row] - model[place] for place in model}
-            sent = _sent(participants[i], change, scene)
+            sent = _sent(participants[i], changes[row], scene)
             part = {place: value * float(shares[row]) for place, value in sent.items()}
             _add(mine if observer and i == observer.seat else others, part)
         if observer:
             observer.look(scene, others)
         _add(others, mine)
         model = {place: value + others[place] for place, value in model.items()}
-        told(number + 1, float(np.mean(last)))
+        told(number + 1, float(np.mean(losses)))
     return model
+
+
+def _changes(
+    architecture: Architecture, local: TrainingSettings, data: TrainingData,
+    model: Vectors, seed: int, strategy: Strategy, number: int, rows: Sequence[Rows],
+    streams: Sequence[tuple[int | str, ...]] | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> list[Vectors]:  # fmt: skip
+    """Return how the model changes by training on some participants' records."""
+    names = streams or [("emulated", number, i) for i in range(len(rows))]
+    trained = train(
+        architecture, local, data, rows, streams=names, seed=seed, strategy=strategy,
+        starts=[model] * len(rows), on_epoch=on_epoch,
+    )  # fmt: skip
+    return [
+        {place: trained[place][i] - model[place] for place in model}
+        for i in range(len(rows))
+    ]
+
+
+def _sum_of(
+    each: Callable[[Sequence[Rows]], list[Vectors]], rows: Sequence[Rows]
+) -> Vectors:
+    total: Vectors = {}
+    for own in each(rows):
+        _add(total, own)
+    return total
 
 
 def _keep(losses: list[NDArray[np.float64]], _: int, own: NDArray[np.float64]) -> None:

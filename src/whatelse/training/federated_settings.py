@@ -1,8 +1,10 @@
 """Settings of collaborative learning: the protocol, and how long it goes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from whatelse.models.settings import ArchitectureSettings
 
 
 class _Protocol(BaseModel):
@@ -48,3 +50,20 @@ class Averaging(_Protocol):
 
 
 Protocol = Annotated[Gradients | Averaging, Field(discriminator="kind")]
+
+
+class CollaborationSpec(BaseModel):
+    """One joint model of some participants, resolved."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    architecture: ArchitectureSettings
+    protocol: Protocol
+    participants: int = Field(..., ge=2, le=100_000)
+    split: Literal["random", "given"] = "random"
+    held_out: float = Field(0.2, gt=0, lt=1)
+    adversary: dict[str, Any] | None = Field(
+        None, description="What an adversary does among them, by its kind."
+    )
+    seed: int = Field(..., ge=0, lt=2**63)
+    replicate: int = Field(..., ge=0)

@@ -1,0 +1,5 @@
+"""Which adversaries of collaborative learning there are: apart, as `tamperings` is."""
+
+ADVERSARIES = {"property": "whatelse.properties.observe"}
+"""Kind to module, each with a function ``cast`` like
+``whatelse.training.adversary.MakeCast``."""

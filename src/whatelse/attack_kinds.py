@@ -1,0 +1,49 @@
+"""Which attacks there are: apart, so that a new one reruns none."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where an attack is found, and what it reads.
+
+    Attributes
+    ----------
+    entry : str
+        The module that evaluates it, with a function
+        ``find(spec, inputs)`` that returns `Findings`.
+    more : tuple of str
+        Modules that `entry` imports by name.
+    needs : tuple of str
+        "outputs": what a release lets out of the models under attack. "models": their
+        files, and the data set. "observations": what an adversary kept while a joint
+        model was trained, and the data set. Else a field of the settings that names
+        more models: "benign", "innocent", "unseen".
+    """
+
+    entry: str
+    more: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("outputs",)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose import closure is the attack's code."""
+        return (self.entry, *self.more)
+
+
+_MEMBERSHIP = "whatelse.membership.evaluate"
+KINDS = {
+    "membership.shadow": Kind(_MEMBERSHIP, ("whatelse.membership.shadow",)),
+    "membership.threshold": Kind(_MEMBERSHIP, ("whatelse.membership.threshold",)),
+    "memorization.decode": Kind(
+        "whatelse.memorization.evaluate", needs=("models", "benign")
+    ),
+    "memorization.low-bits": Kind("whatelse.memorization.sweep", needs=("models",)),
+    "memorization.scrub": Kind(
+        "whatelse.memorization.scrubbed", needs=("models", "benign")
+    ),
+    "memorization.detect": Kind(
+        "whatelse.memorization.detect", needs=("models", "innocent", "unseen")
+    ),
+    "properties.passive": Kind("whatelse.properties.evaluate", needs=("observations",)),
+}

@@ -1,0 +1,350 @@
+"""What a participant sees of the others' batches, for property inference (P3 Sec. IV).
+
+The adversary follows the protocol. At every iteration it makes updates from its own
+records, with the property and without, at the very model that the others were sent;
+where there are more participants than two it adds an honest background to both, as
+what it observes is the sum of all others. Only pooled magnitudes are kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from whatelse.datasets.store import ATTRIBUTES, Dataset
+from whatelse.errors import UserError
+from whatelse.properties.adversary_settings import Property, PropertyAdversary
+from whatelse.properties.pooling import pooled
+from whatelse.seeding import stream
+from whatelse.training.adversary import Cast, Stage
+from whatelse.training.federated import (
+    Honest,
+    Rows,
+    Scene,
+    Submit,
+    Vectors,
+    endless,
+)
+
+TARGET, ADVERSARY = 0, 1
+OBSERVED, AUXILIARY = "observed", "auxiliary"
+CONTROLS = ("planted", "random")
+LABEL = "label"
+
+
+def has_property(dataset: Dataset, wanted: Property) -> NDArray[np.bool_]:
+    """Return which records have a property, shape (records,).
+
+    Raises
+    ------
+    UserError
+        If the data set has no such attribute or value, or all records have it.
+    """
+    place = f"property.attribute: {wanted.attribute!r}"
+    if wanted.attribute == LABEL:
+        names = dataset.info["class_names"]
+        column = np.array(names, dtype=object)[np.asarray(dataset.labels)]
+    else:
+        known: list[str] = []
+        if ATTRIBUTES in dataset.info["sha256"]:
+            known = [str(name) for name in dataset.attributes.columns]
+        if wanted.attribute not in known:
+            raise UserError(
+                f"{place}: no attribute of {dataset.info['name']}; allowed: "
+                f"{', '.join([LABEL, *known])}"
+            )
+        column = dataset.attributes[wanted.attribute].to_numpy()
+    words = np.array([str(value) for value in column])
+    found = np.isin(words, [str(value) for value in wanted.values])
+    if found.all() or not found.any():
+        values = sorted(set(words.tolist()))
+        shown = ", ".join(values[:10]) + (", ..." if len(values) > 10 else "")
+        raise UserError(
+            f"property.values: {list(wanted.values)}: "
+            f"{'all' if found.all() else 'no'} records have one of them; allowed: some "
+            f"of {shown}"
+        )
+    return found
+
+
+def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
+    """Deal out records so that target and adversary alone hold the property.
+
+    Raises
+    ------
+    UserError
+        If there are too few records of a kind for a batch.
+    """
+    chosen = PropertyAdversary.model_validate(settings)
+    has = has_property(stage.dataset, chosen.property)
+    rng = stream(stage.seed, *stage.name, "deal")
+    with_it = np.array_split(rng.permutation(stage.rows[has[stage.rows]]), 2)
+    without = np.array_split(rng.permutation(stage.rows[~has[stage.rows]]), stage.count)
+    size = round(chosen.fraction * stage.batch_size)
+    if not 1 <= size <= min(map(len, with_it)) or stage.batch_size > min(
+        map(len, without)
+    ):
+        raise UserError(
+            f"batch_size: {stage.batch_size}, {size} of a batch with the property; a "
+            f"participant has {min(map(len, with_it))} records with it and "
+            f"{min(map(len, without))} without; allowed: no more than these"
+        )
+    name = (*stage.name, "participant")
+    target = Alternating(
+        with_it[0], without[0], chosen, (*name, TARGET), stage.seed,
+    )  # fmt: skip
+    mine = np.concatenate([with_it[1], without[1]])
+    active = _Active(chosen, stage, has, mine) if chosen.alpha else None
+    adversary = _Seated(mine, (*name, ADVERSARY), stage.seed, active)
+    others = [
+        Honest(rows, (*name, number), stage.seed)
+        for number, rows in enumerate(without[2:], start=2)
+    ]
+    observer = PropertyObserver(
+        chosen, stage, target,
+        Alternating(with_it[1], without[1], chosen, (*name, "auxiliary"), stage.seed),
+    )  # fmt: skip
+    task = np.asarray(stage.labels[stage.rows], dtype=np.float64)
+    about = {
+        "records_with_property": int(has[stage.rows].sum()),
+        "records": len(stage.rows),
+        # Cramer's V, which is |Pearson's r| where both have two values
+        "task_correlation": cramers_v(task, has[stage.rows]),
+        "positive_values": [str(value) for value in chosen.property.values],
+    }
+    return Cast([target, adversary, *others], observer, about)
+
+
+def cramers_v(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return Cramer's V of two columns: 0 unrelated, 1 each tells the other."""
+    from scipy.stats.contingency import association
+
+    rows, columns = np.unique(first, return_inverse=True)[1], second.astype(np.int64)
+    table = np.zeros((rows.max() + 1, 2), dtype=np.int64)
+    np.add.at(table, (rows, columns), 1)
+    return float(association(table, method="cramer"))
+
+
+@dataclass(frozen=True)
+class Alternating:
+    """A participant some of whose batches have the property and the others never.
+
+    Attributes
+    ----------
+    with_it, without : ndarray of int64
+        Its records.
+    settings : PropertyAdversary
+        How many of a batch, and how often.
+    name : tuple
+        Names its stream of random numbers.
+    seed : int
+        The study's.
+    """
+
+    with_it: Rows
+    without: Rows
+    settings: PropertyAdversary
+    name: tuple[int | str, ...]
+    seed: int
+    submit = None
+
+    @property
+    def rows(self) -> Rows:
+        """All its records."""
+        return np.concatenate([self.with_it, self.without])
+
+    def has_it(self, iteration: int) -> bool:
+        """Return whether the batch of an iteration has the property."""
+        during = self.settings.during
+        if during and not during[0] <= iteration < during[1]:
+            return False
+        return iteration % self.settings.every == 0
+
+    def batch(self, iteration: int, size: int) -> Rows:
+        """Return the records of a batch."""
+        kind = iteration // self.settings.every
+        if self.has_it(iteration):
+            return self.positive(kind, size)
+        return self.negative(iteration, size)
+
+    def positive(self, number: int, size: int) -> Rows:
+        """Return the batch of a number among those with the property."""
+        some = round(self.settings.fraction * size)
+        rows = endless(self.with_it, number * some, some, self.seed, (*self.name, "with"))  # fmt: skip  # noqa: E501
+        if some == size:
+            return rows
+        rest = size - some
+        beside = endless(
+            self.without, number * rest, rest, self.seed, (*self.name, "beside")
+        )
+        return np.concatenate([rows, beside])
+
+    def negative(self, number: int, size: int) -> Rows:
+        """Return the batch of a number among those without."""
+        return endless(
+            self.without, number * size, size, self.seed, (*self.name, "without")
+        )
+
+
+@dataclass(frozen=True)
+class _Seated(Honest):
+    """The adversary as a participant: honest but for what it adds to its own loss."""
+
+    active: Submit | None = None
+
+    @property
+    def submit(self) -> Submit | None:  # type: ignore[override]
+        """What it sends instead of its gradient."""
+        return self.active
+
+
+class _Active:
+    """The active attack: the adversary's own copy learns the property as well.
+
+    A head of its own on the last hidden layer tells records with the property from
+    others; the gradient of (1 - alpha) task + alpha property is what it uploads (P3
+    Sec. IV-E, with alpha as in its code and experiments).
+    """
+
+    def __init__(
+        self, settings: PropertyAdversary, stage: Stage, has: NDArray[np.bool_],
+        rows: Rows,
+    ) -> None:  # fmt: skip
+        self._settings, self._stage = settings, stage
+        self._has = torch.from_numpy(has.astype(np.int64))
+        self._honest = Honest(rows, (*stage.name, "participant", ADVERSARY), stage.seed)
+        self._head: Tensor | None = None
+
+    def __call__(self, update: Vectors, scene: Scene) -> Vectors:
+        """Return the gradient of both losses on its own batch."""
+        program, stage = scene.program, self._stage
+        if not isinstance(program.module, torch.nn.Sequential):
+            raise UserError(
+                "adversary.alpha: the active attack needs a net whose last layer is "
+                "its own; allowed: mlp or cnn, or alpha: 0"
+            )
+        rows = torch.from_numpy(self._honest.batch(scene.number, stage.batch_size))
+        hidden = program.module[:-1](program.features(rows))
+        if self._head is None:
+            self._head = torch.zeros(
+                2, hidden.shape[1], device=hidden.device, requires_grad=True
+            )
+        task = functional.cross_entropy(
+            program.module[-1](hidden), program.data.labels[rows]
+        )
+        other = functional.cross_entropy(
+            hidden @ self._head.t(), self._has[rows].to(hidden.device)
+        )
+        alpha = self._settings.alpha
+        loss = (1 - alpha) * task + alpha * other
+        # the head moves against its own gradient, outside the joint model
+        found = torch.autograd.grad(loss, [*program.parameters.values(), self._head])
+        with torch.no_grad():
+            self._head -= stage.learning_rate * found[-1]
+        return dict(zip(program.parameters, found[:-1], strict=True))
+
+
+class PropertyObserver:
+    """Keeps pooled updates: those observed, the adversary's own, those of controls."""
+
+    seat = ADVERSARY
+
+    def __init__(
+        self, settings: PropertyAdversary, stage: Stage, target: Alternating,
+        auxiliary: Alternating,
+    ) -> None:  # fmt: skip
+        self._settings, self._stage = settings, stage
+        self._target, self._auxiliary = target, auxiliary
+        rng = stream(stage.seed, *stage.name, "controls")
+        labels = stage.labels
+        self._coin = rng.random(len(labels)) < 0.5
+        self._task = labels == labels[stage.rows].min()
+        self._rows: dict[str, list[Tensor]] = {}
+        self._marks: dict[str, list[tuple[int, int]]] = {}
+
+    def look(self, scene: Scene, others: Vectors) -> None:
+        """See a round."""
+        number, settings = scene.number, self._settings
+        if number < settings.first:
+            return
+        size = self._stage.batch_size
+        self._keep(OBSERVED, others, number, has_it=self._target.has_it(number))
+        background = self._background(scene)
+        for example in range(settings.examples):
+            which = number * settings.examples + example
+            pair = [
+                self._auxiliary.negative(which, size),
+                self._auxiliary.positive(which, size),
+            ]
+            for has_it, update in enumerate(scene.each(pair)):
+                self._keep(AUXILIARY, _plus(update, background), number, has_it=has_it)
+        if number % settings.control_every == 0:
+            self._controls(scene)
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return features, iterations and whether each had the property, by kind."""
+        found: dict[str, Tensor] = {}
+        for kind, rows in self._rows.items():
+            found[f"{kind}.features"] = torch.stack(rows)
+            marks = torch.tensor(self._marks[kind], dtype=torch.int64)
+            found[f"{kind}.iteration"] = marks[:, 0].contiguous()
+            found[f"{kind}.has_it"] = marks[:, 1].to(torch.uint8)
+        return found
+
+    def _background(self, scene: Scene) -> Vectors | None:
+        """Return what honest others would add: the adversary's stand-in for them."""
+        count = self._stage.count - 2
+        if not count:
+            return None
+        size = self._stage.batch_size
+        name = (*self._stage.name, "background")
+        rows = self._auxiliary.without
+        return scene.total(
+            [
+                endless(rows, scene.number * size, size, self._stage.seed, (*name, n))
+                for n in range(count)
+            ]
+        )
+
+    def _controls(self, scene: Scene) -> None:
+        """Make updates for which the answer is known.
+
+        "planted": batches of the task's first class or of all others, which no
+        gradient hides. "random": batches of records that a coin chose. Either is made
+        from the adversary's records to fit on, and from records held out to test on.
+        """
+        size, number = self._stage.batch_size, scene.number
+        for control, mask in zip(CONTROLS, (self._task, self._coin), strict=True):
+            for part, rows in (
+                ("fit", self._auxiliary.rows), ("test", self._stage.held_out),
+            ):  # fmt: skip
+                batches = [rows[~mask[rows]], rows[mask[rows]]]
+                name = (*self._stage.name, control, part)
+                drawn = [
+                    endless(own, number * size, size, self._stage.seed, (*name, n))
+                    for n, own in enumerate(batches)
+                ]
+                for has_it, update in enumerate(scene.each(drawn)):
+                    self._keep(f"{control}.{part}", update, number, has_it=has_it)
+
+    def _keep(self, kind: str, update: Vectors, number: int, *, has_it: int) -> None:
+        row = pooled(update, self._settings.max_features).detach().cpu()
+        self._rows.setdefault(kind, []).append(row)
+        self._marks.setdefault(kind, []).append((number, int(has_it)))
+
+
+def _plus(update: Vectors, more: Vectors | None) -> Vectors:
+    if more is None:
+        return update
+    return {place: value + more[place] for place, value in update.items()}
+
+
+def roles(participants: Sequence[Any]) -> list[str]:
+    """Return what each participant is called."""
+    names = {TARGET: "target", ADVERSARY: "adversary"}
+    return [names.get(number, "honest") for number in range(len(participants))]

@@ -1,0 +1,49 @@
+"""What is kept of an update: magnitudes of its weights, max-pooled (P3 Sec. VI-A)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whatelse.models.layers import is_weight
+from whatelse.training.federated import Vectors
+
+_WINDOW = 8  # the longest window that stands in for pooling rows of dense layers
+
+
+def pooled(update: Vectors, max_features: int) -> Tensor:
+    """Return at most so many numbers of an update.
+
+    Biases are left out. While there are too many numbers, filters shrink to their
+    largest magnitude, then rows of dense layers to theirs; what is still too long is
+    pooled in windows of equal length over all of it.
+
+    Parameters
+    ----------
+    update : dict of str to Tensor
+        A gradient, or a change of a model.
+    max_features : int
+        At least 1.
+
+    Returns
+    -------
+    Tensor of float32, shape (features,)
+        Not negative; the same length for updates of the same shapes.
+    """
+    parts = [value.abs() for value in update.values() if is_weight(value.shape)]
+    if _size(parts) > max_features:
+        parts = [part.amax((-2, -1)) if part.dim() == 4 else part for part in parts]
+    if _size(parts) > _WINDOW * max_features:
+        filters = [value.dim() == 4 for value in update.values() if value.dim() > 1]
+        parts = [
+            part if is_filter else part.amax(-1)
+            for part, is_filter in zip(parts, filters, strict=True)
+        ]
+    whole = torch.cat([part.flatten() for part in parts]).float()
+    window = -(-len(whole) // max_features)
+    if window == 1:
+        return whole
+    return functional.max_pool1d(whole[None], window, ceil_mode=True)[0]
+
+
+def _size(parts: list[Tensor]) -> int:
+    return sum(part.numel() for part in parts)

@@ -1,0 +1,41 @@
+"""Settings of the property attacks."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Forest(_Settings):
+    """scikit-learn's random forest: the paper has 50 trees, its code 100."""
+
+    kind: Literal["random-forest"] = "random-forest"
+    trees: int = Field(50, ge=1, le=10_000)
+    min_leaf: int = Field(5, ge=1, le=10_000, description="Fewest rows in a leaf.")
+
+
+class Logistic(_Settings):
+    """scikit-learn's logistic regression, the paper's choice for bags of words."""
+
+    kind: Literal["logistic-regression"]
+    strength: float = Field(
+        1.0, gt=0, le=1e6, description="scikit-learn's C: less is more regular."
+    )
+
+
+class Passive(_Settings):
+    """Tells batches with a property by the updates that they gave (P3 Alg. 3).
+
+    A classifier learns from the adversary's own updates and is asked about those that
+    it observed; also of the active attack, which differs in training alone. It is
+    never asked about iterations that it learned from.
+    """
+
+    kind: Literal["properties.passive"]
+    classifier: Annotated[Forest | Logistic, Field(discriminator="kind")] = Forest()
+
+
+PropertyAttack = Annotated[Passive, Field(discriminator="kind")]

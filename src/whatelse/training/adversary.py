@@ -1,0 +1,112 @@
+"""What an adversary does in collaborative learning: the protocol, and its kinds.
+
+The trainer knows nothing of attacks: an adversary deals out records, replaces some
+participants and sits among them as an observer; kinds are imported by name.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from whatelse.datasets.store import Dataset
+from whatelse.errors import UserError
+from whatelse.training.federated import Observer, Participant, Rows
+
+
+class Watching(Observer, Protocol):
+    """An observer that hands over what it kept."""
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return what is stored beside the model, by name."""
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who takes part.
+
+    Attributes
+    ----------
+    participants : sequence of Participant
+        All of them.
+    observer : Watching or None
+        Who looks.
+    about : dict
+        Facts for attacks and reports, JSON-ready.
+    """
+
+    participants: Sequence[Participant]
+    observer: Watching | None
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What an adversary is told before it deals out records.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        All records.
+    rows : ndarray of int64
+        The participants' records; the others are held out.
+    held_out : ndarray of int64
+        Records that no participant has.
+    count : int
+        Participants.
+    batch_size : int
+        Records of a batch.
+    learning_rate : float
+        Of the protocol.
+    seed : int
+        The study's.
+    name : tuple
+        Names the streams of this learning.
+    """
+
+    dataset: Dataset
+    rows: Rows
+    held_out: Rows
+    count: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    name: tuple[int | str, ...]
+
+    @property
+    def labels(self) -> Rows:
+        """Classes of all records."""
+        return np.asarray(self.dataset.labels)
+
+
+MakeCast = Callable[[Mapping[str, Any], Stage], Cast]
+
+
+def cast_of(settings: Mapping[str, Any], stage: Stage) -> Cast:
+    """Return who takes part, under an adversary of some kind.
+
+    Raises
+    ------
+    UserError
+        If there is no such kind, or the records do not suffice.
+    """
+    make: MakeCast = importlib.import_module(module_of(settings)).cast
+    return make(settings, stage)
+
+
+def module_of(settings: Mapping[str, Any]) -> str:
+    """Return the module of an adversary's kind, looked up by name.
+
+    Raises
+    ------
+    UserError
+        If there is no such kind.
+    """
+    known: dict[str, str] = importlib.import_module("whatelse.adversaries").ADVERSARIES
+    kind = settings.get("kind")
+    if kind not in known:
+        raise UserError(f"adversary.kind: {kind!r}; allowed: {', '.join(known)}")
+    return known[kind]

@@ -1,0 +1,177 @@
+"""``whatelse collaborate``: fit a joint model among participants, and store it.
+
+The artefact is a block of one model, as ``whatelse train`` writes them, with what an
+adversary among the participants kept (``observations.safetensors``).
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from whatelse import records
+from whatelse.arguments import json_argument
+from whatelse.datasets.store import Dataset, given_split, open_dataset
+from whatelse.errors import UserError
+from whatelse.measures.rates import Rate, rate
+from whatelse.models.stacked import build
+from whatelse.seeding import stream
+from whatelse.sources import closure
+from whatelse.training.adversary import Cast, Stage, cast_of, module_of
+from whatelse.training.blocks import save_block, save_tensors
+from whatelse.training.device import DEVICES, prepare_device, resident
+from whatelse.training.ensemble import TrainingData
+from whatelse.training.federated import Honest, Program, collaborate
+from whatelse.training.federated_settings import CollaborationSpec, Gradients
+from whatelse.training.plan import Plan
+
+OBSERVATIONS, ABOUT = "observations.safetensors", "collaboration.json"
+_CURVE_POINTS = 200
+_AT_ONCE = 1024  # records of a forward pass
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "--spec", type=json_argument(CollaborationSpec), required=True,
+        help="resolved CollaborationSpec",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, required=True, help="data set artefact")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--device", default="auto", help=DEVICES)
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fit the joint model and write it with what was observed."""
+    telemetry = records.Telemetry()
+    spec: CollaborationSpec = args.spec
+    device = prepare_device(args.device, args.threads)
+    dataset = open_dataset(args.data)
+    architecture = build(
+        spec.architecture, tuple(dataset.inputs.shape[1:]), dataset.num_classes
+    )
+    inside = _inside(spec, dataset)
+    cast = cast_for(spec, dataset, inside)
+    data = resident(dataset, device)
+    points: list[dict[str, Any]] = []
+    protocol = spec.protocol
+    rounds = protocol.iterations if isinstance(protocol, Gradients) else protocol.rounds
+    every = max(1, rounds // _CURVE_POINTS)
+
+    def keep(number: int, loss: float) -> None:
+        if number % every == 0 or number in (1, rounds):
+            points.append({"model": 0, "epoch": number, "loss": round(loss, 6)})
+
+    outcome = collaborate(
+        architecture, protocol, data, cast.participants, seed=spec.seed,
+        name=_name(spec), observer=cast.observer, on_round=keep,
+    )  # fmt: skip
+    if not all(torch.isfinite(tensor).all() for tensor in outcome.model.values()):
+        raise UserError(
+            f"protocol.learning_rate: replicate {spec.replicate} diverged (weights are "
+            "not finite); allowed: a lower rate"
+        )
+    program = Program(architecture, data, outcome.model)
+    about = {
+        "participants": [len(participant.rows) for participant in cast.participants],
+        "test_accuracy": _accuracy(program, data, np.flatnonzero(~inside)),
+        "train_accuracy": _accuracy(program, data, np.flatnonzero(inside)),
+        "adversary": cast.about,
+    }
+    written = save_block(
+        args.out,
+        description={
+            "architecture": spec.architecture.model_dump(mode="json"),
+            "input_shape": list(dataset.inputs.shape[1:]),
+            "classes": dataset.num_classes,
+            "scale": dataset.info["scale"],
+            "shift": dataset.info["shift"],
+            "parameters": sum(math.prod(s) for s in architecture.shapes.values()),
+        },
+        plan=Plan(np.zeros(1, np.int64), inside[None], ~inside[None]),
+        parameters={k: v.unsqueeze(0) for k, v in outcome.model.items()},
+    )
+    save_tensors(args.out / OBSERVATIONS, cast.observer.kept() if cast.observer else {})
+    records.write_json(args.out / ABOUT, about)
+    with records.atomic(args.out / "history.jsonl") as file:
+        file.write("".join(f"{json.dumps(point)}\n" for point in points))
+    telemetry.write(args.out, device=str(device), rounds=rounds)
+    records.write_record(
+        args.out,
+        kind="collaborate",
+        spec=spec.model_dump(mode="json"),
+        inputs={"data": args.data},
+        code=code_of(spec),
+        outputs=[*written, OBSERVATIONS, ABOUT],
+    )
+
+
+def cast_for(
+    spec: CollaborationSpec, dataset: Dataset, inside: NDArray[np.bool_]
+) -> Cast:
+    """Return who takes part.
+
+    Raises
+    ------
+    UserError
+        If there are fewer records than participants.
+    """
+    rows = np.flatnonzero(inside)
+    if len(rows) < spec.participants:
+        raise UserError(
+            f"participants: {spec.participants} of {len(rows)} records; allowed: "
+            f"2..{len(rows)}"
+        )
+    name = _name(spec)
+    if spec.adversary:
+        stage = Stage(
+            dataset, rows, np.flatnonzero(~inside), spec.participants,
+            spec.protocol.batch_size, spec.protocol.learning_rate, spec.seed, name,
+        )  # fmt: skip
+        return cast_of(spec.adversary, stage)
+    rng = stream(spec.seed, *name, "deal")
+    shares = np.array_split(rng.permutation(rows), spec.participants)
+    people = [
+        Honest(own, (*name, "participant", number), spec.seed)
+        for number, own in enumerate(shares)
+    ]
+    return Cast(people, None, {})
+
+
+def _name(spec: CollaborationSpec) -> tuple[int | str, ...]:
+    return ("collaboration", spec.replicate)
+
+
+def _inside(spec: CollaborationSpec, dataset: Dataset) -> NDArray[np.bool_]:
+    """Return which records participants hold; the others are held out."""
+    if spec.split == "given":
+        return given_split(dataset)
+    count = max(1, round(spec.held_out * dataset.num_records))
+    rng = stream(spec.seed, *_name(spec), "held-out")
+    inside = np.ones(dataset.num_records, dtype=bool)
+    inside[rng.permutation(dataset.num_records)[:count]] = False
+    return inside
+
+
+def _accuracy(
+    program: Program, data: TrainingData, rows: NDArray[np.int64]
+) -> Rate | None:
+    right = 0
+    with torch.inference_mode():
+        for start in range(0, len(rows), _AT_ONCE):
+            own = torch.from_numpy(rows[start : start + _AT_ONCE]).to(data.device)
+            told = program.module.eval()(program.features(own)).argmax(1)
+            right += int((told == data.labels[own]).sum())
+    return rate(right, len(rows))
+
+
+def code_of(spec: CollaborationSpec) -> tuple[Path, ...]:
+    """Return the sources that make it, those of its adversary included."""
+    kinds = [module_of(spec.adversary)] if spec.adversary else []
+    return closure("whatelse.training.collaborate", *kinds)
