@@ -45,6 +45,13 @@ rule memorization:
     localrule: True
 
 
+# Which properties did it pick up?
+rule properties:
+    input:
+        study_targets("properties"),
+    localrule: True
+
+
 # Only now: a block is safe from being made again once Snakemake knows that it is done.
 onsuccess:
     clear_leavings()

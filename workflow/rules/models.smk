@@ -1,9 +1,10 @@
 """Models and their released outputs.
 
 Inputs: results/datasets/<source>-<key>/ or a user's own outputs
-Outputs: results/models/<key>/block_<first>-<stop>/; results/outputs/<key>/<release>/block_<first>-<stop>/
+Outputs: results/models/<key>/block_<first>-<stop>/; results/collaborations/<key>/joint/;
+results/outputs/<key>/<release>/block_<first>-<stop>/
 1. train the models <first> to <stop> - 1 of a family: the target and shadows, packed as
-   one ensemble;
+   one ensemble; or fit a joint model among participants;
 2. ask them about the records that they are tested on, through the release;
 3. or take in the outputs of a model that was trained elsewhere.
 """
@@ -11,6 +12,7 @@ Outputs: results/models/<key>/block_<first>-<stop>/; results/outputs/<key>/<rele
 BLOCK = "results/models/{key}/block_{block}"
 OUTPUTS = "results/outputs/{key}/{release}/block_{block}"
 IMPORTED = "results/outputs/{key}/imported"
+JOINT = "results/collaborations/{key}/joint"
 
 
 # Train the models of a block; a killed job goes on from the models that it finished.
@@ -49,6 +51,38 @@ rule train_block:
             --data {params.data:q} {params.base:q} --progress {params.progress:q} \
             --ahead {resources.ahead:q} --out {params.out:q} \
             --threads {threads} >{log:q} 2>&1
+        """
+
+
+# Fit a joint model among participants, with what one of them sees of the others.
+rule collaborate:
+    input:
+        upstream(JOINT),
+        code=code(JOINT),
+    output:
+        record=f"{JOINT}/record.json",
+        about=f"{JOINT}/collaboration.json",
+        observations=f"{JOINT}/observations.safetensors",
+        description=f"{JOINT}/model.json",
+        models=f"{JOINT}/models.safetensors",
+        plan=f"{JOINT}/plan.npz",
+    log:
+        "logs/collaborations/{key}/joint.log",
+    benchmark:
+        "benchmarks/jobs/collaborations/{key}/joint.jsonl"
+    group:
+        "models"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    params:
+        spec=spec(JOINT),
+        data=folders(JOINT, "data"),
+        out=subpath(output.record, parent=True),
+    shell:
+        """
+        whatelse collaborate --spec {params.spec:q} --data {params.data:q} \
+            --out {params.out:q} --threads {threads} >{log:q} 2>&1
         """
 
 

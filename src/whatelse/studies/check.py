@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("nothing to check: name study files, or --schema FILE")
     for path in args.studies:
         resolved = load_study(path)
-        blocks = resolved.of("train")
+        blocks = [*resolved.of("train"), *resolved.of("collaborate")]
         models = {
             (block.labels["key"], number)
             for block in blocks

@@ -39,6 +39,9 @@ from whatelse.models.settings import (
     Probabilities,
     ReleaseSettings,
 )
+from whatelse.properties.adversary_settings import Adversary
+from whatelse.properties.settings import PropertyAttack
+from whatelse.training.federated_settings import Protocol
 from whatelse.training.settings import TrainingSettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
@@ -126,6 +129,27 @@ class Continued(_Entry):
         return self
 
 
+class Collaborative(_Entry):
+    """A joint model of several participants, for each replicate."""
+
+    dataset: Name = Field(..., description="A data set of this study.")
+    architecture: ArchitectureSettings
+    collaboration: Protocol
+    participants: int = Field(..., ge=2, le=100_000)
+    split: Literal["random", "given"] = Field(
+        "random",
+        description="random: some records are held out, by lot. given: those of the "
+        "data set's own test part.",
+    )
+    held_out: float = Field(
+        0.2, gt=0, lt=1, description="Share of records held out, of a random split."
+    )
+    adversary: Adversary | None = Field(
+        None, description="What one participant does to learn of the others."
+    )
+    replicates: int = Field(1, ge=1, le=1000, description="Joint models.")
+
+
 class External(_Entry):
     """A model that you trained elsewhere, by its outputs."""
 
@@ -150,8 +174,8 @@ class AttackEntry(_Entry):
 # nothing but its settings.
 _ENTRIES = [
     create_model(f"{kind.__name__}Entry", __base__=(AttackEntry, kind))
-    for union in (MembershipAttack, MemorizationAttack)
-    for kind in get_args(get_args(union)[0])
+    for union in (MembershipAttack, MemorizationAttack, PropertyAttack)
+    for kind in get_args(get_args(union)[0]) or get_args(union)[:1]
 ]
 ATTACK: Any = Annotated[reduce(or_, _ENTRIES), Field(discriminator="kind")]
 
@@ -160,7 +184,7 @@ class Study(_Entry):
     """One study: what is learned from, trained, attacked, drawn and claimed."""
 
     study: Name = Field(..., description="Its name; that of the file.")
-    question: Literal["membership", "memorization"] = Field(
+    question: Literal["membership", "memorization", "properties"] = Field(
         ..., description="Which question it asks."
     )
     title: str = Field(..., min_length=1, description="Heading in report and MLflow.")
@@ -178,7 +202,7 @@ class Study(_Entry):
 
 SECTIONS: dict[str, Any] = {
     "datasets": DatasetSettings | DerivedDataset,
-    "models": Trained | Continued | External,
+    "models": Trained | Continued | Collaborative | External,
     "releases": ReleaseSettings,
     "attacks": ATTACK,
 }
@@ -296,6 +320,7 @@ def _validated(where: str, schema: Any, raw: Any) -> Any:
     # By what names another: a union's errors would be those of every choice.
     if schema is SECTIONS["models"] and isinstance(raw, Mapping):
         schema = Continued if "from" in raw else Trained
+        schema = Collaborative if "collaboration" in raw else schema
         schema = External if "external" in raw else schema
     if schema is SECTIONS["datasets"] and isinstance(raw, Mapping):
         schema = DerivedDataset if "from" in raw else DatasetSettings

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from whatelse.adversaries import ADVERSARIES
 from whatelse.attack_kinds import KINDS
 from whatelse.claims.command import published_keys
 from whatelse.claims.published import read_published
@@ -23,6 +24,7 @@ from whatelse.records import canonical_json, key_of
 from whatelse.sources import PACKAGE, closure
 from whatelse.studies import grammar
 from whatelse.studies.grammar import (
+    Collaborative,
     DerivedDataset,
     External,
     Instance,
@@ -48,7 +50,8 @@ class Artefact:
     Attributes
     ----------
     kind : str
-        Which rule: dataset, preprocess, train, query, import, attack, figure, claims.
+        Which rule: dataset, preprocess, train, collaborate, query, import, attack,
+        figure, claims.
     folder : str
         Where, e.g. ``results/models/<key>/block_0-8`` (models 0 to 7).
     spec : dict
@@ -334,6 +337,11 @@ class _Resolver:
                     f"{self.path}: {user.section}.{user.entry}: {entry!r} holds "
                     "outputs alone; allowed: an entry of models that are trained here"
                 )
+            if isinstance(point.settings, Collaborative):
+                raise UserError(
+                    f"{self.path}: {user.section}.{user.entry}: {entry!r} is a joint "
+                    "model; allowed: an entry without collaboration"
+                )
             yield from self._families(points, point)
 
     def _attacks_on(
@@ -349,6 +357,9 @@ class _Resolver:
                 folders = [self._imported(point.settings).folder]
                 yield self._attack_on(attack, grid, {"outputs.0": folders}, None)
                 continue
+            if isinstance(point.settings, Collaborative) or "observations" in needs:
+                yield from self._attacks_on_joint(points, attack, point, grids)
+                continue
             if isinstance(point.settings, External):
                 raise UserError(
                     f"{self.path}: attacks.{attack.entry}.models: {point.entry!r} "
@@ -360,6 +371,75 @@ class _Resolver:
                 inputs = self._inputs(points, attack, family, through, needs)
                 carrier = self._carrier(family) if "models" in needs else None
                 yield self._attack_on(attack, grid, inputs, carrier)
+
+    def _attacks_on_joint(
+        self, points: Points, attack: Instance, point: Instance,
+        grids: Sequence[grammar.Grid],
+    ) -> Iterator[Artefact]:  # fmt: skip
+        """Yield an attack on what was observed in collaborative learning."""
+        place, kind = f"{self.path}: attacks.{attack.entry}", attack.settings.kind
+        settings = point.settings
+        if not isinstance(settings, Collaborative):
+            raise UserError(
+                f"{place}.models: {point.entry!r} was not trained together, {kind} "
+                "needs what a participant saw; allowed: an entry with collaboration"
+            )
+        if KINDS[kind].needs != ("observations",):
+            raise UserError(
+                f"{place}.models: {point.entry!r} is a joint model, {kind} needs "
+                "others; allowed: an entry without collaboration"
+            )
+        if attack.settings.release != grammar.FULL:
+            raise UserError(
+                f"{place}.release: {attack.settings.release!r}; allowed: "
+                f"{grammar.FULL} (nothing is released but the joint model)"
+            )
+        if not settings.adversary:
+            raise UserError(
+                f"{place}.models: {point.entry!r} has no adversary; allowed: an entry "
+                "with one"
+            )
+        for data, grid in self._datasets(points, point, settings.dataset):
+            joined = self._joined(attack, grid, point.grid, *grids)
+            inputs = {
+                f"observations.{replicate}": [
+                    self._joint(point, joined, data, replicate).folder
+                ]
+                for replicate in range(self._limited(settings.replicates))
+            }
+            yield self._attack_on(
+                attack, joined, {**inputs, "data": [data.folder]}, None
+            )
+
+    def _joint(
+        self, point: Instance, grid: grammar.Grid, data: Artefact, replicate: int
+    ) -> Artefact:
+        """Add a joint model."""
+        settings = point.settings
+        spec = {
+            **settings.model_dump(
+                mode="json", exclude={"dataset", "collaboration", "replicates"}
+            ),
+            "protocol": settings.collaboration.model_dump(mode="json"),
+            "seed": self.study.seed,
+            "replicate": replicate,
+        }
+        key = key_of({"data": data.labels["identity"], "spec": spec})
+        adversary = settings.adversary
+        modules = [ADVERSARIES[adversary.kind]] if adversary else []
+        return self._add(
+            Artefact(
+                "collaborate",
+                self._folder("collaborations", key, "joint"),
+                spec,
+                {"data": [data.folder]},
+                ("whatelse.training.collaborate", *modules),
+                {
+                    "name": point.name, "entry": point.entry, "grid": grid,
+                    "key": key, "replicate": replicate, "models": "0:1",
+                },
+            )
+        )  # fmt: skip
 
     def _inputs(
         self, points: Points, attack: Instance, family: Family, release: Any,
@@ -458,7 +538,9 @@ class _Resolver:
         return preprocess if preprocess.get("kind") == "capacity-abuse" else None
 
     def _count(self, family: Family) -> int:
-        count: int = family.settings.replicates
+        return self._limited(family.settings.replicates)
+
+    def _limited(self, count: int) -> int:
         return count if self.replicates is None else min(count, self.replicates)
 
     def _key(self, family: Family, replicate: int) -> str:

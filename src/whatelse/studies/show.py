@@ -29,6 +29,12 @@ _COLUMNS = {
         ("detected", "detected"),
         ("false alarms", "false_alarms"),
     ),
+    "properties": (
+        ("train acc.", "train_accuracy"),
+        ("test acc.", "test_accuracy"),
+        ("correlation", "task_correlation"),
+        ("AUC", "auc"),
+    ),
 }
 _SIGNED = ("accuracy_change",)
 

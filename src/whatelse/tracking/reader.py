@@ -95,7 +95,7 @@ class _Reader:
         self.families: dict[str, list[Artefact]] = defaultdict(list)
         self.attacked: dict[str, tuple[str, int]] = {}
         for artefact in resolved.artefacts:
-            if artefact.kind == "train":
+            if artefact.kind in ("train", "collaborate"):
                 self.families[str(Path(artefact.folder).parent)].append(artefact)
             if artefact.kind == "attack" and disk.recorded(artefact.folder):
                 for number, source in self._replicates(artefact):
@@ -144,12 +144,7 @@ class _Reader:
             accuracies = self._accuracies(block.folder)
             seconds = self._facts(block).telemetry["seconds"]
             cost = [Point("cost/seconds_of_block", seconds)]
-            members = block.spec["members"]
-            note = (
-                f"Trained on {members or 'all training'} records and attacked as the "
-                "target. `train/loss` is its loss over epochs. Time is that of its "
-                "block: the target and its first shadows are trained together."
-            )
+            note = _about_target(block)
             whole = accuracies is not None
             return Content(
                 spec, [*(accuracies or []), *loss, *cost], note=note, whole=whole
@@ -346,7 +341,7 @@ class _Reader:
         """Yield (replicate, its first block of models or a user's file)."""
         for role, (folder, *_) in attack.inputs.items():
             kind, _, number = role.rpartition(".")
-            if kind == "models":
+            if kind in ("models", "observations"):
                 yield int(number), folder
             elif kind == "outputs":
                 blocks = self.by_folder[folder].inputs.get("block")
@@ -454,6 +449,21 @@ def _attack_note(metrics: Mapping[str, Any]) -> str:
     ]
     lines += [f"\n*Remark: {remark}*" for remark in data.get("remarks") or ()]
     return "\n".join(lines)
+
+
+def _about_target(block: Artefact) -> str:
+    """Return what stands above the run of a target."""
+    if block.kind == "collaborate":
+        return (
+            f"Trained by {block.spec['participants']} participants together, one of "
+            "whom looks at what the others send. `train/loss` is their mean loss over "
+            "rounds."
+        )
+    return (
+        f"Trained on {block.spec['members'] or 'all training'} records and attacked as "
+        "the target. `train/loss` is its loss over epochs. Time is that of its block: "
+        "the target and its first shadows are trained together."
+    )
 
 
 def _words(name: str, labels: Mapping[str, Any]) -> str:

@@ -29,6 +29,12 @@ _HEADLINES = {
         "attack/accuracy_change",
         "target/test_accuracy",
     ),
+    "properties": (
+        "attack/auc",
+        "attack/task_correlation",
+        "target/train_accuracy",
+        "target/test_accuracy",
+    ),
 }
 _ROWS_IN_NOTE = 40  # a tag holds 8,000 characters
 

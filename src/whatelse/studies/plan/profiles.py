@@ -19,6 +19,7 @@ RULES = {
     "dataset": "prepare_dataset",
     "preprocess": "preprocess_dataset",
     "train": "train_block",
+    "collaborate": "collaborate",
     "query": "query_block",
     "import": "import_outputs",
     "attack": "run_attack",

@@ -19,7 +19,7 @@ MEGABYTE = 1e6
 NO_SHADOWS = frozenset(
     {
         "membership.threshold", "memorization.decode", "memorization.low-bits",
-        "memorization.scrub", "memorization.detect",
+        "memorization.scrub", "memorization.detect", "properties.passive",
     }
 )  # fmt: skip
 """Attacks that are fitted on no shadows: their modules' ``NEEDS_SHADOWS`` is false, or
@@ -383,6 +383,75 @@ def held_out(spec: Mapping[str, Any], shape: Shape) -> int:
         outside: int = spec["non_members"] or shape.num_records - (shape.members or 0)
         return outside
     return int(spec["non_members"] or members)
+
+
+def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
+    """Return the work of fitting a joint model.
+
+    None is in the benchmark. An iteration is taken to take as long as a step of the
+    plain loop on as many records as all batches have, those of the adversary's own
+    updates included; a round of averaging, as training its participants one by one.
+    What was observed is held and written.
+    """
+    net = net_of(
+        spec["architecture"], shape.record, shape.num_classes, given=shape.values
+    )
+    protocol, adversary = spec["protocol"], spec.get("adversary") or {}
+    count, batch = spec["participants"], protocol["batch_size"]
+    updates = 0.0
+    if protocol["kind"] == "gradients":
+        rounds = protocol["iterations"]
+        if adversary:
+            updates = 2 * adversary["examples"] + 8 / adversary["control_every"]
+        background = max(count - 2, 0) if adversary else 0
+        wide = round(batch * (count + background + updates))
+        seconds = training(
+            net, num_models=1, steps=rounds, epochs=1, batch_size=wide, stacked=False
+        )
+    else:
+        rounds = protocol["rounds"]
+        taking_part = protocol["selected"] or count
+        wide = batch * taking_part
+        own = -(-shape.num_records // count)
+        seconds = training(
+            net, num_models=rounds * taking_part, steps=-(-own // batch),
+            epochs=protocol["local_epochs"], batch_size=batch, stacked=False,
+        )  # fmt: skip
+    kept = rounds * (updates + bool(adversary)) * adversary.get("max_features", 0) * 4
+    megabytes = shape.num_bytes / MEGABYTE
+    return Work(
+        {**seconds, "train.job": 1.0, "train.model": 1.0,
+         "train.data_megabyte": megabytes},
+        {
+            "train.job": 1.0, "train.data_megabyte": megabytes,
+            "train.model_megabyte": (2 * net.weights * 4 + 2 * kept) / MEGABYTE,
+            "train.batch_megabyte": wide * (net.values + net.terms) * 4 / MEGABYTE,
+        },
+        net.weights * 4 + kept + _RECORDED,
+    )  # fmt: skip
+
+
+def inference(
+    settings: Mapping[str, Any], joint: Mapping[str, Any], replicates: int
+) -> Work:
+    """Return the work of inferring properties from what was observed.
+
+    Fitting and asking a forest is taken to take as long as in a membership attack.
+    """
+    rounds = joint["protocol"].get("iterations") or joint["protocol"]["rounds"]
+    adversary = joint["adversary"]
+    rows = rounds * (1 + 2 * adversary["examples"] + 8 / adversary["control_every"])
+    features = adversary["max_features"]
+    seconds = {"attack.job": 1.0, "attack.replicate": float(replicates)}
+    if settings["classifier"]["kind"] == "random-forest":
+        trees = settings["classifier"]["trees"] * 4.0 * replicates
+        deep = math.log2(max(rows, 2.0)) * math.sqrt(features)
+        seconds |= {"forest.tree": trees, "forest.mrow": trees * rows * deep / 1e6}
+    held = {
+        "attack.job": 1.0,
+        "attack.fit_megabyte": 3 * rows * features * 4 / MEGABYTE,
+    }
+    return Work(seconds, held, _RECORDED + replicates * rounds * _SCORE)
 
 
 def tested(spec: Mapping[str, Any], shape: Shape) -> int:

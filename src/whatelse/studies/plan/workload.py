@@ -67,6 +67,12 @@ class Workload:
             net = work.net_of(spec["architecture"], shape.record, shape.num_classes)
             stacked = node != CPU or not net.convolutional
             return work.train(spec, shape, stop - first, stacked=stacked)
+        if kind == "collaborate":
+            return work.collaborate(spec, self._shapes[artefact.inputs["data"][0]])
+        if kind == "attack" and "observations.0" in artefact.inputs:
+            seen = [r for r in artefact.inputs if r.startswith("observations.")]
+            joint = by_folder[artefact.inputs[seen[0]][0]]
+            return work.inference(spec["settings"], joint.spec, len(seen))
         if kind == "import":
             return work.external(self._external(artefact))
         if kind == "attack" and "data" in artefact.inputs:
@@ -142,6 +148,8 @@ def models_of(artefact: Artefact) -> tuple[int, int]:
 
 def num_models(artefact: Artefact) -> int:
     """Return the models that an artefact's job trains."""
+    if artefact.kind == "collaborate":
+        return 1
     if artefact.kind != "train":
         return 0
     first, stop = models_of(artefact)
