@@ -46,4 +46,5 @@ KINDS = {
         "whatelse.memorization.detect", needs=("models", "innocent", "unseen")
     ),
     "properties.passive": Kind("whatelse.properties.evaluate", needs=("observations",)),
+    "properties.layers": Kind("whatelse.properties.layers", needs=("models",)),
 }

@@ -99,7 +99,9 @@ class AttackResult:
 
 
 def load(
-    folders: Iterable[str | Path], attacks: Sequence[str], draws: str = ""
+    folders: Iterable[str | Path],
+    attacks: Sequence[str],
+    draws: tuple[str, ...] = ("",),
 ) -> list[AttackResult]:
     """Read attack folders and bring them into the order of the legend.
 
@@ -109,7 +111,7 @@ def load(
         One for every attack and grid point.
     attacks : sequence of str
         The names that the figure draws, in its order.
-    draws : str, optional
+    draws : tuple of str, optional
         How the kinds of attack begin that the figure can draw.
 
     Returns
@@ -132,10 +134,10 @@ def load(
                 f"does not draw ({', '.join(attacks)})"
             )
         if not result.kind.startswith(draws):
-            more = "*" if draws.endswith(".") else ""
+            allowed = [f"{own}*" if own.endswith(".") else own for own in draws]
             raise UserError(
                 f"attacks: {result.name!r} is of kind {result.kind}, which this figure "
-                f"cannot draw; allowed: {draws}{more}"
+                f"cannot draw; allowed: {', '.join(allowed)}"
             )
     for name in attacks:
         if all(result.name != name for result in results):

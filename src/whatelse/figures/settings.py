@@ -25,7 +25,7 @@ class Figure(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    draws: ClassVar[str] = ""
+    draws: ClassVar[tuple[str, ...]] = ("",)
 
     attacks: Annotated[
         tuple[str, ...],
@@ -49,7 +49,7 @@ class Figure(BaseModel):
 class ClassCDF(Figure):
     """Empirical CDF of per-class precision and recall (P1 Figs. 4-7)."""
 
-    draws = "membership."
+    draws = ("membership.",)
 
     kind: Annotated[
         Literal["class_cdf"],
@@ -105,7 +105,7 @@ class Trend(Figure):
 class ROC(Figure):
     """ROC curves, linear and log-log."""
 
-    draws = "membership."
+    draws = ("membership.",)
 
     kind: Annotated[
         Literal["roc"],
@@ -119,7 +119,7 @@ class ROC(Figure):
 class Table(Figure):
     """Accuracy of the target and success of the attack (P1 Table II form)."""
 
-    draws = "membership."
+    draws = ("membership.",)
 
     kind: Annotated[
         Literal["table"],
@@ -134,7 +134,7 @@ class Table(Figure):
 class Reconstructions(Figure):
     """Pictures that were hidden in models, and what came out (P2 Sec. 6)."""
 
-    draws = "memorization.decode"
+    draws = ("memorization.decode",)
 
     kind: Annotated[
         Literal["reconstructions"],
@@ -155,7 +155,7 @@ class Reconstructions(Figure):
 class Weights(Figure):
     """Histograms of weights, tampered and benign (P2 Sec. 6)."""
 
-    draws = "memorization.decode"
+    draws = ("memorization.decode",)
 
     kind: Annotated[
         Literal["weights"],
@@ -173,7 +173,7 @@ class Weights(Figure):
 class MemoryTable(Figure):
     """Accuracy of the model, and how well its secret was read (P2's tables)."""
 
-    draws = "memorization.decode"
+    draws = ("memorization.decode",)
 
     kind: Annotated[
         Literal["memory_table"],
@@ -189,7 +189,7 @@ class MemoryTable(Figure):
 class LowBits(Figure):
     """Accuracy against the number of low bits replaced (P2 Sec. 6)."""
 
-    draws = "memorization.low-bits"
+    draws = ("memorization.low-bits",)
 
     kind: Annotated[
         Literal["low_bits"],
@@ -204,7 +204,7 @@ class LowBits(Figure):
 class ScrubTable(Figure):
     """What scrubs leave of the payload, and what they cost."""
 
-    draws = "memorization.scrub"
+    draws = ("memorization.scrub",)
 
     kind: Annotated[
         Literal["scrub_table"],
@@ -212,6 +212,53 @@ class ScrubTable(Figure):
             description="A row for every scrub, three columns for every attack and "
             "grid point: payload left, its fidelity, and change of test accuracy; "
             "means over seeds."
+        ),
+    ]
+
+
+class PropertyTable(Figure):
+    """How well properties were inferred (P3 Table 3)."""
+
+    draws = ("properties.passive",)
+
+    kind: Annotated[
+        Literal["property_table"],
+        Field(
+            description="A row for every attack and grid point: the property's "
+            "correlation with the task, the AUC of telling batches that have it, and "
+            "the joint model's accuracy, as mean and standard deviation over seeds."
+        ),
+    ]
+
+
+class Timeline(Figure):
+    """When a property occurs, by the attack's scores (P3 Fig. 5)."""
+
+    draws = ("properties.passive",)
+
+    kind: Annotated[
+        Literal["timeline"],
+        Field(
+            description="The attack's score of each update as a mean over a window of "
+            "iterations, and when the target's batches had the property; first seed."
+        ),
+    ]
+    window: Annotated[
+        int, Field(ge=1, le=100_000, description="Iterations that a point averages.")
+    ] = 20
+
+
+class Layers(Figure):
+    """What layers separate records by (P3 Fig. 3)."""
+
+    draws = ("properties.layers",)
+
+    kind: Annotated[
+        Literal["layers"],
+        Field(
+            description="t-SNE of every layer's features (marker: task, colour: "
+            "property) above the accuracy of probes for both, beside a net with "
+            "random weights and the majority; one attack, first seed."
         ),
     ]
 
@@ -225,7 +272,10 @@ FigureSettings = Annotated[
     | Weights
     | MemoryTable
     | LowBits
-    | ScrubTable,
+    | ScrubTable
+    | PropertyTable
+    | Timeline
+    | Layers,
     Field(discriminator="kind"),
 ]
 """The settings of any figure; ``kind`` says which."""

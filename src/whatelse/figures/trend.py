@@ -50,6 +50,14 @@ _Y_LABELS = {
     "lossless_bits": "low bits replaced at no cost, of 32",
     "detected": "share of tampered models detected",
     "false_alarms": "share of innocent models flagged",
+    "task_correlation": "correlation of task and property",
+    "score_with": "score of updates with the property",
+    "score_without": "score of updates without it",
+    "property_probe": "accuracy for the property, hidden layers",
+    "property_probe_random": "the same, random weights",
+    "property_majority": "the same, majority",
+    "task_probe": "accuracy for the task, last layer",
+    "task_probe_first": "accuracy for the task, first layer",
 }
 _CHANGE = "accuracy_change"
 _LEVELS = (0.0, 255.0)

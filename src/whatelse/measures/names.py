@@ -28,5 +28,13 @@ Metric = Literal[
     "lossless_bits",
     "detected",
     "false_alarms",
+    "task_correlation",
+    "score_with",
+    "score_without",
+    "property_probe",
+    "property_probe_random",
+    "property_majority",
+    "task_probe",
+    "task_probe_first",
 ]
 """A quantity of an attack's ``summary`` that has one value for every seed."""

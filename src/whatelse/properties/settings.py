@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from whatelse.properties.adversary_settings import Property
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -38,4 +40,19 @@ class Passive(_Settings):
     classifier: Annotated[Forest | Logistic, Field(discriminator="kind")] = Forest()
 
 
-PropertyAttack = Annotated[Passive, Field(discriminator="kind")]
+class Layers(_Settings):
+    """Which layers of a classifier tell a property that its task never asked for.
+
+    P3 Fig. 3; overlearning (Song & Shmatikov, ICLR 2020).
+    """
+
+    kind: Literal["properties.layers"]
+    property: Property
+    records: int = Field(
+        1000, ge=40, le=20_000,
+        description="Held-out records: half to fit probes on, half to test them on; "
+        "all are mapped.",
+    )  # fmt: skip
+
+
+PropertyAttack = Annotated[Passive | Layers, Field(discriminator="kind")]

@@ -384,7 +384,8 @@ class _Resolver:
                 f"{place}.models: {point.entry!r} was not trained together, {kind} "
                 "needs what a participant saw; allowed: an entry with collaboration"
             )
-        if KINDS[kind].needs != ("observations",):
+        (need, *more) = KINDS[kind].needs
+        if more or need not in ("observations", "models"):
             raise UserError(
                 f"{place}.models: {point.entry!r} is a joint model, {kind} needs "
                 "others; allowed: an entry without collaboration"
@@ -394,7 +395,7 @@ class _Resolver:
                 f"{place}.release: {attack.settings.release!r}; allowed: "
                 f"{grammar.FULL} (nothing is released but the joint model)"
             )
-        if not settings.adversary:
+        if need == "observations" and not settings.adversary:
             raise UserError(
                 f"{place}.models: {point.entry!r} has no adversary; allowed: an entry "
                 "with one"
@@ -402,7 +403,7 @@ class _Resolver:
         for data, grid in self._datasets(points, point, settings.dataset):
             joined = self._joined(attack, grid, point.grid, *grids)
             inputs = {
-                f"observations.{replicate}": [
+                f"{need}.{replicate}": [
                     self._joint(point, joined, data, replicate).folder
                 ]
                 for replicate in range(self._limited(settings.replicates))

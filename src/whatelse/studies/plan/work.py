@@ -20,6 +20,7 @@ NO_SHADOWS = frozenset(
     {
         "membership.threshold", "memorization.decode", "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
+        "properties.layers",
     }
 )  # fmt: skip
 """Attacks that are fitted on no shadows: their modules' ``NEEDS_SHADOWS`` is false, or

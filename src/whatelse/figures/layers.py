@@ -1,0 +1,172 @@
+"""What layers separate records by: a map of each, and probes (P3 Fig. 3)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from whatelse.errors import UserError
+from whatelse.figures import style
+from whatelse.figures.results import AttackResult, remarks, shared
+from whatelse.figures.settings import Layers
+
+_REPLICATE = 0
+_MOST = 4  # maps in a row
+_MAP, _PROBES = 1.75, 2.35  # inches
+_HAS, _LACKS = style.looks(2)[1].color, style.looks(2)[0].color
+_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
+_MODELS = {"trained": "-", "random weights": ":"}
+_CELLS = 12  # of a row of the grid
+
+
+@style.context()
+def draw(
+    settings: Layers, results: Sequence[AttackResult]
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw the maps of every layer above the probes.
+
+    Parameters
+    ----------
+    settings : Layers
+        What is asked for.
+    results : sequence of AttackResult
+        Exactly one.
+
+    Returns
+    -------
+    Figure
+        Held-out records by t-SNE of each layer's features (marker: task, colour:
+        property); below, accuracy of linear probes (lines) and of nearest neighbours
+        (points) over layers, for both, with random weights and the majority beside.
+    DataFrame
+        The probes' accuracies.
+
+    Raises
+    ------
+    UserError
+        If there is more than one result.
+    """
+    if len(results) != 1:
+        raise UserError(
+            f"attacks: {len(results)} results; allowed: one, at one point of its grid"
+        )
+    (result,) = results
+    curves = result.curves[result.curves["replicate"] == _REPLICATE]
+    curves = curves.astype({"layer": str})  # some nets number their layers
+    scores = result.scores[result.scores["replicate"] == _REPLICATE]
+    names = list(dict.fromkeys(scores["layer"]))
+    columns = min(len(names), _MOST)
+    rows = -(-len(names) // columns)
+    figure, part = style.sheet(
+        settings.title,
+        shared(results),
+        [settings.caption, *_notes(result), *remarks(results)],
+        height=_MAP * rows + _PROBES + 0.9,
+    )
+    grid = part.add_gridspec(rows + 1, _CELLS, height_ratios=[*[_MAP] * rows, _PROBES])
+    words = _layer_words(names)
+    classes = sorted(set(scores["task"]))
+    width = _CELLS // columns
+    for place, name in enumerate(names):
+        left = place % columns * width
+        panel = part.add_subplot(grid[place // columns, left : left + width])
+        _map(panel, scores[scores["layer"] == name], classes)
+        panel.set_title(words[name], parse_math=False)
+    first = None
+    for place, column in enumerate(("property", "task")):
+        half = _CELLS // 2
+        panel = part.add_subplot(
+            grid[rows, place * half : (place + 1) * half], sharey=first
+        )
+        _probes(panel, curves[curves["column"] == column], column, words)
+        if first is None:
+            first = panel
+            panel.set_ylabel("accuracy (%)")
+    part.legend(handles=_handles(classes), loc="outside lower center", ncols=4)
+    table = curves.drop(columns="replicate")
+    return figure, pd.DataFrame({**result.identity(), "replicate": _REPLICATE, **table})
+
+
+def _handles(classes: Sequence[int]) -> list[Line2D]:
+    """Return the samples of the legend, of maps and of probes."""
+    marks: dict[str, Any] = {"linestyle": "none", "marker": "s"}
+    found = [
+        Line2D([], [], **{**marks, "marker": _MARKERS[index]}, color=style.GREY,
+               label=f"task: class {value}")
+        for index, value in enumerate(classes[: len(_MARKERS)])
+    ]  # fmt: skip
+    found += [
+        Line2D([], [], **marks, color=_HAS, label="has the property"),
+        Line2D([], [], **marks, color=_LACKS, label="lacks it"),
+        Line2D([], [], color="black", label="linear probe"),
+        Line2D(
+            [], [], color="black", linestyle="none", marker="o",
+            markerfacecolor="none", label="nearest neighbours",
+        ),
+        Line2D(
+            [], [], color="black", linestyle=":", label="linear probe, random weights"
+        ),
+        Line2D([], [], **style.GUESSING, label="majority"),
+    ]  # fmt: skip
+    return found
+
+
+def _layer_words(names: Sequence[str]) -> dict[str, str]:
+    """Return what layers are called: by number, the last one is the output."""
+    last = len(names) - 1
+    return {
+        name: "output" if depth == last else f"layer {depth + 1}"
+        for depth, name in enumerate(names)
+    }
+
+
+def _map(panel: Axes, own: pd.DataFrame, classes: Sequence[int]) -> None:
+    for index, value in enumerate(classes):
+        for has_it, color in ((0, _LACKS), (1, _HAS)):
+            part = own[(own["task"] == value) & (own["has_it"] == has_it)]
+            panel.scatter(
+                part["x"],
+                part["y"],
+                s=7,
+                marker=_MARKERS[index % len(_MARKERS)],
+                color=color,
+                linewidths=0,
+                alpha=0.75,
+                zorder=2 + has_it,
+            )
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.grid(visible=False)
+
+
+def _probes(panel: Axes, own: pd.DataFrame, column: str, words: dict[str, str]) -> None:
+    look = style.looks(2)[column == "property"]
+    for model, dashes in _MODELS.items():
+        rows = own[own["model"] == model].sort_values("depth")
+        panel.plot(
+            rows["depth"], 100 * rows["linear"], color=look.color, linestyle=dashes
+        )
+        if model == "trained":
+            panel.plot(
+                rows["depth"], 100 * rows["neighbours"], color=look.color,
+                linestyle="none", marker="o", markerfacecolor="none",
+            )  # fmt: skip
+            names = [words[layer] for layer in rows["layer"]]
+            panel.set_xticks(np.arange(len(names)), names)
+    style.baseline(panel, 100 * float(own["majority"].iloc[0]))
+    panel.set_title(f"telling the {column}")
+
+
+def _notes(result: AttackResult) -> list[str]:
+    correlation = result.mean("task_correlation")
+    several = f"Replicate {_REPLICATE} alone." if result.num_seeds > 1 else ""
+    return [
+        several,
+        "Maps: t-SNE of 50 principal components; only neighbourhoods mean anything.",
+        "" if correlation is None else f"Correlation of task and property: "
+        f"{correlation:.3f}.",
+    ]  # fmt: skip

@@ -1,0 +1,51 @@
+"""Table of how well properties were inferred (P3 Table 3)."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from whatelse.figures import style
+from whatelse.figures.columns import Column, draw_table, share
+from whatelse.figures.results import AttackResult
+from whatelse.figures.settings import PropertyTable
+
+_PLAIN = "{:.3f}".format
+_MODEL, _ATTACK = "joint model", "attack"
+_COLUMNS = {
+    "task_correlation": Column("", "corr.", "", _PLAIN, None),
+    "train_accuracy": share(_MODEL, "train acc."),
+    "test_accuracy": share(_MODEL, "test acc."),
+    "auc": Column(_ATTACK, "AUC", "", _PLAIN, _PLAIN),
+    "score_with": Column(_ATTACK, "score with", "", _PLAIN, _PLAIN),
+    "score_without": Column(_ATTACK, "score without", "", _PLAIN, _PLAIN),
+}
+_NOTES = {
+    "task_correlation": "Corr.: Cramer's V of task and property over all records, 0 is "
+    "unrelated; first seed.",
+    "auc": "AUC: of telling updates that a batch with the property went into.",
+    "score_with": "Score: of such updates and of all others, mean, 0 to 1.",
+}
+
+
+@style.context()
+def draw(
+    settings: PropertyTable, results: Sequence[AttackResult]
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw a row for every result.
+
+    Parameters
+    ----------
+    settings : PropertyTable
+        What is asked for.
+    results : sequence of AttackResult
+        At least one, in the order of the rows.
+
+    Returns
+    -------
+    Figure
+        The table, as mean and standard deviation over seeds.
+    DataFrame
+        The same numbers unrounded, with the 95% interval of each mean.
+    """
+    return draw_table(settings.title, settings.caption, results, _COLUMNS, _NOTES)

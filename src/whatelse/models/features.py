@@ -1,0 +1,98 @@
+"""What the layers of a net make of records: features, layer by layer."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whatelse.errors import UserError
+from whatelse.models.stacked import Architecture
+
+_ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid)
+
+
+def module_of(architecture: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return a model in PyTorch's plain form, with these parameters and buffers."""
+    # Made without numbers first: PyTorch would draw them from its global generator.
+    with torch.device("meta"):
+        module = architecture.module()
+    module.to_empty(device="cpu")
+    names = (*architecture.shapes, *architecture.buffers)
+    places = (*module.parameters(), *module.buffers())
+    with torch.no_grad():
+        for name, place in zip(names, places, strict=True):
+            place.copy_(tensors[name])
+    return module
+
+
+def layers_of(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers whose outputs are looked at, by name, first to last.
+
+    Every activation, then the module that ends the net; of a net without activation
+    modules, everything that has parameters of its own.
+
+    Raises
+    ------
+    UserError
+        If there is no such layer.
+    """
+    leaves = [
+        (name, part)
+        for name, part in module.named_modules()
+        if not any(part.children())
+    ]
+    chosen = [(name, part) for name, part in leaves if isinstance(part, _ACTIVATIONS)]
+    parts = [
+        (name, part) for name, part in leaves if any(True for _ in part.parameters())
+    ]
+    if not parts:
+        raise UserError("model: has no layer with parameters; allowed: a torch.nn net")
+    if not chosen:
+        return dict(parts)
+    return dict([*chosen, parts[-1]])
+
+
+@contextmanager
+def watched(
+    layers: dict[str, nn.Module], keep: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Hand every layer's output to `keep`, by its name, while records go through."""
+
+    def hook(name: str) -> Callable[..., None]:
+        def seen(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                keep(name, output.detach())
+
+        return seen
+
+    handles = [part.register_forward_hook(hook(name)) for name, part in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def pooled_to(output: Tensor, most: int) -> Tensor:
+    """Return a layer's output as one row a record, images averaged over squares.
+
+    Parameters
+    ----------
+    output : Tensor, shape (B, ...)
+        Of a layer.
+    most : int
+        Features that a record may have, roughly: of images, places are averaged until
+        they fit, down to one a channel.
+
+    Returns
+    -------
+    Tensor, shape (B, features)
+    """
+    if output.dim() == 4:
+        channels, side = output.shape[1], min(output.shape[2:])
+        places = max(1, min(side, int((most / channels) ** 0.5)))
+        if channels * output.shape[2] * output.shape[3] > most:
+            output = nn.functional.adaptive_avg_pool2d(output, places)
+    return output.flatten(1).to(torch.float32)

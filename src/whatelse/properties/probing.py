@@ -1,0 +1,125 @@
+"""How well layers separate records: probes, neighbours, and a map (P3 Sec. VI-E)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from whatelse.models.features import layers_of, pooled_to, watched
+from whatelse.seeding import stream
+
+Floats = NDArray[np.float32]
+Words = NDArray[np.int64]
+
+_FEATURES = 4096  # of a layer, before its principal components are taken
+_COMPONENTS = 50
+_NEIGHBOURS = 5
+_AT_ONCE = 512  # records of a forward pass
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How well one layer tells a column's values apart.
+
+    Attributes
+    ----------
+    linear, neighbours : float
+        Accuracy of a logistic regression and of the nearest neighbours' vote, on
+        records that neither was fitted on.
+    majority : float
+        Accuracy of always saying the commonest value.
+    scores : ndarray of float, shape (tested,)
+        The regression's log-odds, or largest probability of more than two values, of
+        the last value of the column in order.
+    """
+
+    linear: float
+    neighbours: float
+    majority: float
+    scores: NDArray[np.float64]
+
+
+def features_of(module: nn.Module, records: torch.Tensor) -> dict[str, Floats]:
+    """Return the features of records at each layer, by its name, first to last.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Any net; it is put into evaluation mode.
+    records : Tensor, shape (records, ...)
+        As the net takes them.
+    """
+    found: dict[str, list[Floats]] = {}
+    layers = layers_of(module.eval())
+
+    def keep(name: str, output: torch.Tensor) -> None:
+        found.setdefault(name, []).append(pooled_to(output, _FEATURES).cpu().numpy())
+
+    with torch.inference_mode(), watched(layers, keep):
+        for start in range(0, len(records), _AT_ONCE):
+            module(records[start : start + _AT_ONCE])
+    return {name: np.concatenate(found[name]) for name in layers if name in found}
+
+
+def components(features: Floats, fitted: NDArray[np.bool_], seed: int) -> Floats:
+    """Return standardised principal components, fitted on some of the records."""
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    count = min(_COMPONENTS, features.shape[1], int(fitted.sum()) - 1)
+    state = int(stream(seed, "components").integers(2**31))
+    steps: list[Any] = [StandardScaler(), PCA(count, random_state=state)]
+    found: Floats = make_pipeline(*steps).fit(features[fitted]).transform(features)
+    return found / (found[fitted].std() or 1)
+
+
+def probe(points: Floats, column: Words, fitted: NDArray[np.bool_]) -> Probe:
+    """Fit both probes on one part of the records and test them on the other.
+
+    Parameters
+    ----------
+    points : ndarray, shape (records, features)
+        A layer's.
+    column : ndarray of int, shape (records,)
+        What is to be told.
+    fitted : ndarray of bool, shape (records,)
+        The records that probes are fitted on.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
+    known, asked = column[fitted], column[~fitted]
+    linear = LogisticRegression(max_iter=1000).fit(points[fitted], known)
+    near = KNeighborsClassifier(_NEIGHBOURS).fit(points[fitted], known)
+    values, counts = np.unique(known, return_counts=True)
+    last = linear.predict_proba(points[~fitted])[:, -1]
+    return Probe(
+        float((linear.predict(points[~fitted]) == asked).mean()),
+        float((near.predict(points[~fitted]) == asked).mean()),
+        float((asked == values[counts.argmax()]).mean()),
+        np.asarray(last, dtype=np.float64),
+    )
+
+
+def map_of(points: Floats, seed: int) -> Floats:
+    """Return the t-SNE of points: two coordinates for each, by neighbourhood alone."""
+    from sklearn.manifold import TSNE
+
+    state = int(stream(seed, "map").integers(2**31))
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    placed: Floats = TSNE(
+        perplexity=perplexity, init="pca", random_state=state
+    ).fit_transform(points)
+    return placed
+
+
+def halves(count: int, seed: int) -> NDArray[np.bool_]:
+    """Return the half of so many records that probes are fitted on."""
+    order = stream(seed, "halves").permutation(count)
+    fitted = np.zeros(count, dtype=bool)
+    fitted[order[: count // 2]] = True
+    return fitted
