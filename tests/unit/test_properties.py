@@ -1,0 +1,415 @@
+"""Property inference: who holds what, what is kept of it, what is made of that."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional
+
+from whatelse.cli import main
+from whatelse.datasets.store import open_dataset, write_dataset
+from whatelse.errors import UserError
+from whatelse.models.layers import dense
+from whatelse.models.settings import Mlp
+from whatelse.models.stacked import build
+from whatelse.properties.adversary_settings import Property, PropertyAdversary
+from whatelse.properties.observe import (
+    ADVERSARY,
+    TARGET,
+    Alternating,
+    PropertyObserver,
+    cast,
+    cramers_v,
+    has_property,
+)
+from whatelse.properties.pooling import pooled
+from whatelse.records import read_json
+from whatelse.training.adversary import Stage
+from whatelse.training.blocks import load_block, load_tensors, save_tensors
+from whatelse.training.device import resident
+from whatelse.training.federated import Program, Rows, Scene, Vectors, collaborate
+from whatelse.training.federated_settings import Gradients
+
+SEED = 5
+CPU = torch.device("cpu")
+COLOUR = {"attribute": "colour", "values": ["red"]}
+ADVERSARY_SPEC = {"kind": "property", "property": COLOUR, "control_every": 5}
+SPEC = {
+    "architecture": {"kind": "mlp", "hidden": [16], "activation": "relu"},
+    "protocol": {
+        "kind": "gradients", "iterations": 60, "batch_size": 8, "learning_rate": 0.1,
+    },
+    "participants": 2, "adversary": ADVERSARY_SPEC, "seed": SEED, "replicate": 0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes by the first feature; a colour by the second, nothing to do with it.
+
+    One record in four is red.
+    """
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    rng = np.random.default_rng(4)
+    inputs = rng.random((400, 12), dtype=np.float32)
+    red = np.arange(400) % 4 == 0
+    inputs[:, 1] = np.where(red, 2.0, 0.0)
+    write_dataset(
+        folder,
+        inputs=inputs,
+        labels=(inputs[:, 0] > 0.5).astype(np.int64),
+        info={"name": "toy", "title": "Toy", "class_names": ["low", "high"]},
+        settings={"source": "npz"},
+        attributes={"colour": np.where(red, "red", "blue").tolist()},
+    )
+    return folder
+
+
+def stage(data: Path, count: int = 2, batch: int = 8) -> Stage:
+    dataset = open_dataset(data)
+    rows = np.arange(320)
+    held_out = np.arange(320, 400)
+    return Stage(dataset, rows, held_out, count, batch, 0.1, SEED, ("t",))
+
+
+def adversary(**changes: Any) -> dict[str, Any]:
+    return {**ADVERSARY_SPEC, **changes}
+
+
+def reds(rows: Rows) -> int:
+    return int((rows % 4 == 0).sum())
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_target_and_adversary_alone_hold_the_property(data: Path, count: int) -> None:
+    people = cast(adversary(), stage(data, count)).participants
+    assert len(people) == count
+    every = np.concatenate([person.rows for person in people])
+    assert sorted(every) == list(range(320))  # nothing twice, nothing left
+    assert reds(people[TARGET].rows) == reds(people[ADVERSARY].rows) == 40
+    assert not sum(reds(person.rows) for person in people[2:])
+
+
+@pytest.mark.parametrize("fraction", [0.25, 1.0])
+def test_every_second_batch_has_the_property(data: Path, fraction: float) -> None:
+    target = cast(adversary(fraction=fraction), stage(data)).participants[TARGET]
+    assert isinstance(target, Alternating)
+    for t in range(20):
+        batch = target.batch(t, 8)
+        assert len(batch) == 8
+        assert set(batch) <= set(target.rows)
+        assert reds(batch) == (8 * fraction if t % 2 == 0 else 0)
+        assert target.has_it(t) == (t % 2 == 0)
+
+
+def test_a_property_may_come_and_go(data: Path) -> None:
+    made = cast(adversary(every=3, during=[6, 12]), stage(data))
+    target = made.participants[TARGET]
+    assert [t for t in range(20) if reds(target.batch(t, 8))] == [6, 9]
+
+
+class Spy:
+    """A scene that notes which records updates were asked of."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.asked: list[Rows] = []
+        self.number, self.model = scene.number, scene.model
+        self._scene = scene
+
+    def each(self, batches: Sequence[Rows]) -> list[Vectors]:
+        self.asked += batches
+        return self._scene.each(batches)
+
+    def total(self, batches: Sequence[Rows]) -> Vectors:
+        self.asked += batches
+        return self._scene.total(batches)
+
+
+class Watched(PropertyObserver):
+    """Looks through a spy."""
+
+    asked: list[Rows]
+    others: list[Vectors]
+
+    def look(self, scene: Scene, others: Vectors) -> None:
+        spy = Spy(scene)
+        super().look(spy, others)  # type: ignore[arg-type]
+        self.asked += spy.asked
+        self.others.append({k: v.clone() for k, v in others.items()})
+
+
+def watched(data: Path, count: int, **changes: Any) -> tuple[Watched, Any]:
+    here = stage(data, count)
+    made = cast(adversary(**changes), here)
+    assert isinstance(made.observer, PropertyObserver)
+    made.observer.__class__ = Watched
+    observer: Any = made.observer
+    observer.asked, observer.others = [], []
+    net = build(Mlp(kind="mlp", hidden=(16,)), (12,), 2)
+    settings = Gradients(
+        kind="gradients", iterations=20, batch_size=8, learning_rate=0.1
+    )
+    collaborate(
+        net, settings, resident(here.dataset, CPU), made.participants, seed=SEED,
+        observer=observer,
+    )  # fmt: skip
+    return observer, made
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_nothing_of_the_target_is_in_what_the_adversary_makes(
+    data: Path, count: int
+) -> None:
+    observer, made = watched(data, count)
+    own = set(made.participants[ADVERSARY].rows) | set(range(320, 400))
+    assert observer.asked
+    assert all(set(batch) <= own for batch in observer.asked)
+    kept = observer.kept()
+    assert kept["observed.has_it"].tolist() == [1, 0] * 10
+    assert kept["observed.iteration"].tolist() == list(range(20))
+    assert kept["auxiliary.has_it"].tolist() == [0, 1] * 20
+    for row, others in zip(kept["observed.features"], observer.others, strict=True):
+        torch.testing.assert_close(row, pooled(others, 4096))
+
+
+def test_own_updates_get_a_background_of_honest_others(data: Path) -> None:
+    """With n participants it is sums of n - 1 batches that are compared."""
+    alone, _ = watched(data, 2)
+    among, _ = watched(data, 5)
+    # 2 examples an iteration, 8 for the controls at every fifth; 3 of a background
+    assert len(alone.asked) == 20 * 2 + 4 * 8
+    assert len(among.asked) == 20 * (2 + 3) + 4 * 8
+    ours = among.kept()["auxiliary.features"].norm(dim=1).mean()
+    theirs = among.kept()["observed.features"].norm(dim=1).mean()
+    assert 0.7 < ours / theirs < 1.4
+
+
+def test_the_active_attack_adds_the_property_to_its_loss(data: Path) -> None:
+    here = stage(data)
+    made = cast(adversary(alpha=0.75), here)
+    mine = made.participants[ADVERSARY]
+    assert mine.submit
+    net = build(Mlp(kind="mlp", hidden=(16,), activation="relu"), (12,), 2)
+    records = resident(here.dataset, CPU)
+    rng = np.random.default_rng(0)
+    model = {
+        k: torch.from_numpy(rng.standard_normal(s, dtype=np.float32))
+        for k, s in net.shapes.items()
+    }
+    program = Program(net, records, model)
+    head = torch.zeros(2, 16)
+    for t in range(3):
+        scene = Scene(
+            t, program.parameters, program.of_each,
+            lambda b: program.of_sum(b)[0], lambda: program,
+        )  # fmt: skip
+        sent = mine.submit({}, scene)
+        rows = torch.from_numpy(mine.batch(t, 8))
+        leaves = {k: v.detach().clone().requires_grad_() for k, v in model.items()}
+        head = head.detach().requires_grad_()
+        hidden = torch.relu(
+            dense(records.gather(rows)) @ leaves["0.weight"].t() + leaves["0.bias"]
+        )
+        task = functional.cross_entropy(
+            hidden @ leaves["1.weight"].t() + leaves["1.bias"], records.labels[rows]
+        )
+        other = functional.cross_entropy(hidden @ head.t(), (rows % 4 == 0).long())
+        loss = 0.25 * task + 0.75 * other
+        found = torch.autograd.grad(loss, [*leaves.values(), head])
+        for name, gradient in zip(leaves, found, strict=False):
+            torch.testing.assert_close(sent[name], gradient, rtol=1e-4, atol=1e-6)
+        head = head.detach() - 0.1 * found[-1]
+
+
+def test_what_is_kept_by_hand() -> None:
+    update = {
+        "conv.weight": torch.tensor([1.0, -5.0, 2.0, 0.0, 3.0, -4.0, 0.0, 0.0]).view(
+            2, 1, 2, 2
+        ),
+        "conv.bias": torch.tensor([9.0]),
+        "dense.weight": torch.tensor([[1.0, -7.0, 0.0], [2.0, 0.5, -0.5]]),
+    }
+    whole = [1, 5, 2, 0, 3, 4, 0, 0, 1, 7, 0, 2, 0.5, 0.5]
+    assert pooled(update, 14).tolist() == whole
+    # filters first: each at its largest
+    assert pooled(update, 8).tolist() == [5, 4, 1, 7, 0, 2, 0.5, 0.5]
+    # then windows over all of it
+    assert pooled(update, 3).tolist() == [5, 7, 0.5]
+    wide = {"w": torch.arange(40.0).view(2, 20), "x": torch.ones(1, 2)}
+    assert pooled(wide, 3).tolist() == [19, 39, 1]  # a row of a dense layer
+
+
+def test_who_has_a_property(data: Path) -> None:
+    dataset = open_dataset(data)
+    found = has_property(dataset, Property.model_validate(COLOUR))
+    assert np.flatnonzero(found).tolist() == list(range(0, 400, 4))
+    own = has_property(dataset, Property(attribute="label", values=("high",)))
+    assert (own == (dataset.labels == 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        ({"attribute": "size", "values": ["s"]},
+         "property.attribute: 'size': no attribute of toy; allowed: label, colour"),
+        ({"attribute": "colour", "values": ["green"]},
+         "property.values: ['green']: no records have one of them; allowed: some of "
+         "blue, red"),
+        ({"attribute": "colour", "values": ["red", "blue"]},
+         "property.values: ['red', 'blue']: all records have one of them"),
+    ],
+)  # fmt: skip
+def test_properties_that_are_none(data: Path, wanted: Any, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        has_property(open_dataset(data), Property.model_validate(wanted))
+    assert str(caught.value).startswith(line)
+
+
+def test_cramers_v_by_hand() -> None:
+    first = np.array([0, 0, 1, 1])
+    assert cramers_v(first, first > 0) == pytest.approx(1)
+    assert cramers_v(first, np.array([True, False, True, False])) == pytest.approx(0)
+    # |Pearson's r| of two columns with two values each
+    rng = np.random.default_rng(1)
+    a, b = rng.random(500) < 0.3, rng.random(500) < 0.5
+    b |= a
+    assert cramers_v(a.astype(int), b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+
+
+def run(place: Path, data: Path, name: str = "joint", **changes: Any) -> int:
+    spec = json.dumps({**SPEC, **changes})
+    words = ["--data", str(data), "--out", str(place / name), "--device", "cpu"]
+    return main(["collaborate", "--spec", spec, *words])
+
+
+def attack(place: Path, data: Path, *joint: str, **settings: Any) -> int:
+    told = {"kind": "properties.passive", **settings}
+    spec = {"study": "s", "name": "a", "grid": {}, "seed": SEED, "settings": told}
+    words = ["--input", "data", str(data), "--out", str(place / "attack")]
+    for number, name in enumerate(joint):
+        words += ["--input", f"observations.{number}", str(place / name)]
+    return main(["attack", "--spec", json.dumps(spec), *words])
+
+
+@pytest.fixture(scope="module")
+def joint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("joint")
+    assert run(place, data) == 0
+    assert attack(place, data, "joint") == 0
+    return place
+
+
+def test_a_planted_property_is_inferred(joint: Path) -> None:
+    metrics = read_json(joint / "attack" / "metrics.json")
+    (report,) = metrics["replicates"]
+    assert report["attack"]["auc"]["value"] > 0.95
+    assert report["attack"]["score_with"] > report["attack"]["score_without"] + 0.3
+    assert report["property"]["task_correlation"] < 0.15
+    assert report["controls"]["positive"]["auc"]["value"] > 0.9
+    assert report["controls"]["negative"]["p_value"] > 0.001
+    assert metrics["summary"]["auc"]["mean"] == report["attack"]["auc"]["value"]
+    scores = pd.read_parquet(joint / "attack" / "scores.parquet")
+    assert scores["iteration"].tolist() == list(range(60))
+    assert scores["has_it"].tolist() == [True, False] * 30
+    assert scores["score"].between(0, 1).all()
+
+
+def test_logistic_regression_infers_it_too(joint: Path, data: Path) -> None:
+    classifier = {"kind": "logistic-regression"}
+    assert attack(joint, data, "joint", classifier=classifier) == 0
+    (report,) = read_json(joint / "attack" / "metrics.json")["replicates"]
+    assert report["attack"]["auc"]["value"] > 0.9
+
+
+def test_a_property_that_leaves_no_trace_is_not_inferred(
+    data: Path, tmp_path: Path
+) -> None:
+    """Observed updates in which the colour was never seen by the net."""
+    dataset = open_dataset(data)
+    inputs = np.array(dataset.inputs)
+    inputs[:, 1] = 0
+    blind = tmp_path / "blind"
+    write_dataset(
+        blind, inputs=inputs, labels=dataset.labels, info=dataset.info,
+        settings={"source": "npz"},
+        attributes={"colour": dataset.attributes["colour"].tolist()},
+    )  # fmt: skip
+    protocol = {**SPEC["protocol"], "iterations": 200}  # type: ignore[dict-item]
+    assert run(tmp_path, blind, protocol=protocol) == 0
+    assert attack(tmp_path, blind, "joint") == 0
+    (report,) = read_json(tmp_path / "attack" / "metrics.json")["replicates"]
+    assert report["attack"]["auc"]["low"] < 0.5 < report["attack"]["auc"]["high"]
+
+
+def test_a_joint_model_is_a_block_and_repeats_to_the_byte(
+    joint: Path, data: Path, tmp_path: Path
+) -> None:
+    block = load_block(joint / "joint")
+    about = read_json(joint / "joint" / "collaboration.json")
+    assert about["participants"] == [160, 160]
+    assert about["test_accuracy"]["value"] > 0.6
+    assert int(block.plan.test.sum()) == 80
+    assert run(tmp_path, data) == 0
+    for name in ("record.json", "models.safetensors", "observations.safetensors"):
+        ours, theirs = tmp_path / "joint" / name, joint / "joint" / name
+        assert ours.read_bytes() == theirs.read_bytes()
+    # another replicate is another draw
+    assert run(tmp_path, data, "other", replicate=1) == 0
+    other = load_block(tmp_path / "other")
+    assert (other.plan.test != block.plan.test).any()
+
+
+def test_without_an_adversary_nothing_is_kept(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip  # noqa: E501
+    protocol = {"kind": "averaging", "rounds": 2, "batch_size": 8}
+    assert run(tmp_path, data, adversary=None, participants=7, protocol=protocol) == 0
+    assert load_tensors(tmp_path / "joint" / "observations.safetensors") == {}
+    assert attack(tmp_path, data, "joint") == 2
+    assert "an adversary of kind property" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"participants": 400}, "participants: 400 of 320 records; allowed: 2..320"),
+        ({"participants": 60, "adversary": ADVERSARY_SPEC}, "batch_size: 8, 8 of"),
+        ({"adversary": {"kind": "spy"}}, "adversary.kind: 'spy'; allowed: property"),
+        ({"architecture": {"kind": "mlp", "hidden": [32] * 5, "activation": "relu"},
+          "protocol": {"kind": "gradients", "iterations": 40, "learning_rate": 900.0}},
+         "protocol.learning_rate: replicate 0 diverged"),
+        ({"adversary": adversary(property={"attribute": "x", "values": [1]})},
+         "property.attribute: 'x'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(
+    data: Path, tmp_path: Path, changes: dict[str, Any], line: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert run(tmp_path, data, **changes) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert line in said
+    assert not (tmp_path / "joint").exists()
+
+
+def test_observations_that_do_not_suffice_are_refused(
+    joint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(
+        tmp_path, data, protocol={**SPEC["protocol"], "iterations": 8}  # type: ignore[dict-item]
+    ) == 0  # fmt: skip
+    assert attack(tmp_path, data, "joint") == 2
+    assert "8 observed iterations; allowed: at least 20" in capsys.readouterr().err
+    seen = load_tensors(joint / "joint" / "observations.safetensors")
+    seen["observed.has_it"] = torch.ones_like(seen["observed.has_it"])
+    save_tensors(tmp_path / "joint" / "observations.safetensors", seen)
+    assert attack(tmp_path, data, "joint") == 2
+    assert "every observed batch is of one kind" in capsys.readouterr().err
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="from must be before to"):
+        PropertyAdversary.model_validate(adversary(during=[9, 3]))
