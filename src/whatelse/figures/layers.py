@@ -15,12 +15,12 @@ from whatelse.figures.results import AttackResult, remarks, shared
 from whatelse.figures.settings import Layers
 
 _REPLICATE = 0
-_MOST = 4  # maps in a row
-_MAP, _PROBES = 1.75, 2.35  # inches
+_MOST = 5  # maps in a row
+_MAP, _PROBES = 1.55, 2.35  # inches
 _HAS, _LACKS = style.looks(2)[1].color, style.looks(2)[0].color
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 _MODELS = {"trained": "-", "random weights": ":"}
-_CELLS = 12  # of a row of the grid
+_CELLS = 60  # of a row of the grid
 
 
 @style.context()

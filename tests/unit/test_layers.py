@@ -1,0 +1,172 @@
+"""Layers of a net: what they are, what probes find in them, the verb's attack."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from core_samples import train_block, train_spec
+from whatelse.cli import main
+from whatelse.datasets.store import open_dataset, write_dataset
+from whatelse.errors import UserError
+from whatelse.models.features import layers_of, module_of, pooled_to
+from whatelse.properties.probing import components, features_of, halves, map_of, probe
+from whatelse.records import read_json
+from whatelse.training.blocks import load_block
+
+COLOUR = {"attribute": "colour", "values": ["red"]}
+SHAPES = {"attribute": "shape", "values": ["round"]}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net for the first feature's sign, on records whose sign of the second is red.
+
+    A shape is drawn by lot: nothing tells it.
+    """
+    folder = tmp_path_factory.mktemp("layers")
+    rng = np.random.default_rng(3)
+    inputs = rng.standard_normal((600, 6)).astype(np.float32)
+    write_dataset(
+        folder / "data",
+        inputs=inputs,
+        labels=(inputs[:, 0] > 0).astype(np.int64),
+        info={"name": "toy", "title": "Toy", "class_names": ["minus", "plus"]},
+        settings={"source": "npz"},
+        attributes={
+            "colour": np.where(inputs[:, 1] > 0, "red", "blue").tolist(),
+            "shape": np.where(rng.random(600) < 0.5, "round", "square").tolist(),
+        },
+    )
+    spec = train_spec(
+        architecture={"kind": "mlp", "hidden": [16, 8], "activation": "relu"},
+        members=200,
+    )
+    assert train_block(folder, folder / "data", "0:1", spec=spec, name="net") == 0
+    return folder
+
+
+def attack(place: Path, out: Path, wanted: dict[str, Any], **settings: Any) -> int:
+    told = {"kind": "properties.layers", "property": wanted, "records": 200}
+    spec = {
+        "study": "s", "name": "a", "grid": {}, "seed": 3,
+        "settings": {**told, **settings},
+    }  # fmt: skip
+    words = ["--input", "models.0", str(place / "net")]
+    words += ["--input", "data", str(place / "data"), "--out", str(out)]
+    return main(["attack", "--spec", json.dumps(spec), *words])
+
+
+def test_layers_are_activations_and_the_end() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4),
+        nn.Tanh(), nn.Linear(4, 3),
+    )  # fmt: skip
+    assert list(layers_of(net)) == ["2", "5", "6"]
+    assert list(layers_of(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)))) == [
+        "0",
+        "1",
+    ]
+    with pytest.raises(UserError, match="no layer with parameters"):
+        layers_of(nn.Sequential(nn.ReLU()))
+    images = torch.randn(5, 1, 6, 6)
+    found = features_of(net, images)
+    assert {name: own.shape for name, own in found.items()} == {
+        "2": (5, 8), "5": (5, 4), "6": (5, 3)
+    }  # fmt: skip
+    expected = net(images).detach().numpy()
+    np.testing.assert_allclose(found["6"], expected, rtol=1e-5)
+
+
+def test_images_are_averaged_until_they_fit() -> None:
+    whole = torch.arange(2 * 3 * 8 * 8.0).view(2, 3, 8, 8)
+    assert pooled_to(whole, 3 * 64).shape == (2, 192)
+    small = pooled_to(whole, 3 * 16)
+    assert small.shape == (2, 48)
+    assert small[0, 0] == whole[0, 0, :2, :2].mean()
+    assert pooled_to(whole, 2).shape == (2, 3)
+
+
+def test_a_block_runs_as_a_plain_module(place: Path) -> None:
+    block = load_block(place / "net")
+    net = module_of(block.architecture, {k: v[0] for k, v in block.parameters.items()})
+    records = torch.from_numpy(open_dataset(place / "data").floats(np.arange(7)))
+    ours = net(records)
+    theirs = block.architecture.forward(block.parameters, records[None])[0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_probes_find_what_is_there_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((400, 30)).astype(np.float32)
+    told = (features[:, 3] + features[:, 4] > 0).astype(np.int64)
+    coin = rng.integers(0, 2, 400)
+    fitted = halves(400, 1)
+    assert fitted.sum() == 200
+    points = components(features, fitted, 1)
+    assert probe(points, told, fitted).linear > 0.85
+    assert abs(probe(points, coin, fitted).linear - 0.5) < 0.12
+    rare = (features[:, 0] > 1.2).astype(np.int64)
+    found = probe(points, rare, fitted)
+    assert found.majority == pytest.approx((rare[~fitted] == 0).mean())
+
+
+def test_maps_keep_neighbourhoods_and_repeat() -> None:
+    rng = np.random.default_rng(0)
+    group = np.arange(60) % 3
+    points = (rng.standard_normal((60, 5)) + 12 * group[:, None]).astype(np.float32)
+    placed = map_of(points, 1)
+    assert (placed == map_of(points, 1)).all()
+    for number in range(3):
+        own, others = placed[group == number], placed[group != number]
+        centre = own.mean(0)
+        assert np.linalg.norm(own - centre, axis=1).max() < (
+            np.linalg.norm(others - centre, axis=1).min()
+        )
+
+
+def test_a_property_is_found_in_hidden_layers(place: Path, tmp_path: Path) -> None:
+    assert attack(place, tmp_path, COLOUR) == 0
+    metrics = read_json(tmp_path / "metrics.json")
+    summary = {name: own["mean"] for name, own in metrics["summary"].items()}
+    assert summary["property_probe"] > summary["property_majority"] + 0.2
+    assert summary["task_probe"] > 0.85
+    assert summary["task_correlation"] < 0.2
+    (report,) = metrics["replicates"]
+    assert report["controls"]["positive"]["auc"]["value"] > 0.9
+    assert report["controls"]["negative"]["p_value"] > 0.001
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    assert len(curves) == 2 * 3 * 2  # nets, layers, task and property
+    scores = pd.read_parquet(tmp_path / "scores.parquet")
+    assert len(scores) == 3 * 200
+    # held out ones alone
+    block = load_block(place / "net")
+    assert not block.plan.train[0][scores["record"]].any()
+    dataset = open_dataset(place / "data")
+    red = (dataset.attributes["colour"] == "red").to_numpy()
+    assert (scores["has_it"] == red[scores["record"]]).all()
+
+
+def test_a_property_that_nothing_tells_is_not_found(
+    place: Path, tmp_path: Path
+) -> None:
+    assert attack(place, tmp_path, SHAPES) == 0
+    summary = read_json(tmp_path / "metrics.json")["summary"]
+    gain = summary["property_probe"]["mean"] - summary["property_majority"]["mean"]
+    assert gain < 0.1
+
+
+def test_bad_input_is_one_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert attack(place, tmp_path / "out", {"attribute": "x", "values": ["y"]}) == 2
+    assert "property.attribute: 'x'" in capsys.readouterr().err
+    small = {"records": 39}
+    with pytest.raises(ValueError, match="records"):
+        attack(place, tmp_path / "out", COLOUR, **small)
+    assert not (tmp_path / "out").exists()
