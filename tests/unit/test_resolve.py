@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec
 from whatelse.studies.resolve import Resolved, load_study
+from whatelse.training.federated_settings import CollaborationSpec
 from whatelse.training.settings import TrainSpec
 
 STUDY: dict[str, Any] = {
@@ -696,3 +698,90 @@ def test_fewer_replicates_are_fewer_of_all(tmp_path: Path) -> None:
     assert len(of_entry(cut, "benign")) == len(of_entry(cut, "lsb")) == 1
     (attack,) = cut.of("attack")
     assert "benign.models.1" not in attack.inputs
+
+
+JOINT = {
+    "dataset": "digits",
+    "architecture": {"kind": "mlp", "hidden": [8]},
+    "collaboration": {"kind": "gradients", "iterations": 40},
+    "participants": 3,
+    "adversary": {
+        "kind": "property", "property": {"attribute": "label", "values": ["3"]},
+    },
+    "replicates": 2,
+}  # fmt: skip
+PASSIVE = {"kind": "properties.passive", "models": "joint"}
+
+
+def collaborative(
+    tmp_path: Path, models: dict[str, Any] | None = None,
+    attacks: dict[str, Any] | None = None, **limits: Any,
+) -> Resolved:  # fmt: skip
+    study = {
+        "study": "toy", "question": "properties", "title": "Toy", "seed": 4,
+        "datasets": {"digits": {"source": "digits"}},
+        "models": {"joint": JOINT, **(models or {})},
+        "attacks": {"passive": PASSIVE, **(attacks or {})},
+    }  # fmt: skip
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
+    return load_study(tmp_path / "toy.yaml", **limits)
+
+
+def test_joint_models_and_what_was_observed(tmp_path: Path) -> None:
+    resolved = collaborative(tmp_path)
+    first, second = resolved.of("collaborate")
+    assert first.folder == f"results/collaborations/{first.labels['key']}/joint"
+    assert first.folder != second.folder
+    assert "whatelse.properties.observe" in first.modules
+    spec = CollaborationSpec.model_validate_json(first.spec_json)
+    assert spec.model_dump(mode="json") == first.spec
+    assert (spec.participants, spec.seed, spec.replicate) == (3, 4, 0)
+    (attack,) = resolved.of("attack")
+    (data,) = resolved.of("dataset")
+    assert attack.inputs == {
+        "observations.0": [first.folder], "observations.1": [second.folder],
+        "data": [data.folder],
+    }  # fmt: skip
+    assert not resolved.of("train")
+    assert len(collaborative(tmp_path, replicates=1).of("collaborate")) == 1
+
+
+def test_joint_models_of_a_grid(tmp_path: Path) -> None:
+    grid = {**JOINT, "replicates": 1, "foreach": {"participants": [2, 4]}}
+    resolved = collaborative(tmp_path, {"joint": grid})
+    assert [a.labels["grid"] for a in resolved.of("attack")] == [
+        {"participants": 2}, {"participants": 4}
+    ]  # fmt: skip
+    assert [c.spec["participants"] for c in resolved.of("collaborate")] == [2, 4]
+
+
+def test_layers_of_a_joint_model_are_looked_at(tmp_path: Path) -> None:
+    wanted = {"property": {"attribute": "label", "values": ["3"]}}
+    look = {"kind": "properties.layers", "models": "joint", **wanted}
+    resolved = collaborative(tmp_path, attacks={"look": look})
+    (attack,) = (a for a in resolved.of("attack") if a.labels["name"] == "look")
+    folders = [a.folder for a in resolved.of("collaborate")]
+    assert [attack.inputs[f"models.{n}"] for n in range(2)] == [[f] for f in folders]
+
+
+@pytest.mark.parametrize(
+    ("models", "attacks", "line"),
+    [
+        ({"joint": {k: v for k, v in JOINT.items() if k != "adversary"}}, {},
+         "attacks.passive.models: 'joint' has no adversary"),
+        ({"net": {**GIVEN, "split": "random", "dataset": "digits", "members": 40}},
+         {"passive": {**PASSIVE, "models": "net"}},
+         "attacks.passive.models: 'net' was not trained together"),
+        ({}, {"shadow": {"kind": "membership.threshold", "models": "joint"}},
+         "attacks.shadow.models: 'joint' is a joint model"),
+        ({"more": {"from": "joint", "training": GIVEN["training"]}},
+         {"again": {"kind": "membership.threshold", "models": "more"}},
+         "models.more: 'joint' is a joint model"),
+        ({}, {"passive": {**PASSIVE, "release": "top"}}, "release"),
+    ],
+)  # fmt: skip
+def test_joint_models_where_they_do_not_fit(
+    tmp_path: Path, models: dict[str, Any], attacks: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(line)):
+        collaborative(tmp_path, models, attacks)

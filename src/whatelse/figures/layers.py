@@ -20,7 +20,6 @@ _MAP, _PROBES = 1.55, 2.35  # inches
 _HAS, _LACKS = style.looks(2)[1].color, style.looks(2)[0].color
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 _MODELS = {"trained": "-", "random weights": ":"}
-_CELLS = 60  # of a row of the grid
 
 
 @style.context()
@@ -67,20 +66,20 @@ def draw(
         [settings.caption, *_notes(result), *remarks(results)],
         height=_MAP * rows + _PROBES + 0.9,
     )
-    grid = part.add_gridspec(rows + 1, _CELLS, height_ratios=[*[_MAP] * rows, _PROBES])
+    grid = part.add_gridspec(
+        rows + 1, 2 * columns, height_ratios=[*[_MAP] * rows, _PROBES]
+    )
     words = _layer_words(names)
     classes = sorted(set(scores["task"]))
-    width = _CELLS // columns
     for place, name in enumerate(names):
-        left = place % columns * width
-        panel = part.add_subplot(grid[place // columns, left : left + width])
+        left = 2 * (place % columns)
+        panel = part.add_subplot(grid[place // columns, left : left + 2])
         _map(panel, scores[scores["layer"] == name], classes)
         panel.set_title(words[name], parse_math=False)
     first = None
     for place, column in enumerate(("property", "task")):
-        half = _CELLS // 2
         panel = part.add_subplot(
-            grid[rows, place * half : (place + 1) * half], sharey=first
+            grid[rows, place * columns : (place + 1) * columns], sharey=first
         )
         _probes(panel, curves[curves["column"] == column], column, words)
         if first is None:

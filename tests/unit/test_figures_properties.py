@@ -1,0 +1,188 @@
+"""Figures of the properties question: what is drawn, said, refused, and its bytes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from figure_samples import assert_fits
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from pydantic import TypeAdapter
+
+from whatelse.errors import UserError
+from whatelse.figures import layers, property_table, results, settings, style, timeline
+from whatelse.measures.spread import spread
+from whatelse.records import file_digest, write_json
+
+MODULES: dict[str, Any] = {
+    "layers": layers, "property_table": property_table, "timeline": timeline,
+}  # fmt: skip
+SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
+DATASET = {"name": "toy", "title": "Toy", "stand_in_for": None, "remarks": []}
+
+
+def write(
+    folder: Path, kind: str, name: str, summary: dict[str, list[float]],
+    scores: pd.DataFrame, curves: pd.DataFrame, grid: dict[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    folder.mkdir(parents=True)
+    count = len(next(iter(summary.values())))
+    write_json(
+        folder / "metrics.json",
+        {
+            "kind": kind, "name": name, "grid": grid or {}, "dataset": DATASET,
+            "replicates": [{"replicate": n} for n in range(count)],
+            "summary": {metric: spread(values) for metric, values in summary.items()},
+        },
+    )  # fmt: skip
+    scores.to_parquet(folder / "scores.parquet", index=False)
+    curves.to_csv(folder / "curves.csv", index=False)
+    return folder
+
+
+def make_passive(folder: Path, name: str = "passive", **grid: Any) -> Path:
+    """Updates of 200 iterations; every second has the property, from 100 to 199."""
+    iteration = np.arange(200)
+    has_it = (iteration % 2 == 0) & (iteration >= 100)
+    scores = pd.DataFrame(
+        {
+            "iteration": iteration, "has_it": has_it,
+            "score": np.where(has_it, 0.8, 0.3), "replicate": 0,
+        }
+    )  # fmt: skip
+    summary = {
+        "auc": [0.95, 0.97], "task_correlation": [0.01, 0.02],
+        "train_accuracy": [0.9, 0.91], "test_accuracy": [0.88, 0.89],
+        "score_with": [0.8, 0.8], "score_without": [0.3, 0.3],
+    }  # fmt: skip
+    curves = pd.DataFrame({"replicate": [0], "fpr": [0.0], "tpr": [1.0]})
+    return write(folder, "properties.passive", name, summary, scores, curves, grid)
+
+
+def make_layers(folder: Path, depth: int = 3) -> Path:
+    rng = np.random.default_rng(0)
+    names = [str(number) for number in range(depth)]
+    scores = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "layer": name, "x": rng.random(40), "y": rng.random(40),
+                    "replicate": 0, "record": np.arange(40), "task": np.arange(40) % 2,
+                    "has_it": np.arange(40) // 2 % 2,
+                }
+            )
+            for name in names
+        ]
+    )  # fmt: skip
+    curves = pd.DataFrame(
+        [
+            {
+                "model": model, "depth": number, "layer": name, "column": column,
+                "linear": 0.9 - 0.1 * number, "neighbours": 0.8, "majority": 0.7,
+                "replicate": 0,
+            }
+            for model in ("trained", "random weights")
+            for number, name in enumerate(names)
+            for column in ("task", "property")
+        ]
+    )  # fmt: skip
+    summary = {"property_probe": [0.8], "task_correlation": [0.25]}
+    return write(folder, "properties.layers", "look", summary, scores, curves)
+
+
+def draw(kind: str, folders: list[Path], **more: Any) -> tuple[Figure, pd.DataFrame]:
+    names = list(dict.fromkeys(results.AttackResult(path).name for path in folders))
+    asked = SETTINGS.validate_python(
+        {"kind": kind, "attacks": names, "title": "A title", **more}
+    )
+    loaded = results.load(folders, asked.attacks, asked.draws)
+    figure, data = MODULES[kind].draw(asked, loaded)
+    return figure, data
+
+
+def said(figure: Figure) -> str:
+    found = [item.get_text() for item in figure.findobj(Text)]  # type: ignore[attr-defined]
+    return " ".join(" ".join(text for text in found if text).split())
+
+
+def test_a_timeline_says_when(tmp_path: Path) -> None:
+    figure, data = draw("timeline", [make_passive(tmp_path / "a")], window=20)
+    assert_fits(figure)
+    with_it, without = data[data["has_it"]], data[~data["has_it"]]
+    assert with_it["start"].tolist() == [100, 120, 140, 160, 180]
+    assert with_it["mean"].tolist() == pytest.approx([0.8] * 5)
+    assert without["count"].tolist() == [20] * 5 + [10] * 5
+    words = said(figure)
+    assert "the target's batches have it" in words
+    assert "Means over 20 iterations." in words
+    assert "Replicate 0 alone." in words
+    (panel,) = (axes for part in figure.subfigs for axes in part.axes)
+    # nothing is drawn where nothing had the property
+    line = next(own for own in panel.lines if own.get_linestyle() == "-")
+    assert min(np.asarray(line.get_xdata())) == 110
+
+
+def test_the_table_has_correlation_accuracy_and_auc(tmp_path: Path) -> None:
+    folders = [make_passive(tmp_path / str(n), participants=n) for n in (8, 4)]
+    figure, data = draw("property_table", folders)
+    assert_fits(figure)
+    assert data["participants"].tolist() == [4, 8]
+    assert data["auc_mean"].tolist() == pytest.approx([0.96, 0.96])
+    words = said(figure)
+    for text in ("corr.", "AUC", "0.960", "± 0.014", "88.50", "Cramer's V"):
+        assert text in words
+
+
+@pytest.mark.parametrize("depth", [2, 5, 7])
+def test_layers_are_mapped_and_probed(tmp_path: Path, depth: int) -> None:
+    figure, data = draw("layers", [make_layers(tmp_path / "a", depth)])
+    assert_fits(figure)
+    panels = [axes for part in figure.subfigs for axes in part.axes]
+    assert len(panels) == depth + 2
+    words = said(figure)
+    assert f"layer {depth - 1}" in words
+    assert f"layer {depth} " not in words  # the last one is the output
+    assert "Correlation of task and property: 0.250." in words
+    assert len(data) == 2 * depth * 2
+    assert set(data["layer"]) == set(map(str, range(depth)))
+
+
+def test_layers_of_one_net_alone(tmp_path: Path) -> None:
+    folder = make_layers(tmp_path / "a")
+    result = results.AttackResult(folder)
+    asked = SETTINGS.validate_python(
+        {"kind": "layers", "attacks": ["look"], "title": "T"}
+    )
+    with pytest.raises(UserError, match="2 results; allowed: one"):
+        layers.draw(asked, [result, result])
+
+
+@pytest.mark.parametrize("kind", sorted(MODULES))
+def test_figures_repeat_to_the_byte(kind: str, tmp_path: Path) -> None:
+    make = make_layers if kind == "layers" else make_passive
+    folder = make(tmp_path / "a")
+    digests = []
+    for number in range(2):
+        out = tmp_path / str(number)
+        out.mkdir()
+        style.save(draw(kind, [folder])[0], out)
+        digests.append([file_digest(out / f"figure.{end}") for end in ("png", "pdf")])
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowed"),
+    [
+        ("timeline", r"properties\.passive"),
+        ("property_table", r"properties\.passive"),
+        ("layers", r"properties\.layers"),
+    ],
+)
+def test_attacks_of_another_kind_are_refused(
+    kind: str, allowed: str, tmp_path: Path
+) -> None:
+    folder = (make_passive if kind == "layers" else make_layers)(tmp_path / "a")
+    with pytest.raises(UserError, match=f"cannot draw; allowed: {allowed}$"):
+        draw(kind, [folder])
