@@ -51,7 +51,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
-    assert all(f"    {verb} " in printed for verb in VERBS)
+    assert all(f"\n    {verb}" in printed for verb in VERBS)
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from whatelse.errors import UserError
 from whatelse.models.features import layers_of, module_of, pooled_to
 from whatelse.properties.probing import components, features_of, halves, map_of, probe
 from whatelse.records import read_json
-from whatelse.training.blocks import load_block
+from whatelse.training.blocks import load_block, save_tensors
 
 COLOUR = {"attribute": "colour", "values": ["red"]}
 SHAPES = {"attribute": "shape", "values": ["round"]}
@@ -170,3 +170,89 @@ def test_bad_input_is_one_line(
     with pytest.raises(ValueError, match="records"):
         attack(place, tmp_path / "out", COLOUR, **small)
     assert not (tmp_path / "out").exists()
+
+
+NET = """
+from torch import nn
+
+
+def make():
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+
+
+def wrong():
+    return 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A user's file, weights and records: layer 1 passes a property on."""
+    rng = np.random.default_rng(3)
+    inputs = rng.standard_normal((300, 6)).astype(np.float32)
+    (tmp_path / "net.py").write_text(NET)
+    state = {
+        "0.weight": torch.zeros(16, 6), "0.bias": torch.zeros(16),
+        "2.weight": torch.zeros(2, 16), "2.bias": torch.zeros(2),
+    }  # fmt: skip
+    state["0.weight"][0, 0], state["0.weight"][1, 1] = 1, 1
+    state["2.weight"][1, 0] = 1
+    save_tensors(tmp_path / "net.safetensors", state)
+    np.savez(
+        tmp_path / "data.npz", inputs=inputs, labels=inputs[:, 0] > 0,
+        property=inputs[:, 1] > 0,
+    )  # fmt: skip
+    return tmp_path
+
+
+def layers(own: Path, net: str = "net.py:make", **files: str) -> int:
+    named = {"weights": "net.safetensors", "data": "data.npz", **files}
+    words = [w for k, v in named.items() for w in (f"--{k}", str(own / v))]
+    return main(["layers", str(own / net), *words])
+
+
+def test_layers_of_a_net_of_ones_own(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert layers(own) == 0
+    _, first, last, majority = capsys.readouterr().out.splitlines()
+    name, task, told, _ = first.split()
+    assert name == "1"
+    assert min(float(task), float(told)) > 0.9
+    name, task, told, _ = last.split()
+    assert name == "2"
+    assert float(task) > 0.9
+    assert float(told) < 0.65  # the end knows the task alone
+    assert majority.split()[0] == "majority"
+
+
+@pytest.mark.parametrize(
+    ("net", "files", "line"),
+    [
+        ("none.py:make", {}, "no such file; allowed: FILE.py:FUNCTION"),
+        ("net.py:other", {}, "has no 'other'"),
+        ("net.py:wrong", {}, "returns int; allowed: a torch.nn.Module"),
+        ("net.py:make", {"weights": "data.npz"}, "not a safetensors file"),
+        (
+            "net.py:make",
+            {"weights": "short.safetensors"},
+            "0.bias: missing, the net has (16,)",
+        ),
+        ("net.py:make", {"data": "net.safetensors"}, "net.safetensors"),
+        ("net.py:make", {"data": "few.npz"}, "inputs, labels, property: 9, 9, 9 rows"),
+        ("net.py:make", {"data": "part.npz"}, "allowed: inputs, labels, property"),
+        ("net.py:make", {"data": "one.npz"}, "property: one value alone"),
+    ],
+)
+def test_files_of_ones_own_that_do_not_fit(
+    own: Path, net: str, files: dict[str, str], line: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    whole = dict(np.load(own / "data.npz"))
+    np.savez(own / "few.npz", **{k: v[:9] for k, v in whole.items()})
+    np.savez(own / "part.npz", inputs=whole["inputs"])
+    np.savez(own / "one.npz", **{**whole, "property": np.zeros(300)})
+    save_tensors(own / "short.safetensors", {"0.weight": torch.zeros(2, 6)})
+    assert layers(own, net, **files) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert line in said

@@ -455,6 +455,29 @@ def inference(
     return Work(seconds, held, _RECORDED + replicates * rounds * _SCORE)
 
 
+def layers(
+    settings: Mapping[str, Any], spec: Mapping[str, Any], shape: Shape, replicates: int
+) -> Work:
+    """Return the work of probing and mapping the layers of some models.
+
+    None is in the benchmark. A thousand records are taken to take as long, at each
+    layer, as three replicates of a membership attack beside its rows.
+    """
+    net = net_of(
+        spec["architecture"], shape.record, shape.num_classes, given=shape.values
+    )
+    thousands = settings["records"] / 1e3
+    looks = 3.0 * replicates * thousands * len(net.widths)
+    megabytes = shape.num_bytes / MEGABYTE
+    held = settings["records"] * net.values * 4 / MEGABYTE
+    return Work(
+        {"attack.job": 1.0, "attack.replicate": looks},
+        {"attack.job": 1.0, "query.data_megabyte": megabytes,
+         "attack.fit_megabyte": held},
+        _RECORDED + replicates * len(net.widths) * settings["records"] * _SCORE,
+    )  # fmt: skip
+
+
 def tested(spec: Mapping[str, Any], shape: Shape) -> int:
     """Return the records that one model is tested on: members and non-members."""
     outside = held_out(spec, shape)

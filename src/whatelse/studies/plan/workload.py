@@ -75,6 +75,11 @@ class Workload:
             return work.inference(spec["settings"], joint.spec, len(seen))
         if kind == "import":
             return work.external(self._external(artefact))
+        if kind == "attack" and spec["settings"]["kind"] == "properties.layers":
+            block = by_folder[artefact.inputs["models.0"][0]]
+            count = sum(role.startswith("models.") for role in artefact.inputs)
+            shape = self._shapes[artefact.inputs["data"][0]]
+            return work.layers(spec["settings"], block.spec, shape, count)
         if kind == "attack" and "data" in artefact.inputs:
             return work.memorization(
                 spec["settings"], spec["carrier"], self._examined(artefact, by_folder)
