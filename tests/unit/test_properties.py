@@ -74,7 +74,7 @@ def stage(data: Path, count: int = 2, batch: int = 8) -> Stage:
     dataset = open_dataset(data)
     rows = np.arange(320)
     held_out = np.arange(320, 400)
-    return Stage(dataset, rows, held_out, count, batch, 0.1, SEED, ("t",))
+    return Stage(dataset, rows, held_out, count, batch, 0.1, False, SEED, ("t",))
 
 
 def adversary(**changes: Any) -> dict[str, Any]:
@@ -175,6 +175,24 @@ def test_nothing_of_the_target_is_in_what_the_adversary_makes(
     assert kept["auxiliary.has_it"].tolist() == [0, 1] * 20
     for row, others in zip(kept["observed.features"], observer.others, strict=True):
         torch.testing.assert_close(row, pooled(others, 4096))
+
+
+def test_averaging_shows_the_property_of_a_participants_records(
+    data: Path, tmp_path: Path
+) -> None:
+    """P3 Fig. 9, by rounds of one run: the target holds the property in every other."""
+    averaging = {
+        "kind": "averaging", "rounds": 80, "batch_size": 8, "learning_rate": 0.1,
+    }  # fmt: skip
+    told = adversary(fraction=0.8)
+    assert run(tmp_path, data, protocol=averaging, participants=3, adversary=told) == 0
+    assert attack(tmp_path, data, "joint") == 0
+    (report,) = read_json(tmp_path / "attack" / "metrics.json")["replicates"]
+    assert report["attack"]["auc"]["value"] > 0.8
+    target = cast(told, stage(data, 3)).participants[TARGET]
+    with_it, without = target.local(0), target.local(1)
+    assert (reds(with_it), len(with_it)) == (40, 50)
+    assert (reds(without), len(without)) == (0, 50)
 
 
 def test_own_updates_get_a_background_of_honest_others(data: Path) -> None:
@@ -381,6 +399,8 @@ def test_without_an_adversary_nothing_is_kept(data: Path, tmp_path: Path, capsys
         ({"architecture": {"kind": "mlp", "hidden": [32] * 5, "activation": "relu"},
           "protocol": {"kind": "gradients", "iterations": 40, "learning_rate": 900.0}},
          "protocol.learning_rate: replicate 0 diverged"),
+        ({"protocol": {"kind": "averaging", "rounds": 2},
+          "adversary": adversary(alpha=0.5)}, "adversary.alpha"),
         ({"adversary": adversary(property={"attribute": "x", "values": [1]})},
          "property.attribute: 'x'"),
     ],

@@ -99,6 +99,11 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         with_it[0], without[0], chosen, (*name, TARGET), stage.seed,
     )  # fmt: skip
     mine = np.concatenate([with_it[1], without[1]])
+    if chosen.alpha and stage.averages:
+        raise UserError(
+            "adversary.alpha: the active attack sends gradients; allowed: 0 with "
+            "averaging"
+        )
     active = _Active(chosen, stage, has, mine) if chosen.alpha else None
     adversary = _Seated(mine, (*name, ADVERSARY), stage.seed, active)
     others = [
@@ -171,6 +176,23 @@ class Alternating:
         if self.has_it(iteration):
             return self.positive(kind, size)
         return self.negative(iteration, size)
+
+    def local(self, number: int) -> Rows:
+        """Return the records of a round of averaging."""
+        return self.share(has_it=self.has_it(number))
+
+    def share(self, *, has_it: bool) -> Rows:
+        """Return as many records with the property among them as without any.
+
+        With it, all its records that have it, and so many others that they are the
+        asked for part; without, as many others.
+        """
+        some = len(self.with_it)
+        rest = round(some * (1 / self.settings.fraction - 1))
+        rest = min(rest, len(self.without))
+        if has_it:
+            return np.concatenate([self.with_it, self.without[:rest]])
+        return self.without[: some + rest]
 
     def positive(self, number: int, size: int) -> Rows:
         """Return the batch of a number among those with the property."""
@@ -272,19 +294,24 @@ class PropertyObserver:
         number, settings = scene.number, self._settings
         if number < settings.first:
             return
-        size = self._stage.batch_size
         self._keep(OBSERVED, others, number, has_it=self._target.has_it(number))
         background = self._background(scene)
         for example in range(settings.examples):
-            which = number * settings.examples + example
-            pair = [
-                self._auxiliary.negative(which, size),
-                self._auxiliary.positive(which, size),
-            ]
+            pair = self._pair(number * settings.examples + example)
             for has_it, update in enumerate(scene.each(pair)):
                 self._keep(AUXILIARY, _plus(update, background), number, has_it=has_it)
         if number % settings.control_every == 0:
             self._controls(scene)
+
+    def _pair(self, number: int) -> list[Rows]:
+        """Return records of the adversary's own, without the property and with it."""
+        if self._stage.averages:
+            return [self._auxiliary.share(has_it=has_it) for has_it in (False, True)]
+        size = self._stage.batch_size
+        return [
+            self._auxiliary.negative(number, size),
+            self._auxiliary.positive(number, size),
+        ]
 
     def kept(self) -> dict[str, Tensor]:
         """Return features, iterations and whether each had the property, by kind."""
@@ -304,6 +331,8 @@ class PropertyObserver:
         size = self._stage.batch_size
         name = (*self._stage.name, "background")
         rows = self._auxiliary.without
+        if self._stage.averages:
+            size = len(self._auxiliary.share(has_it=False))
         return scene.total(
             [
                 endless(rows, scene.number * size, size, self._stage.seed, (*name, n))

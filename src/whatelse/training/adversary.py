@@ -61,6 +61,8 @@ class Stage:
         Records of a batch.
     learning_rate : float
         Of the protocol.
+    averages : bool
+        Whether participants train on their own and send changes, not gradients.
     seed : int
         The study's.
     name : tuple
@@ -73,6 +75,7 @@ class Stage:
     count: int
     batch_size: int
     learning_rate: float
+    averages: bool
     seed: int
     name: tuple[int | str, ...]
 

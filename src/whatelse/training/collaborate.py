@@ -27,7 +27,7 @@ from whatelse.training.blocks import save_block, save_tensors
 from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated import Honest, Program, collaborate
-from whatelse.training.federated_settings import CollaborationSpec, Gradients
+from whatelse.training.federated_settings import Averaging, CollaborationSpec, Gradients
 from whatelse.training.plan import Plan
 
 OBSERVATIONS, ABOUT = "observations.safetensors", "collaboration.json"
@@ -132,7 +132,8 @@ def cast_for(
     if spec.adversary:
         stage = Stage(
             dataset, rows, np.flatnonzero(~inside), spec.participants,
-            spec.protocol.batch_size, spec.protocol.learning_rate, spec.seed, name,
+            spec.protocol.batch_size, spec.protocol.learning_rate,
+            isinstance(spec.protocol, Averaging), spec.seed, name,
         )  # fmt: skip
         return cast_of(spec.adversary, stage)
     rng = stream(spec.seed, *name, "deal")

@@ -63,6 +63,9 @@ class Participant(Protocol):
     def batch(self, iteration: int, size: int) -> Rows:
         """Return the records of one batch of synchronised SGD, shape (size,)."""
 
+    def local(self, number: int) -> Rows:
+        """Return the records that are trained on in one round of averaging."""
+
 
 @dataclass(frozen=True)
 class Honest:
@@ -86,6 +89,10 @@ class Honest:
     def batch(self, iteration: int, size: int) -> Rows:
         """Return the next records."""
         return endless(self.rows, iteration * size, size, self.seed, self.name)
+
+    def local(self, number: int) -> Rows:
+        """Return all its records."""
+        return self.rows
 
 
 def endless(
@@ -390,7 +397,6 @@ def _average(
         epochs=settings.local_epochs,
         batch_size=settings.batch_size,
     )
-    sizes = np.array([len(participant.rows) for participant in participants])
     model = {place: value.cpu() for place, value in model.items()}
     for number in range(settings.rounds):
         chosen = _selected(settings, len(participants), seed, name, number)
@@ -398,8 +404,9 @@ def _average(
         locally = functools.partial(
             _changes, architecture, local, data, model, seed, strategy, number
         )
+        rows = [participants[i].local(number) for i in chosen]
         changes = locally(
-            [participants[i].rows for i in chosen],
+            rows,
             [(*name, "round", number, i) for i in chosen],
             on_epoch=functools.partial(_keep, losses),
         )
@@ -408,7 +415,8 @@ def _average(
             functools.partial(Program, architecture, data, model),
         )  # fmt: skip
         # the mean of those selected, each by its records
-        shares = settings.server_rate * sizes[chosen] / sizes[chosen].sum()
+        sizes = np.array([len(own) for own in rows])
+        shares = settings.server_rate * sizes / sizes.sum()
         others: Vectors = {}
         mine: Vectors = {}
         for row, i in enumerate(chosen):
