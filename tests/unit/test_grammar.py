@@ -89,7 +89,7 @@ MODEL, TRAIN = "models/net", "models/net/training"
         (("seed", "1"), "seed: Input should be a valid integer, got '1'"),
         (("seed", -1), "seed: .*greater than or equal to 0, got -1"),
         (("seed", 2**63), "seed: .*less than"),
-        (("question", "memory"), "question: .*'memorization', got 'memory'"),
+        (("question", "memory"), "question: .*'properties', got 'memory'"),
         (("title", ""), "title: .*at least 1 character"),
         (("title", DROP), "title: Field required"),
         (("models", {}), "models: .*at least 1"),
