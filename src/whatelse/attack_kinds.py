@@ -47,4 +47,7 @@ KINDS = {
     ),
     "properties.passive": Kind("whatelse.properties.evaluate", needs=("observations",)),
     "properties.layers": Kind("whatelse.properties.layers", needs=("models",)),
+    "properties.representation": Kind(
+        "whatelse.properties.representations", needs=("models",)
+    ),
 }

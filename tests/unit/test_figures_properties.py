@@ -12,12 +12,21 @@ from matplotlib.text import Text
 from pydantic import TypeAdapter
 
 from whatelse.errors import UserError
-from whatelse.figures import layers, property_table, results, settings, style, timeline
+from whatelse.figures import (
+    attribute_table,
+    layers,
+    property_table,
+    results,
+    settings,
+    style,
+    timeline,
+)
 from whatelse.measures.spread import spread
 from whatelse.records import file_digest, write_json
 
 MODULES: dict[str, Any] = {
-    "layers": layers, "property_table": property_table, "timeline": timeline,
+    "attribute_table": attribute_table, "layers": layers,
+    "property_table": property_table, "timeline": timeline,
 }  # fmt: skip
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
 DATASET = {"name": "toy", "title": "Toy", "stand_in_for": None, "remarks": []}
@@ -92,6 +101,21 @@ def make_layers(folder: Path, depth: int = 3) -> Path:
     return write(folder, "properties.layers", "look", summary, scores, curves)
 
 
+def make_representation(folder: Path, name: str = "race", *more: str) -> Path:
+    summary = {
+        "test_accuracy": [0.9, 0.92], "attribute_accuracy": [0.6, 0.62],
+        "attribute_majority": [0.4, 0.41], **{other: [0.5, 0.52] for other in more},
+    }  # fmt: skip
+    table = pd.DataFrame({"replicate": [0]})
+    return write(folder, "properties.representation", name, summary, table, table)
+
+
+MAKE = {
+    "layers": make_layers, "attribute_table": make_representation,
+    "property_table": make_passive, "timeline": make_passive,
+}  # fmt: skip
+
+
 def draw(kind: str, folders: list[Path], **more: Any) -> tuple[Figure, pd.DataFrame]:
     names = list(dict.fromkeys(results.AttackResult(path).name for path in folders))
     asked = SETTINGS.validate_python(
@@ -135,6 +159,19 @@ def test_the_table_has_correlation_accuracy_and_auc(tmp_path: Path) -> None:
         assert text in words
 
 
+def test_the_table_of_representations(tmp_path: Path) -> None:
+    folders = [
+        make_representation(tmp_path / "a"),
+        make_representation(tmp_path / "b", "censored", "decensored_accuracy"),
+    ]
+    figure, data = draw("attribute_table", folders)
+    assert_fits(figure)
+    assert data["decensored_accuracy_mean"].isna().tolist() == [True, False]
+    words = said(figure)
+    for text in ("61.00", "51.00", "De-censored:", "–: does not apply."):
+        assert text in words
+
+
 @pytest.mark.parametrize("depth", [2, 5, 7])
 def test_layers_are_mapped_and_probed(tmp_path: Path, depth: int) -> None:
     figure, data = draw("layers", [make_layers(tmp_path / "a", depth)])
@@ -161,8 +198,7 @@ def test_layers_of_one_net_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", sorted(MODULES))
 def test_figures_repeat_to_the_byte(kind: str, tmp_path: Path) -> None:
-    make = make_layers if kind == "layers" else make_passive
-    folder = make(tmp_path / "a")
+    folder = MAKE[kind](tmp_path / "a")
     digests = []
     for number in range(2):
         out = tmp_path / str(number)
@@ -178,6 +214,7 @@ def test_figures_repeat_to_the_byte(kind: str, tmp_path: Path) -> None:
         ("timeline", r"properties\.passive"),
         ("property_table", r"properties\.passive"),
         ("layers", r"properties\.layers"),
+        ("attribute_table", r"properties\.representation"),
     ],
 )
 def test_attacks_of_another_kind_are_refused(

@@ -231,6 +231,20 @@ class PropertyTable(Figure):
     ]
 
 
+class AttributeTable(Figure):
+    """What representations tell of an attribute (ICLR 2020, Table 2)."""
+
+    draws = ("properties.representation",)
+
+    kind: Annotated[
+        Literal["attribute_table"],
+        Field(
+            description="A row for every attack and grid point: accuracy for the task, "
+            "for the attribute, and for it after de-censoring, beside the majority."
+        ),
+    ]
+
+
 class Timeline(Figure):
     """When a property occurs, by the attack's scores (P3 Fig. 5)."""
 
@@ -274,6 +288,7 @@ FigureSettings = Annotated[
     | LowBits
     | ScrubTable
     | PropertyTable
+    | AttributeTable
     | Timeline
     | Layers,
     Field(discriminator="kind"),

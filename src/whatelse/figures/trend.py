@@ -58,6 +58,9 @@ _Y_LABELS = {
     "property_majority": "the same, majority",
     "task_probe": "accuracy for the task, last layer",
     "task_probe_first": "accuracy for the task, first layer",
+    "attribute_accuracy": "accuracy for the attribute",
+    "attribute_majority": "accuracy for the attribute, majority",
+    "decensored_accuracy": "accuracy for the attribute, de-censored",
 }
 _CHANGE = "accuracy_change"
 _LEVELS = (0.0, 255.0)

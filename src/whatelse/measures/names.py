@@ -36,5 +36,8 @@ Metric = Literal[
     "property_majority",
     "task_probe",
     "task_probe_first",
+    "attribute_accuracy",
+    "attribute_majority",
+    "decensored_accuracy",
 ]
 """A quantity of an attack's ``summary`` that has one value for every seed."""

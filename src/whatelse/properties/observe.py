@@ -45,21 +45,7 @@ def has_property(dataset: Dataset, wanted: Property) -> NDArray[np.bool_]:
     UserError
         If the data set has no such attribute or value, or all records have it.
     """
-    place = f"property.attribute: {wanted.attribute!r}"
-    if wanted.attribute == LABEL:
-        names = dataset.info["class_names"]
-        column = np.array(names, dtype=object)[np.asarray(dataset.labels)]
-    else:
-        known: list[str] = []
-        if ATTRIBUTES in dataset.info["sha256"]:
-            known = [str(name) for name in dataset.attributes.columns]
-        if wanted.attribute not in known:
-            raise UserError(
-                f"{place}: no attribute of {dataset.info['name']}; allowed: "
-                f"{', '.join([LABEL, *known])}"
-            )
-        column = dataset.attributes[wanted.attribute].to_numpy()
-    words = np.array([str(value) for value in column])
+    words = words_of(dataset, wanted.attribute, "property.attribute")
     found = np.isin(words, [str(value) for value in wanted.values])
     if found.all() or not found.any():
         values = sorted(set(words.tolist()))
@@ -70,6 +56,38 @@ def has_property(dataset: Dataset, wanted: Property) -> NDArray[np.bool_]:
             f"of {shown}"
         )
     return found
+
+
+def words_of(dataset: Dataset, attribute: str, field: str) -> NDArray[np.str_]:
+    """Return an attribute of every record, as text.
+
+    Raises
+    ------
+    UserError
+        If the data set has no such attribute.
+    """
+    if attribute == LABEL:
+        names = dataset.info["class_names"]
+        column = np.array(names, dtype=object)[np.asarray(dataset.labels)]
+    else:
+        known: list[str] = []
+        if ATTRIBUTES in dataset.info["sha256"]:
+            known = [str(name) for name in dataset.attributes.columns]
+        if attribute not in known:
+            raise UserError(
+                f"{field}: {attribute!r}: no attribute of {dataset.info['name']}; "
+                f"allowed: {', '.join([LABEL, *known])}"
+            )
+        column = dataset.attributes[attribute].to_numpy()
+    return np.array([str(value) for value in column])
+
+
+def codes_of(dataset: Dataset, attribute: str) -> tuple[NDArray[np.int64], list[str]]:
+    """Return an attribute as numbers from 0, and what they stand for."""
+    names, codes = np.unique(
+        words_of(dataset, attribute, "attribute"), return_inverse=True
+    )
+    return codes.astype(np.int64), names.tolist()
 
 
 def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:

@@ -55,4 +55,62 @@ class Layers(_Settings):
     )  # fmt: skip
 
 
-PropertyAttack = Annotated[Passive | Layers, Field(discriminator="kind")]
+class Fitting(_Settings):
+    """How a net of the attack is trained, by Adam."""
+
+    learning_rate: float = Field(1e-3, gt=0, le=1, allow_inf_nan=False)
+    epochs: int = Field(50, ge=1, le=10_000)
+    batch_size: int = Field(128, ge=1, le=100_000)
+
+
+class RandomWeights(_Settings):
+    """No training at all: what records tell through a net that learned nothing."""
+
+    kind: Literal["random-weights"]
+
+
+class Adversarial(_Settings):
+    """Censoring against an adversary that tries to tell the attribute."""
+
+    kind: Literal["adversarial"]
+    gamma: float = Field(1.0, gt=0, le=1000, description="Weight of its gradient.")
+
+
+class Information(_Settings):
+    """Censoring through a noisy bottleneck, a decoder being given the attribute."""
+
+    kind: Literal["information"]
+    beta: float = Field(0.01, ge=0, le=1000, description="Weight of the content.")
+    reconstruction: float = Field(
+        1e-4, ge=0, le=1000, description="Weight of the decoder's error, lambda."
+    )
+
+
+class Representation(_Settings):
+    """Tells an attribute from a net's last hidden layer (ICLR 2020, Table 2).
+
+    The model itself is attacked, or one of its architecture that is trained here with
+    the attribute censored, whose representations are then de-censored too.
+    """
+
+    kind: Literal["properties.representation"]
+    attribute: str = Field(
+        ..., min_length=1, description="An attribute of the data set, all its values."
+    )
+    defence: (
+        Annotated[
+            RandomWeights | Adversarial | Information, Field(discriminator="kind")
+        ]
+        | None
+    ) = None
+    fitting: Fitting = Field(
+        Fitting(epochs=20), description="Of the censored net, by its own records."
+    )
+    attacker: Fitting = Field(
+        Fitting(), description="Of the attacker's nets, two layers of 256 and 128."
+    )
+
+
+PropertyAttack = Annotated[
+    Passive | Layers | Representation, Field(discriminator="kind")
+]

@@ -21,6 +21,7 @@ NO_SHADOWS = frozenset(
         "membership.threshold", "memorization.decode", "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
         "properties.layers",
+        "properties.representation",
     }
 )  # fmt: skip
 """Attacks that are fitted on no shadows: their modules' ``NEEDS_SHADOWS`` is false, or
@@ -453,6 +454,35 @@ def inference(
         "attack.fit_megabyte": 3 * rows * features * 4 / MEGABYTE,
     }
     return Work(seconds, held, _RECORDED + replicates * rounds * _SCORE)
+
+
+def representation(
+    settings: Mapping[str, Any], spec: Mapping[str, Any], shape: Shape, replicates: int
+) -> Work:
+    """Return the work of telling an attribute from representations.
+
+    None is in the benchmark. A censored net is taken to take as long as one of its
+    architecture in the plain loop; the attacker's nets, as three replicates of a
+    membership attack.
+    """
+    net = net_of(
+        spec["architecture"], shape.record, shape.num_classes, given=shape.values
+    )
+    seconds: Features = {"attack.job": 1.0, "attack.replicate": 3.0 * replicates}
+    if (settings["defence"] or {}).get("kind") in ("adversarial", "information"):
+        fitting = settings["fitting"]
+        _add(seconds, training(
+            net, num_models=replicates, epochs=fitting["epochs"],
+            steps=-(-shape.num_records // fitting["batch_size"]),
+            batch_size=fitting["batch_size"], stacked=False,
+        ))  # fmt: skip
+    held = {
+        "attack.job": 1.0,
+        # as floats, and once more as they are stored
+        "query.data_megabyte": 5 * shape.num_bytes / MEGABYTE,
+        "query.value_megabyte": 1024 * net.values * 4 / MEGABYTE,
+    }
+    return Work(seconds, held, _RECORDED + replicates * shape.num_records * _SCORE)
 
 
 def layers(

@@ -80,6 +80,11 @@ class Workload:
             count = sum(role.startswith("models.") for role in artefact.inputs)
             shape = self._shapes[artefact.inputs["data"][0]]
             return work.layers(spec["settings"], block.spec, shape, count)
+        if kind == "attack" and spec["settings"]["kind"].startswith("properties."):
+            block = by_folder[artefact.inputs["models.0"][0]]
+            count = sum(role.startswith("models.") for role in artefact.inputs)
+            shape = self._shapes[artefact.inputs["data"][0]]
+            return work.representation(spec["settings"], block.spec, shape, count)
         if kind == "attack" and "data" in artefact.inputs:
             return work.memorization(
                 spec["settings"], spec["carrier"], self._examined(artefact, by_folder)
