@@ -13,13 +13,14 @@ from scipy import sparse
 
 from core_samples import train_block, train_spec
 from whatelse.cli import main
-from whatelse.datasets import derived
 from whatelse.datasets.store import Dataset, given_split, open_dataset, write_dataset
+from whatelse.datasets.task import Task
 from whatelse.errors import UserError
 from whatelse.memorization.payload import Coding
 from whatelse.memorization.payload_read import decode
 from whatelse.records import canonical_json, read_json
 from whatelse.sources import closure
+from whatelse.steps import STEPS
 from whatelse.studies.resolve import load_study
 from whatelse.training.blocks import load_block
 
@@ -229,12 +230,55 @@ def test_sparse_data_sets_grow_too(tmp_path: Path) -> None:
     assert dataset.attributes["tokens"][60:].isna().all()
 
 
+def test_another_task_on_the_same_records(made: Callable[..., Dataset]) -> None:
+    before = made({"kind": "split", "members": 40, "seed": 0}, "before")
+    groups = {"kind": "task", "classes": {"many": ["c0"], "few": ["c1", "c2"]}}
+    dataset = made({**groups, "keep_as": "was"}, of=before.folder)
+    assert dataset.info["class_names"] == ["many", "few"]
+    assert dataset.labels.tolist() == (before.labels > 0).astype(int).tolist()
+    was = [f"c{label}" for label in before.labels]
+    assert dataset.attributes["was"].tolist() == was
+    assert dataset.attributes["who"].tolist() == ["x", "y"] * 30
+    # the split is what it was
+    assert (given_split(dataset) == given_split(before)).all()
+    np.testing.assert_array_equal(dataset.inputs, before.inputs)
+    people = made({"kind": "task", "attribute": "who"}, "people")
+    assert people.info["class_names"] == ["x", "y"]
+    assert people.labels.tolist() == [0, 1] * 30
+    assert "former_label" in people.attributes
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"attribute": "size"}, "preprocess.attribute: 'size': no attribute of toy"),
+        ({"classes": {"a": ["c0"], "b": ["c1"]}}, "'c2' belongs to none"),
+        (
+            {"attribute": "who", "keep_as": "age"},
+            "keep_as: 'age': an attribute already",
+        ),
+        ({"attribute": "age"}, "class 0 has 1 record; allowed: at least 2"),
+    ],
+)
+def test_tasks_that_cannot_be(
+    tmp_path: Path, settings: dict[str, Any], line: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data = pictures(tmp_path / "toy")
+    assert derive(data, tmp_path / "out", {"kind": "task", **settings}) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert line in said
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="'c0' occurs twice"):
+        Task.model_validate({"kind": "task", "classes": {"a": ["c0"], "b": ["c0"]}})
+
+
 def test_a_step_is_in_its_code() -> None:
-    for kind, module in derived.STEPS.items():
+    for kind, module in STEPS.items():
         own = closure("whatelse.datasets.derived", module)
         assert {path.stem for path in own} >= {"derived", kind.replace("-", "_")}
     # a split has nothing to do with secrets
-    split = closure("whatelse.datasets.derived", derived.STEPS["split"])
+    split = closure("whatelse.datasets.derived", STEPS["split"])
     assert not any("memorization" in path.parts for path in split)
 
 

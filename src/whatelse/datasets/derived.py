@@ -25,13 +25,6 @@ from whatelse.datasets.store import (
 from whatelse.errors import UserError
 from whatelse.sources import closure
 
-STEPS = {
-    "split": "whatelse.datasets.split",
-    "capacity-abuse": "whatelse.memorization.capacity_abuse",
-}
-"""Kind to module, each with a function ``derive`` like `Derive`."""
-
-
 Derive = Callable[[Mapping[str, Any], Dataset], Derived]
 
 
@@ -48,19 +41,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the step and write the data set that it makes."""
     telemetry = records.Telemetry()
+    # looked up by name, so that the table of all is no part of what makes a data set
+    steps: dict[str, str] = importlib.import_module("whatelse.steps").STEPS
     kind = args.spec.get("kind")
-    if kind not in STEPS:
-        raise UserError(f"--spec: kind: {kind!r}; allowed: {', '.join(STEPS)}")
-    module = STEPS[kind]
+    if kind not in steps:
+        raise UserError(f"--spec: kind: {kind!r}; allowed: {', '.join(steps)}")
+    module = steps[kind]
     derive: Derive = importlib.import_module(module).derive
     dataset = open_dataset(args.data)
     made = derive(args.spec, dataset)
+    classes: dict[str, Any] = {}
+    labels = _joined(dataset.labels, made.labels)
+    if made.classes:
+        classes, labels = {"class_names": list(made.classes)}, made.labels
     write_dataset(
         args.out,
         inputs=_joined(dataset.inputs, made.inputs),
-        labels=_joined(dataset.labels, made.labels),
+        labels=labels,
         info={
             **dataset.info,
+            **classes,
             "title": made.title,
             "remarks": [*dataset.info["remarks"], *made.remarks],
         },
@@ -87,7 +87,8 @@ def _attributes(dataset: Dataset, made: Derived) -> dict[str, Any]:
     """Return the data set's attributes, missing for records that were added."""
     known: dict[str, Any] = {}
     if ATTRIBUTES in dataset.info["sha256"]:
-        more = len(made.split) - dataset.num_records
+        added = 0 if made.split is None else len(made.split) - dataset.num_records
         for name, column in dataset.attributes.items():
-            known[str(name)] = [*column, *[None] * more]
-    return {**known, SPLIT: made.split.tolist()}
+            known[str(name)] = [*column, *[None] * added]
+    split = {} if made.split is None else {SPLIT: made.split.tolist()}
+    return {**known, **made.attributes, **split}

@@ -60,19 +60,27 @@ class Derived:
 
     Attributes
     ----------
-    split : ndarray of str, shape (records,)
-        "train" or "test": which part each record is of. The data set's own records
-        come first, in their order; those that are added follow.
     title : str
         Name in figures.
-    inputs, labels : array, optional
+    split : ndarray of str, shape (records,), optional
+        "train" or "test": which part each record is of. The data set's own records
+        come first, in their order; those that are added follow.
+    inputs : array, optional
         Records that are added, in the form that the data set stores.
+    labels : array, optional
+        Of the records that are added; of all, where `classes` are given.
+    classes : tuple of str, optional
+        Names of other classes than the data set has.
+    attributes : mapping of str to sequence
+        Further properties of the records.
     remarks : tuple of str
         What reports must repeat.
     """
 
-    split: npt.NDArray[Any]
     title: str
+    split: npt.NDArray[Any] | None = None
     inputs: Any = None
     labels: npt.NDArray[np.int64] | None = None
+    classes: tuple[str, ...] | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ from whatelse.arguments import validation_line
 from whatelse.claims.settings import Claim
 from whatelse.datasets.settings import DatasetSettings
 from whatelse.datasets.split import Split
+from whatelse.datasets.task import Task
 from whatelse.errors import UserError
 from whatelse.figures.settings import FigureSettings
 from whatelse.membership.settings import MembershipAttack
@@ -58,7 +59,7 @@ class DerivedDataset(_Entry):
     """A data set that a step makes from another."""
 
     base: Name = Field(..., alias="from", description="A data set of this study.")
-    preprocess: Annotated[Split | CapacityAbuse, Field(discriminator="kind")]
+    preprocess: Annotated[Split | Task | CapacityAbuse, Field(discriminator="kind")]
 
 
 class Trained(_Entry):

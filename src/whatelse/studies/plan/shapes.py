@@ -162,7 +162,7 @@ def derived_shape(spec: Mapping[str, Any], base: Shape) -> Shape:
 
     Records that carry a secret in their labels are taken to be spread evenly over the
     labels that can carry one, as encrypted or compressed bits are; synthetic bags of
-    words to be as long as the others.
+    words to be as long as the others; classes of another task to be of one size.
 
     Raises
     ------
@@ -171,10 +171,15 @@ def derived_shape(spec: Mapping[str, Any], base: Shape) -> Shape:
     """
     if spec["kind"] == "split":
         return replace(base, members=spec["members"])
+    if spec["kind"] == "task":
+        # classes of one size, as many as are named; of an attribute's values, two
+        count = len(spec["classes"] or ()) or 2
+        share = 1 / count
+        return replace(base, num_classes=count, largest=share, smallest=share)
     if spec["kind"] != "capacity-abuse":
         raise UserError(
             f"preprocess.kind: what {spec['kind']!r} makes is not known; allowed: "
-            "split, capacity-abuse"
+            "split, task, capacity-abuse"
         )
     if base.members is None:
         raise UserError(
