@@ -11,9 +11,11 @@ from whatelse.errors import UserError
 from whatelse.models.settings import Cnn, Mlp, Resnet
 from whatelse.models.stacked import Architecture, build, initial
 from whatelse.seeding import stream
+from whatelse.training import federated
 from whatelse.training.ensemble import TrainingData, train
 from whatelse.training.federated import (
     Honest,
+    Program,
     Rows,
     Scene,
     Vectors,
@@ -52,8 +54,10 @@ class Recorder:
         self.seat = seat
         self.models: list[Vectors] = []
         self.others: list[Vectors] = []
+        self.own: Vectors | None = None
 
     def look(self, scene: Scene, others: Vectors) -> None:
+        self.own = scene.each([np.arange(4)])[0]
         self.models.append({k: v.detach().clone() for k, v in scene.model.items()})
         self.others.append({k: v.clone() for k, v in others.items()})
 
@@ -145,6 +149,35 @@ def test_who_looks_changes_nothing() -> None:
         close(watched.model, alone.model)
 
 
+def test_averaging_keeps_running_statistics() -> None:
+    """What is asked of a scene's program is asked of the model that everyone has."""
+    _, data = NETS[1]
+    net = build(Resnet(kind="resnet", widths=(4, 8), blocks=1), (2, 8, 8), 3)
+    outcome = collaborate(net, AVERAGED, data, parties(2), seed=SEED)
+    program = Program(net, data, outcome.model)
+    rows = torch.arange(60)
+    ours = program.module.eval()(program.features(rows))
+    one = {k: v.unsqueeze(0) for k, v in outcome.model.items()}
+    theirs = net.forward(
+        {k: one[k] for k in net.shapes}, data.gather(rows.unsqueeze(0)),
+        buffers={k: one[k] for k in net.buffers},
+    )[0]  # fmt: skip
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_many_records_go_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, data = NETS[0]
+    program = Program(net, data, initial(net, stream(SEED, "init")))
+    batches = [np.arange(20), np.arange(20, 25), np.arange(25, 60)]
+    whole, loss = program.of_sum(batches)
+    monkeypatch.setattr(federated, "_AT_ONCE", 7)
+    parts, again = program.of_sum(batches)
+    close(parts, whole)
+    assert again == pytest.approx(loss)
+    each = program.of_each(batches)
+    close(whole, {k: sum(own[k] for own in each) for k in whole})
+
+
 def test_only_the_largest_values_are_shared() -> None:
     net, data = NETS[0]
     seen = Recorder()
@@ -158,6 +191,9 @@ def test_only_the_largest_values_are_shared() -> None:
     assert int(kept.sum()) == round(0.25 * len(flat))
     torch.testing.assert_close(sent[kept], flat[kept], rtol=1e-4, atol=1e-6)
     assert flat[kept].abs().min() >= flat[~kept].abs().max()
+    # and an adversary's own are made as sparse
+    assert seen.own is not None
+    assert sum(int((v != 0).sum()) for v in seen.own.values()) == int(kept.sum())
 
 
 class Loud(Honest):

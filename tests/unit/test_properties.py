@@ -1,6 +1,7 @@
 """Property inference: who holds what, what is kept of it, what is made of that."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from whatelse.training.federated_settings import Gradients
 SEED = 5
 CPU = torch.device("cpu")
 COLOUR = {"attribute": "colour", "values": ["red"]}
-ADVERSARY_SPEC = {"kind": "property", "property": COLOUR, "control_every": 5}
+ADVERSARY_SPEC = {"kind": "property", "property": COLOUR, "control_every": 4}
 SPEC = {
     "architecture": {"kind": "mlp", "hidden": [16], "activation": "relu"},
     "protocol": {
@@ -74,7 +75,7 @@ def stage(data: Path, count: int = 2, batch: int = 8) -> Stage:
     dataset = open_dataset(data)
     rows = np.arange(320)
     held_out = np.arange(320, 400)
-    return Stage(dataset, rows, held_out, count, batch, 0.1, False, SEED, ("t",))
+    return Stage(dataset, rows, held_out, count, batch, 0.1, 60, False, SEED, ("t",))
 
 
 def adversary(**changes: Any) -> dict[str, Any]:
@@ -193,15 +194,19 @@ def test_averaging_shows_the_property_of_a_participants_records(
     with_it, without = target.local(0), target.local(1)
     assert (reds(with_it), len(with_it)) == (40, 50)
     assert (reds(without), len(without)) == (0, 50)
+    # fewer with it, where there are not as many others as that
+    few = cast(adversary(fraction=0.25), stage(data, 3)).participants[TARGET]
+    with_it, without = few.local(0), few.local(1)
+    assert (reds(with_it), len(with_it), len(without)) == (20, 80, 80)
 
 
 def test_own_updates_get_a_background_of_honest_others(data: Path) -> None:
     """With n participants it is sums of n - 1 batches that are compared."""
     alone, _ = watched(data, 2)
     among, _ = watched(data, 5)
-    # 2 examples an iteration, 8 for the controls at every fifth; 3 of a background
-    assert len(alone.asked) == 20 * 2 + 4 * 8
-    assert len(among.asked) == 20 * (2 + 3) + 4 * 8
+    # 2 examples an iteration, 8 for the controls at every fourth; 3 of a background
+    assert len(alone.asked) == 20 * 2 + 5 * 8
+    assert len(among.asked) == 20 * (2 + 3) + 5 * 8
     ours = among.kept()["auxiliary.features"].norm(dim=1).mean()
     theirs = among.kept()["observed.features"].norm(dim=1).mean()
     assert 0.7 < ours / theirs < 1.4
@@ -397,10 +402,18 @@ def test_without_an_adversary_nothing_is_kept(data: Path, tmp_path: Path, capsys
         ({"participants": 60, "adversary": ADVERSARY_SPEC}, "batch_size: 8, 8 of"),
         ({"adversary": {"kind": "spy"}}, "adversary.kind: 'spy'; allowed: property"),
         ({"architecture": {"kind": "mlp", "hidden": [32] * 5, "activation": "relu"},
-          "protocol": {"kind": "gradients", "iterations": 40, "learning_rate": 900.0}},
+          "protocol": {"kind": "gradients", "iterations": 40, "learning_rate": 900.0},
+          "adversary": None},
          "protocol.learning_rate: replicate 0 diverged"),
-        ({"protocol": {"kind": "averaging", "rounds": 2},
-          "adversary": adversary(alpha=0.5)}, "adversary.alpha"),
+        ({"protocol": {"kind": "averaging", "rounds": 60},
+          "adversary": adversary(alpha=0.5)}, "adversary.alpha: 0.5; allowed with"),
+        ({"protocol": {"kind": "averaging", "rounds": 60},
+          "adversary": adversary(examples=2)}, "adversary.examples: 2; allowed with"),
+        ({"protocol": {"kind": "gradients", "iterations": 8}},
+         "iterations: 8, of which 8 are looked at and 2 have controls"),
+        ({"adversary": adversary(first=60)}, "of which 0 are looked at"),
+        ({"adversary": adversary(during=[60, 70])}, "adversary.during: from 60"),
+        ({"adversary": adversary(max_features=10_000_000)}, "adversary.max_features"),
         ({"adversary": adversary(property={"attribute": "x", "values": [1]})},
          "property.attribute: 'x'"),
     ],
@@ -415,19 +428,32 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "joint").exists()
 
 
-def test_observations_that_do_not_suffice_are_refused(
+def test_observations_that_are_not_whole_are_refused(
     joint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(
-        tmp_path, data, protocol={**SPEC["protocol"], "iterations": 8}  # type: ignore[dict-item]
-    ) == 0  # fmt: skip
-    assert attack(tmp_path, data, "joint") == 2
-    assert "8 observed iterations; allowed: at least 20" in capsys.readouterr().err
-    seen = load_tensors(joint / "joint" / "observations.safetensors")
-    seen["observed.has_it"] = torch.ones_like(seen["observed.has_it"])
-    save_tensors(tmp_path / "joint" / "observations.safetensors", seen)
+    shutil.copytree(joint / "joint", tmp_path / "joint")
+    place = tmp_path / "joint" / "observations.safetensors"
+    seen = load_tensors(place)
+    one_kind = torch.ones_like(seen["observed.has_it"])
+    save_tensors(place, {**seen, "observed.has_it": one_kind})
     assert attack(tmp_path, data, "joint") == 2
     assert "every observed batch is of one kind" in capsys.readouterr().err
+    del seen["random.fit.features"]
+    save_tensors(place, seen)
+    assert attack(tmp_path, data, "joint") == 2
+    assert "no random.fit.features" in capsys.readouterr().err
+
+
+def test_the_control_by_lot_raises_no_false_alarm(data: Path, tmp_path: Path) -> None:
+    """Its p-values are spread out, though records are drawn again and again."""
+    values = []
+    for replicate in range(12):
+        assert run(tmp_path, data, str(replicate), replicate=replicate) == 0
+        assert attack(tmp_path, data, str(replicate)) == 0
+        (report,) = read_json(tmp_path / "attack" / "metrics.json")["replicates"]
+        values.append(report["controls"]["negative"]["p_value"])
+    assert min(values) > 0.002
+    assert sum(value < 0.2 for value in values) <= 6
 
 
 def test_settings_are_checked() -> None:

@@ -753,6 +753,13 @@ def test_joint_models_of_a_grid(tmp_path: Path) -> None:
         {"participants": 2}, {"participants": 4}
     ]  # fmt: skip
     assert [c.spec["participants"] for c in resolved.of("collaborate")] == [2, 4]
+    trees = {**PASSIVE, "foreach": {"classifier.trees": [5, 9]}}
+    classifier = {"classifier": {"kind": "random-forest"}}
+    resolved = collaborative(tmp_path, {"joint": grid}, {"passive": trees | classifier})
+    assert len(resolved.of("attack")) == 4
+    # a model is not called by what is done with it
+    grids = [c.labels["grid"] for c in resolved.of("collaborate")]
+    assert grids == [{"participants": 2}, {"participants": 4}]
 
 
 def test_layers_of_a_joint_model_are_looked_at(tmp_path: Path) -> None:
@@ -778,6 +785,9 @@ def test_layers_of_a_joint_model_are_looked_at(tmp_path: Path) -> None:
          {"again": {"kind": "membership.threshold", "models": "more"}},
          "models.more: 'joint' is a joint model"),
         ({}, {"passive": {**PASSIVE, "release": "top"}}, "release"),
+        ({"joint": {**JOINT, "collaboration": {
+            "kind": "averaging", "rounds": 9, "selected": 2}}}, {},
+         "collaboration.selected: with an adversary all take part"),
     ],
 )  # fmt: skip
 def test_joint_models_where_they_do_not_fit(

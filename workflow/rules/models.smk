@@ -70,8 +70,6 @@ rule collaborate:
         "logs/collaborations/{key}/joint.log",
     benchmark:
         "benchmarks/jobs/collaborations/{key}/joint.jsonl"
-    group:
-        "models"
     conda:
         ENVIRONMENT
     threads: 1

@@ -51,9 +51,11 @@ def run(args: argparse.Namespace) -> None:
     dataset = open_dataset(args.data)
     made = derive(args.spec, dataset)
     classes: dict[str, Any] = {}
-    labels = _joined(dataset.labels, made.labels)
+    labels: Any
     if made.classes:
         classes, labels = {"class_names": list(made.classes)}, made.labels
+    else:
+        labels = _joined(dataset.labels, made.labels)
     write_dataset(
         args.out,
         inputs=_joined(dataset.inputs, made.inputs),

@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from whatelse.datasets.attributes import LABEL, known_attributes, words_of
 from whatelse.datasets.loaded import Derived
-from whatelse.datasets.store import ATTRIBUTES, SPLIT, Dataset
+from whatelse.datasets.store import SPLIT, Dataset
 from whatelse.errors import UserError
-
-LABEL = "label"
 
 _Value = str | int | bool
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,59}$")]
@@ -55,26 +54,14 @@ def derive(settings: Mapping[str, Any], dataset: Dataset) -> Derived:
         attribute to be is taken.
     """
     chosen = Task.model_validate(settings)
-    known: list[str] = []
-    if ATTRIBUTES in dataset.info["sha256"]:
-        known = [str(name) for name in dataset.attributes.columns]
+    known = known_attributes(dataset)
     if chosen.keep_as in (*known, LABEL, SPLIT):
         raise UserError(
             f"preprocess.keep_as: {chosen.keep_as!r}: an attribute already; allowed: "
             "another name"
         )
-    if chosen.attribute not in (LABEL, *known):
-        raise UserError(
-            f"preprocess.attribute: {chosen.attribute!r}: no attribute of "
-            f"{dataset.info['name']}; allowed: {', '.join([LABEL, *known])}"
-        )
-    before = np.array(dataset.info["class_names"])[dataset.labels]
-    column = (
-        before
-        if chosen.attribute == LABEL
-        else dataset.attributes[chosen.attribute].to_numpy()
-    )
-    words = np.array([str(value) for value in column])
+    before = words_of(dataset, LABEL, "")
+    words = words_of(dataset, chosen.attribute, "preprocess.attribute")
     classes = {
         name: [str(value) for value in values]
         for name, values in (chosen.classes or _one_each(words)).items()

@@ -21,8 +21,8 @@ _COLUMNS = {
     "score_without": Column(_ATTACK, "score without", "", _PLAIN, _PLAIN),
 }
 _NOTES = {
-    "task_correlation": "Corr.: Cramer's V of task and property over all records, 0 is "
-    "unrelated; first seed.",
+    "task_correlation": "Corr.: Cramer's V of task and property over the participants' "
+    "records, 0 is unrelated.",
     "auc": "AUC: of telling updates that a batch with the property went into.",
     "score_with": "Score: of such updates and of all others, mean, 0 to 1.",
 }

@@ -104,5 +104,5 @@ def _notes(settings: Timeline, results: Sequence[AttackResult]) -> list[str]:
     return [
         f"Means over {settings.window} iterations.",
         f"Replicate {_REPLICATE} alone." if several else "",
-        "Score: the share of the classifier's votes for the property.",
+        "Score: what the classifier gives for the property, 0 to 1.",
     ]

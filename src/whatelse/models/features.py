@@ -13,12 +13,15 @@ from whatelse.models.stacked import Architecture
 _ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid)
 
 
-def module_of(architecture: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:
+def module_of(
+    architecture: Architecture, tensors: Mapping[str, Tensor],
+    device: torch.device | str = "cpu",
+) -> nn.Module:  # fmt: skip
     """Return a model in PyTorch's plain form, with these parameters and buffers."""
     # Made without numbers first: PyTorch would draw them from its global generator.
     with torch.device("meta"):
         module = architecture.module()
-    module.to_empty(device="cpu")
+    module.to_empty(device=device)
     names = (*architecture.shapes, *architecture.buffers)
     places = (*module.parameters(), *module.buffers())
     with torch.no_grad():
@@ -28,7 +31,7 @@ def module_of(architecture: Architecture, tensors: Mapping[str, Tensor]) -> nn.M
 
 
 def layers_of(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers whose outputs are looked at, by name, first to last.
+    """Return the layers whose outputs are looked at, by name.
 
     Every activation, then the module that ends the net; of a net without activation
     modules, everything that has parameters of its own.
@@ -56,20 +59,27 @@ def layers_of(module: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def watched(
-    layers: dict[str, nn.Module], keep: Callable[[str, Tensor], None]
-) -> Iterator[None]:
-    """Hand every layer's output to `keep`, by its name, while records go through."""
+    layers: Mapping[str, nn.Module], keep: Callable[[str, Tensor], None]
+) -> Iterator[Callable[[], None]]:
+    """Hand every layer's output to `keep`, by its name, while records go through.
+
+    A layer that a pass uses twice is ``name`` and ``name#2``. What is yielded is to be
+    called before each pass.
+    """
+    calls: dict[str, int] = {}
 
     def hook(name: str) -> Callable[..., None]:
         def seen(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            calls[name] = calls.get(name, 0) + 1
             if isinstance(output, Tensor):
-                keep(name, output.detach())
+                again = f"#{calls[name]}" if calls[name] > 1 else ""
+                keep(name + again, output.detach())
 
         return seen
 
     handles = [part.register_forward_hook(hook(name)) for name, part in layers.items()]
     try:
-        yield
+        yield calls.clear
     finally:
         for handle in handles:
             handle.remove()

@@ -19,14 +19,13 @@ from whatelse.measures.controls import exchange_test
 from whatelse.measures.roc import auc, roc_curve
 from whatelse.measures.spread import spread
 from whatelse.models.outputs import about_dataset
-from whatelse.properties.observe import AUXILIARY, OBSERVED
+from whatelse.properties.observe import AUXILIARY, CONTROLS, OBSERVED, STRETCH
 from whatelse.properties.settings import Forest, Passive
 from whatelse.records import read_json
 from whatelse.seeding import stream
 from whatelse.training.blocks import load_tensors
 from whatelse.training.collaborate import ABOUT, OBSERVATIONS
 
-_STRETCH = 10  # iterations that are learned from, or asked about, together
 _SUMMARY = ("test_accuracy", "train_accuracy")
 
 
@@ -53,8 +52,8 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                 "controls": {
                     kind: _control(settings, seen, name, what, spec.seed, number)
                     for kind, name, what in (
-                        ("negative", "random", "records that a coin chose"),
-                        ("positive", "planted", "records of the task's first class"),
+                        ("negative", "random", "batches by lot"),
+                        ("positive", "planted", "batches of the task's first class"),
                     )
                 },
             }
@@ -81,7 +80,8 @@ def _observations(folder: Path) -> dict[str, Tensor]:
         If there was none, or the file is not whole.
     """
     seen = load_tensors(folder / OBSERVATIONS)
-    wanted = [f"{kind}.{part}" for kind in (OBSERVED, AUXILIARY)
+    controls = [f"{name}.{part}" for name in CONTROLS for part in ("fit", "test")]
+    wanted = [f"{kind}.{part}" for kind in (OBSERVED, AUXILIARY, *controls)
               for part in ("features", "iteration", "has_it")]  # fmt: skip
     if missing := [name for name in wanted if name not in seen]:
         raise UserError(
@@ -101,15 +101,15 @@ def _judged(
             "has_it": seen[f"{OBSERVED}.has_it"].numpy().astype(bool),
         }
     )
-    own = seen[f"{AUXILIARY}.iteration"].numpy() // _STRETCH % 2
-    theirs = rows["iteration"].to_numpy() // _STRETCH % 2
+    own = seen[f"{AUXILIARY}.iteration"].numpy() // STRETCH % 2
+    theirs = rows["iteration"].to_numpy() // STRETCH % 2
     score = np.full(len(rows), np.nan)
     for fold in (0, 1):
         known = seen[f"{AUXILIARY}.has_it"].numpy()[own != fold]
         if len(set(known.tolist())) < 2 or not (theirs == fold).any():
             raise UserError(
                 f"{folder}: {len(rows)} observed iterations; allowed: at least "
-                f"{2 * _STRETCH}, from stretches of {_STRETCH}"
+                f"{2 * STRETCH}, from stretches of {STRETCH}"
             )
         model = _classifier(settings, seed, number, fold)
         model.fit(_scaled(seen[f"{AUXILIARY}.features"])[own != fold], known)

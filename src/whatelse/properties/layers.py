@@ -20,7 +20,7 @@ from whatelse.measures.controls import exchange_test
 from whatelse.measures.rates import rate
 from whatelse.measures.roc import auc
 from whatelse.measures.spread import spread
-from whatelse.models.features import module_of
+from whatelse.models.features import layers_of, module_of
 from whatelse.models.outputs import about_dataset
 from whatelse.models.stacked import initial, initial_buffers
 from whatelse.properties.observe import cramers_v, has_property
@@ -59,14 +59,16 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                 f"{2 * _FEWEST}"
             )
         columns = {TASK: dataset.labels[rows], PROPERTY: has[rows]}
-        fitted = halves(len(rows), spec.seed)
+        fitted = halves(len(rows), spec.seed, number)
         for name, column in columns.items():
             if len(set(column[fitted].tolist())) < 2:
                 raise UserError(
                     f"{folder}: all {int(fitted.sum())} records to fit probes on have "
                     f"one {name}; allowed: more records, or another property"
                 )
-        found, places, controls = _looked(block, dataset, rows, columns, fitted, spec)
+        found, places, controls = _looked(
+            block, dataset, rows, columns, fitted, spec, number
+        )
         places = places.assign(
             replicate=number, record=np.tile(rows, len(places) // len(rows)),
             task=np.tile(columns[TASK], len(places) // len(rows)),
@@ -100,11 +102,12 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
 def _looked(
     block: Block, dataset: Dataset, rows: NDArray[np.int64],
     columns: dict[str, NDArray[np.int64]], fitted: NDArray[np.bool_], spec: AttackSpec,
+    number: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:  # fmt: skip
     """Probe and map every layer of a net and of one with random weights."""
     tensors = {**block.parameters, **block.buffers}
     drawn = {
-        **initial(block.architecture, stream(spec.seed, "random-weights")),
+        **initial(block.architecture, stream(spec.seed, "random-weights", number)),
         **initial_buffers(block.architecture),
     }
     nets: dict[str, nn.Module] = {
@@ -112,7 +115,11 @@ def _looked(
         RANDOM: module_of(block.architecture, drawn),
     }
     records = torch.from_numpy(dataset.floats(rows))
-    coin = (stream(spec.seed, "coin").random(len(rows)) < 0.5).astype(np.int64)
+    if len(layers_of(nets[TRAINED])) < 2:
+        raise UserError(
+            "models: a net without hidden layers; allowed: one with at least one"
+        )
+    coin = (stream(spec.seed, "coin", number).random(len(rows)) < 0.5).astype(np.int64)
     found, places, controls = [], [], {}
     for model, net in nets.items():
         for depth, (layer, own) in enumerate(features_of(net, records).items()):

@@ -8,6 +8,7 @@ trained on.
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from torch import nn
 
 from whatelse.errors import UserError
 from whatelse.properties.probing import components, features_of, halves, probe
-from whatelse.training.blocks import load_tensors
+from whatelse.training.blocks import BROKEN, load_tensors
 
 _COLUMNS = ("task", "property")
+_ARRAYS = ("inputs", "labels", "property")
+_FEWEST = 40  # records
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,11 +45,21 @@ def run(args: argparse.Namespace) -> None:
     """Print a line for every layer."""
     if args.seed < 0:
         raise UserError(f"--seed: {args.seed}; allowed: 0 or more")
-    net = _net(args.net)
+    # nets draw their first weights from the global generator: the same ones each time
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(args.seed)
+        net = _net(args.net)
     inputs, columns = _records(args.data)
-    fresh = features_of(net, inputs)
-    _load(net, args.weights)
-    trained = features_of(net, inputs)
+    try:
+        fresh = features_of(net, inputs)
+        _load(net, args.weights)
+        trained = features_of(net, inputs)
+    except (RuntimeError, IndexError) as error:
+        said = str(error).splitlines()[0]
+        shape = tuple(inputs.shape)
+        raise UserError(
+            f"{args.data}: inputs of shape {shape}: {said}; allowed: what the net takes"
+        ) from None
     fitted = halves(len(inputs), args.seed)
     for name, column in zip(_COLUMNS, columns, strict=True):
         if len(set(column[fitted].tolist())) < 2:
@@ -78,6 +91,7 @@ def _net(place: str) -> nn.Module:
     if spec is None or spec.loader is None:
         raise UserError(f"net: {path}: not Python; allowed: FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # as an import does: dataclasses look there
     spec.loader.exec_module(module)
     if not hasattr(module, name):
         raise UserError(f"net: {path} has no {name!r}; allowed: one of its functions")
@@ -114,23 +128,28 @@ def _records(
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            parts = [stored[name] for name in ("inputs", "labels", "property")]
+            parts = {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except KeyError as error:
-        raise UserError(
-            f"{path}: no array {error}; allowed: inputs, labels, property"
-        ) from None
-    except (OSError, ValueError) as error:
+    except BROKEN as error:
         raise UserError(f"{path}: not an .npz file: {error}") from None
-    inputs, *columns = parts
-    if len({len(part) for part in parts}) > 1 or len(inputs) < 40:
-        lengths = ", ".join(str(len(part)) for part in parts)
+    if missing := [name for name in _ARRAYS if name not in parts]:
+        raise UserError(
+            f"{path}: no array {missing[0]!r}; allowed: {', '.join(_ARRAYS)}"
+        )
+    inputs, *columns = (parts[name] for name in _ARRAYS)
+    counts = [len(parts[name]) if parts[name].ndim else 0 for name in _ARRAYS]
+    if len(set(counts)) > 1 or counts[0] < _FEWEST:
+        lengths = ", ".join(map(str, counts))
         raise UserError(
             f"{path}: inputs, labels, property: {lengths} rows; allowed: the same "
-            "number, 40 or more"
+            f"number, {_FEWEST} or more"
         )
-    if not np.isfinite(inputs).all():
+    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
         raise UserError(f"{path}: inputs: NaN or infinity; allowed: finite numbers")
+    if inputs.dtype.kind not in "fiub":
+        raise UserError(f"{path}: inputs: {inputs.dtype}; allowed: numbers")
     codes = tuple(np.unique(column, return_inverse=True)[1] for column in columns)
-    return torch.from_numpy(inputs.astype(np.float32)), codes
+    # whole numbers stay what they are: an embedding takes nothing else
+    kept = inputs.astype(np.float32 if inputs.dtype.kind == "f" else np.int64)
+    return torch.from_numpy(kept), codes

@@ -6,7 +6,7 @@ where there are more participants than two it adds an honest background to both,
 what it observes is the sum of all others. Only pooled magnitudes are kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from whatelse.datasets.store import ATTRIBUTES, Dataset
+from whatelse.datasets.attributes import words_of
+from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 from whatelse.properties.adversary_settings import Property, PropertyAdversary
 from whatelse.properties.pooling import pooled
@@ -33,8 +34,12 @@ from whatelse.training.federated import (
 
 TARGET, ADVERSARY = 0, 1
 OBSERVED, AUXILIARY = "observed", "auxiliary"
+STRETCH = 10
+"""Iterations that are learned from, or asked about, together."""
+
+_FEWEST_CONTROLS = 13  # with fewer, 13 of 13 would not show that a leak is found
+_MOST_KEPT = 10**9  # numbers
 CONTROLS = ("planted", "random")
-LABEL = "label"
 
 
 def has_property(dataset: Dataset, wanted: Property) -> NDArray[np.bool_]:
@@ -58,30 +63,6 @@ def has_property(dataset: Dataset, wanted: Property) -> NDArray[np.bool_]:
     return found
 
 
-def words_of(dataset: Dataset, attribute: str, field: str) -> NDArray[np.str_]:
-    """Return an attribute of every record, as text.
-
-    Raises
-    ------
-    UserError
-        If the data set has no such attribute.
-    """
-    if attribute == LABEL:
-        names = dataset.info["class_names"]
-        column = np.array(names, dtype=object)[np.asarray(dataset.labels)]
-    else:
-        known: list[str] = []
-        if ATTRIBUTES in dataset.info["sha256"]:
-            known = [str(name) for name in dataset.attributes.columns]
-        if attribute not in known:
-            raise UserError(
-                f"{field}: {attribute!r}: no attribute of {dataset.info['name']}; "
-                f"allowed: {', '.join([LABEL, *known])}"
-            )
-        column = dataset.attributes[attribute].to_numpy()
-    return np.array([str(value) for value in column])
-
-
 def codes_of(dataset: Dataset, attribute: str) -> tuple[NDArray[np.int64], list[str]]:
     """Return an attribute as numbers from 0, and what they stand for."""
     names, codes = np.unique(
@@ -103,6 +84,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     rng = stream(stage.seed, *stage.name, "deal")
     with_it = np.array_split(rng.permutation(stage.rows[has[stage.rows]]), 2)
     without = np.array_split(rng.permutation(stage.rows[~has[stage.rows]]), stage.count)
+    _refuse_what_shows_nothing(chosen, stage)
     size = round(chosen.fraction * stage.batch_size)
     if not 1 <= size <= min(map(len, with_it)) or stage.batch_size > min(
         map(len, without)
@@ -117,11 +99,6 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         with_it[0], without[0], chosen, (*name, TARGET), stage.seed,
     )  # fmt: skip
     mine = np.concatenate([with_it[1], without[1]])
-    if chosen.alpha and stage.averages:
-        raise UserError(
-            "adversary.alpha: the active attack sends gradients; allowed: 0 with "
-            "averaging"
-        )
     active = _Active(chosen, stage, has, mine) if chosen.alpha else None
     adversary = _Seated(mine, (*name, ADVERSARY), stage.seed, active)
     others = [
@@ -151,6 +128,38 @@ def cramers_v(first: NDArray[Any], second: NDArray[Any]) -> float:
     table = np.zeros((rows.max() + 1, 2), dtype=np.int64)
     np.add.at(table, (rows, columns), 1)
     return float(association(table, method="cramer"))
+
+
+def _refuse_what_shows_nothing(chosen: PropertyAdversary, stage: Stage) -> None:
+    """Refuse learning that is too short to tell anything, before it is done."""
+    looks = range(chosen.first, stage.rounds)
+    controls = sum(number % chosen.control_every == 0 for number in looks)
+    if len(looks) < 2 * STRETCH or controls < _FEWEST_CONTROLS:
+        raise UserError(
+            f"iterations: {stage.rounds}, of which {len(looks)} are looked at and "
+            f"{controls} have controls; allowed: at least {2 * STRETCH} and "
+            f"{_FEWEST_CONTROLS} (adversary.first, adversary.control_every)"
+        )
+    if chosen.during and chosen.during[0] >= stage.rounds:
+        raise UserError(
+            f"adversary.during: from {chosen.during[0]}; allowed: before the end, "
+            f"{stage.rounds}"
+        )
+    kept = len(looks) * (1 + 2 * chosen.examples) + 8 * controls
+    if kept * chosen.max_features > _MOST_KEPT:
+        raise UserError(
+            f"adversary.max_features: {chosen.max_features} of {kept:,} updates; "
+            f"allowed: at most {_MOST_KEPT // kept:,} (4 GB in all)"
+        )
+    if not stage.averages:
+        return
+    for field, value, most in (
+        ("alpha", chosen.alpha, 0), ("examples", chosen.examples, 1),
+    ):  # fmt: skip
+        if value > most:
+            raise UserError(
+                f"adversary.{field}: {value}; allowed with averaging: {most}"
+            )
 
 
 @dataclass(frozen=True)
@@ -202,14 +211,14 @@ class Alternating:
     def share(self, *, has_it: bool) -> Rows:
         """Return as many records with the property among them as without any.
 
-        With it, all its records that have it, and so many others that they are the
-        asked for part; without, as many others.
+        With it, the records that have it, and so many others that they are the asked
+        for part; without, as many others, so there are never more of them than that.
         """
-        some = len(self.with_it)
-        rest = round(some * (1 / self.settings.fraction - 1))
-        rest = min(rest, len(self.without))
+        fraction = self.settings.fraction
+        some = min(len(self.with_it), int(fraction * len(self.without)))
+        rest = round(some / fraction) - some
         if has_it:
-            return np.concatenate([self.with_it, self.without[:rest]])
+            return np.concatenate([self.with_it[:some], self.without[:rest]])
         return self.without[: some + rest]
 
     def positive(self, number: int, size: int) -> Rows:
@@ -269,13 +278,14 @@ class _Active:
                 "its own; allowed: mlp or cnn, or alpha: 0"
             )
         rows = torch.from_numpy(self._honest.batch(scene.number, stage.batch_size))
-        hidden = program.module[:-1](program.features(rows))
+        there = rows.to(program.data.device)
+        hidden = program.module[:-1](program.features(there))
         if self._head is None:
             self._head = torch.zeros(
                 2, hidden.shape[1], device=hidden.device, requires_grad=True
             )
         task = functional.cross_entropy(
-            program.module[-1](hidden), program.data.labels[rows]
+            program.module[-1](hidden), program.data.labels[there]
         )
         other = functional.cross_entropy(
             hidden @ self._head.t(), self._has[rows].to(hidden.device)
@@ -300,9 +310,7 @@ class PropertyObserver:
     ) -> None:  # fmt: skip
         self._settings, self._stage = settings, stage
         self._target, self._auxiliary = target, auxiliary
-        rng = stream(stage.seed, *stage.name, "controls")
         labels = stage.labels
-        self._coin = rng.random(len(labels)) < 0.5
         self._task = labels == labels[stage.rows].min()
         self._rows: dict[str, list[Tensor]] = {}
         self._marks: dict[str, list[tuple[int, int]]] = {}
@@ -317,7 +325,11 @@ class PropertyObserver:
         for example in range(settings.examples):
             pair = self._pair(number * settings.examples + example)
             for has_it, update in enumerate(scene.each(pair)):
-                self._keep(AUXILIARY, _plus(update, background), number, has_it=has_it)
+                # gradients are of one batch each, changes weigh as many as records
+                weights = (len(pair[has_it]), self._weight)
+                weights = weights if self._stage.averages else (1, 1)
+                whole = _plus(update, background, *weights)
+                self._keep(AUXILIARY, whole, number, has_it=has_it)
         if number % settings.control_every == 0:
             self._controls(scene)
 
@@ -341,6 +353,11 @@ class PropertyObserver:
             found[f"{kind}.has_it"] = marks[:, 1].to(torch.uint8)
         return found
 
+    @property
+    def _weight(self) -> int:
+        """Records of an honest participant, which its changes are weighted by."""
+        return len(self._auxiliary.without)
+
     def _background(self, scene: Scene) -> Vectors | None:
         """Return what honest others would add: the adversary's stand-in for them."""
         count = self._stage.count - 2
@@ -350,7 +367,7 @@ class PropertyObserver:
         name = (*self._stage.name, "background")
         rows = self._auxiliary.without
         if self._stage.averages:
-            size = len(self._auxiliary.share(has_it=False))
+            size = len(rows)  # as many as an honest participant has
         return scene.total(
             [
                 endless(rows, scene.number * size, size, self._stage.seed, (*name, n))
@@ -362,20 +379,25 @@ class PropertyObserver:
         """Make updates for which the answer is known.
 
         "planted": batches of the task's first class or of all others, which no
-        gradient hides. "random": batches of records that a coin chose. Either is made
-        from the adversary's records to fit on, and from records held out to test on.
+        gradient hides. "random": two batches by lot, drawn afresh each time. Either is
+        made from the adversary's records to fit on, and from records held out to test
+        on. Nobody else's updates are added: they test the classifier and what it is
+        given, not how well a crowd hides.
         """
-        size, number = self._stage.batch_size, scene.number
-        for control, mask in zip(CONTROLS, (self._task, self._coin), strict=True):
-            for part, rows in (
-                ("fit", self._auxiliary.rows), ("test", self._stage.held_out),
-            ):  # fmt: skip
-                batches = [rows[~mask[rows]], rows[mask[rows]]]
-                name = (*self._stage.name, control, part)
-                drawn = [
-                    endless(own, number * size, size, self._stage.seed, (*name, n))
-                    for n, own in enumerate(batches)
-                ]
+        size, number, seed = self._stage.batch_size, scene.number, self._stage.seed
+        for part, rows in (
+            ("fit", self._auxiliary.rows), ("test", self._stage.held_out),
+        ):  # fmt: skip
+            name = (*self._stage.name, "control", part)
+            first = self._task[rows]
+            planted = [
+                endless(own, number * size, size, seed, (*name, has_it))
+                for has_it, own in enumerate([rows[~first], rows[first]])
+            ]
+            order = stream(seed, *name, number).permutation(rows)
+            half = min(size, len(rows) // 2)
+            by_lot = [order[:half], order[half : 2 * half]]
+            for control, drawn in zip(CONTROLS, (planted, by_lot), strict=True):
                 for has_it, update in enumerate(scene.each(drawn)):
                     self._keep(f"{control}.{part}", update, number, has_it=has_it)
 
@@ -385,13 +407,11 @@ class PropertyObserver:
         self._marks.setdefault(kind, []).append((number, int(has_it)))
 
 
-def _plus(update: Vectors, more: Vectors | None) -> Vectors:
+def _plus(update: Vectors, more: Vectors | None, weight: int, of_more: int) -> Vectors:
+    """Add a background, each part by its weight; of the sum only the form matters."""
     if more is None:
         return update
-    return {place: value + more[place] for place, value in update.items()}
-
-
-def roles(participants: Sequence[Any]) -> list[str]:
-    """Return what each participant is called."""
-    names = {TARGET: "target", ADVERSARY: "adversary"}
-    return [names.get(number, "honest") for number in range(len(participants))]
+    return {
+        place: value + more[place] * (of_more / weight)
+        for place, value in update.items()
+    }

@@ -32,8 +32,7 @@ class Probe:
     majority : float
         Accuracy of always saying the commonest value.
     scores : ndarray of float, shape (tested,)
-        The regression's log-odds, or largest probability of more than two values, of
-        the last value of the column in order.
+        The regression's probability of the last value in order.
     """
 
     linear: float
@@ -43,7 +42,7 @@ class Probe:
 
 
 def features_of(module: nn.Module, records: torch.Tensor) -> dict[str, Floats]:
-    """Return the features of records at each layer, by its name, first to last.
+    """Return the features of records at each layer, by its name, in order of use.
 
     Parameters
     ----------
@@ -58,10 +57,11 @@ def features_of(module: nn.Module, records: torch.Tensor) -> dict[str, Floats]:
     def keep(name: str, output: torch.Tensor) -> None:
         found.setdefault(name, []).append(pooled_to(output, _FEATURES).cpu().numpy())
 
-    with torch.inference_mode(), watched(layers, keep):
+    with torch.inference_mode(), watched(layers, keep) as begin:
         for start in range(0, len(records), _AT_ONCE):
+            begin()
             module(records[start : start + _AT_ONCE])
-    return {name: np.concatenate(found[name]) for name in layers if name in found}
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def components(features: Floats, fitted: NDArray[np.bool_], seed: int) -> Floats:
@@ -117,9 +117,9 @@ def map_of(points: Floats, seed: int) -> Floats:
     return placed
 
 
-def halves(count: int, seed: int) -> NDArray[np.bool_]:
+def halves(count: int, seed: int, number: int = 0) -> NDArray[np.bool_]:
     """Return the half of so many records that probes are fitted on."""
-    order = stream(seed, "halves").permutation(count)
+    order = stream(seed, "halves", number).permutation(count)
     fitted = np.zeros(count, dtype=bool)
     fitted[order[: count // 2]] = True
     return fitted

@@ -87,13 +87,11 @@ def _replicate(
             f"{len(asked)} to tell, not all values in both; allowed: more held-out "
             "records, or another attribute"
         )
-    inputs = torch.from_numpy(dataset.floats(np.concatenate([members, known, asked])))
-    train, here, there = inputs.split([len(members), len(known), len(asked)])
+    here, there = (torch.from_numpy(dataset.floats(rows)) for rows in (known, asked))
     tensors = {**block.parameters, **block.buffers}
     plain = cut(module_of(block.architecture, {k: v[0] for k, v in tensors.items()}))
     encoder = _encoder(
-        settings, block, plain, train, dataset.labels[members], attribute[members],
-        seed, number,
+        settings, block, plain, dataset, members, attribute[members], seed, number,
     )  # fmt: skip
     told = {
         "sent": (represent(encoder.body, here), represent(encoder.body, there)),
@@ -118,7 +116,8 @@ def _replicate(
         + (_answers(encoder, here) == dataset.labels[known]).sum()
     )
     coin = stream(seed, "coin", number).integers(0, 2, len(attribute))
-    planted = (told["sent"][0].numpy()[:, 0], told["sent"][1].numpy()[:, 0])
+    widest = int(told["sent"][0].std(0).argmax())  # a unit may be silent
+    planted = [own.numpy()[:, widest] for own in told["sent"]]
     middle = float(np.median(planted[0]))
     plant = np.zeros(len(attribute), dtype=np.int64)
     plant[known], plant[asked] = planted[0] > middle, planted[1] > middle
@@ -145,8 +144,8 @@ def _replicate(
 
 
 def _encoder(
-    settings: Representation, block: Block, plain: Encoder, inputs: Tensor,
-    labels: NDArray[np.int64], attribute: NDArray[np.int64], seed: int, number: int,
+    settings: Representation, block: Block, plain: Encoder, dataset: Dataset,
+    members: NDArray[np.int64], attribute: NDArray[np.int64], seed: int, number: int,
 ) -> Encoder:  # fmt: skip
     """Return the net whose representations are sent."""
     if settings.defence is None:
@@ -157,9 +156,10 @@ def _encoder(
     }
     net = module_of(block.architecture, drawn)
     if isinstance(settings.defence, Adversarial | Information):
+        inputs = torch.from_numpy(dataset.floats(members))
         return censored(
-            net, inputs, labels, attribute, settings.defence, settings.fitting, seed,
-            number,
+            net, inputs, dataset.labels[members], attribute, settings.defence,
+            settings.fitting, seed, number,
         )  # fmt: skip
     return cut(net)  # random weights: what the attacker could tell without training
 

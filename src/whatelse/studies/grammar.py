@@ -150,6 +150,16 @@ class Collaborative(_Entry):
     )
     replicates: int = Field(1, ge=1, le=1000, description="Joint models.")
 
+    @model_validator(mode="after")
+    def _adversary_sees_every_round(self) -> "Collaborative":
+        chosen = getattr(self.collaboration, "selected", None)
+        if self.adversary and chosen not in (None, self.participants):
+            raise ValueError(
+                "collaboration.selected: with an adversary all take part; allowed: "
+                "left out"
+            )
+        return self
+
 
 class External(_Entry):
     """A model that you trained elsewhere, by its outputs."""

@@ -401,11 +401,10 @@ class _Resolver:
                 "with one"
             )
         for data, grid in self._datasets(points, point, settings.dataset):
-            joined = self._joined(attack, grid, point.grid, *grids)
+            own = self._joined(point, grid, point.grid)
+            joined = self._joined(attack, own, *grids)
             inputs = {
-                f"{need}.{replicate}": [
-                    self._joint(point, joined, data, replicate).folder
-                ]
+                f"{need}.{replicate}": [self._joint(point, own, data, replicate).folder]
                 for replicate in range(self._limited(settings.replicates))
             }
             yield self._attack_on(

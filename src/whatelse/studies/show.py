@@ -34,6 +34,12 @@ _COLUMNS = {
         ("test acc.", "test_accuracy"),
         ("correlation", "task_correlation"),
         ("AUC", "auc"),
+        ("property", "property_probe"),
+        ("random weights", "property_probe_random"),
+        ("majority", "property_majority"),
+        ("attribute", "attribute_accuracy"),
+        ("de-censored", "decensored_accuracy"),
+        ("attr. majority", "attribute_majority"),
     ),
 }
 _SIGNED = ("accuracy_change",)

@@ -455,9 +455,8 @@ def _about_target(block: Artefact) -> str:
     """Return what stands above the run of a target."""
     if block.kind == "collaborate":
         return (
-            f"Trained by {block.spec['participants']} participants together, one of "
-            "whom looks at what the others send. `train/loss` is their mean loss over "
-            "rounds."
+            f"Trained by {block.spec['participants']} participants together. "
+            "`train/loss` is their mean loss over rounds."
         )
     return (
         f"Trained on {block.spec['members'] or 'all training'} records and attacked as "

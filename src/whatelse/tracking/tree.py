@@ -31,6 +31,8 @@ _HEADLINES = {
     ),
     "properties": (
         "attack/auc",
+        "attack/property_probe",
+        "attack/attribute_accuracy",
         "attack/task_correlation",
         "target/train_accuracy",
         "target/test_accuracy",

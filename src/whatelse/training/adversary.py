@@ -61,6 +61,8 @@ class Stage:
         Records of a batch.
     learning_rate : float
         Of the protocol.
+    rounds : int
+        Iterations or rounds.
     averages : bool
         Whether participants train on their own and send changes, not gradients.
     seed : int
@@ -75,6 +77,7 @@ class Stage:
     count: int
     batch_size: int
     learning_rate: float
+    rounds: int
     averages: bool
     seed: int
     name: tuple[int | str, ...]

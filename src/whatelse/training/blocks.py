@@ -26,9 +26,11 @@ from whatelse.models.settings import ArchitectureSettings
 from whatelse.models.stacked import Architecture, build
 from whatelse.training.plan import Plan
 
-_BROKEN = (
+BROKEN = (
     OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
+"""What NumPy raises where a file is not what it should be."""
+
 MODELS, PLAN, MODEL = "models.safetensors", "plan.npz", "model.json"
 
 
@@ -125,7 +127,7 @@ def load_block(folder: Path) -> Block:
         architecture = build(
             settings, tuple(description["input_shape"]), description["classes"]
         )
-    except _BROKEN as error:
+    except BROKEN as error:
         raise UserError(f"{folder}: not a block of models: {error}") from None
     for name, shape in {**architecture.shapes, **architecture.buffers}.items():
         expected = (len(plan.models), *shape)

@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
     cast = cast_for(spec, dataset, inside)
     data = resident(dataset, device)
     points: list[dict[str, Any]] = []
-    protocol = spec.protocol
-    rounds = protocol.iterations if isinstance(protocol, Gradients) else protocol.rounds
+    rounds = rounds_of(spec.protocol)
     every = max(1, rounds // _CURVE_POINTS)
 
     def keep(number: int, loss: float) -> None:
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
             points.append({"model": 0, "epoch": number, "loss": round(loss, 6)})
 
     outcome = collaborate(
-        architecture, protocol, data, cast.participants, seed=spec.seed,
+        architecture, spec.protocol, data, cast.participants, seed=spec.seed,
         name=_name(spec), observer=cast.observer, on_round=keep,
     )  # fmt: skip
     if not all(torch.isfinite(tensor).all() for tensor in outcome.model.values()):
@@ -133,7 +132,8 @@ def cast_for(
         stage = Stage(
             dataset, rows, np.flatnonzero(~inside), spec.participants,
             spec.protocol.batch_size, spec.protocol.learning_rate,
-            isinstance(spec.protocol, Averaging), spec.seed, name,
+            rounds_of(spec.protocol), isinstance(spec.protocol, Averaging), spec.seed,
+            name,
         )  # fmt: skip
         return cast_of(spec.adversary, stage)
     rng = stream(spec.seed, *name, "deal")
@@ -143,6 +143,13 @@ def cast_for(
         for number, own in enumerate(shares)
     ]
     return Cast(people, None, {})
+
+
+def rounds_of(protocol: Gradients | Averaging) -> int:
+    """Return how long a protocol goes."""
+    if isinstance(protocol, Averaging):
+        return protocol.rounds
+    return protocol.iterations
 
 
 def _name(spec: CollaborationSpec) -> tuple[int | str, ...]:

@@ -18,10 +18,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from whatelse.errors import UserError
+from whatelse.models.features import module_of
 from whatelse.models.layers import dense
 from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.seeding import stream
@@ -144,6 +145,7 @@ class Scene:
         return self._program()
 
 
+_AT_ONCE = 4096  # records of a pass
 Submit = Callable[[Vectors, Scene], Vectors]
 
 
@@ -160,7 +162,7 @@ class Observer(Protocol):
     seat: int
 
     def look(self, scene: Scene, others: Vectors) -> None:
-        """See one round: the sum of the others' updates, before any step size."""
+        """See one round: the sum of the others' gradients or weighted changes."""
 
 
 @dataclass(frozen=True)
@@ -260,16 +262,10 @@ class Program:
     def __init__(
         self, architecture: Architecture, data: TrainingData, model: Vectors
     ) -> None:
-        # Made without numbers first: PyTorch would draw them from its global generator.
-        with torch.device("meta"):
-            module = architecture.module()
-        self.module: nn.Module = module.to_empty(device=data.device)
+        self.module = module_of(architecture, model, data.device)
         self.parameters: dict[str, Tensor] = dict(
             zip(architecture.shapes, self.module.parameters(), strict=True)
         )
-        with torch.no_grad():
-            for place, parameter in self.parameters.items():
-                parameter.copy_(model[place])
         # Convolutions on a CPU are faster on channels that lie last.
         self._channels_last = data.device.type == "cpu" and any(
             parameter.dim() == 4 for parameter in self.parameters.values()
@@ -288,17 +284,26 @@ class Program:
     def of_sum(self, batches: Sequence[Rows]) -> tuple[Vectors, float]:
         """Return the sum of the batches' gradients, and the mean of their losses.
 
-        One pass over all records: it costs what they cost, not what batches do.
+        Batches go through together, some thousands of records at once: it costs what
+        records cost, not what batches do.
         """
         rows = torch.from_numpy(np.concatenate(batches)).to(self.data.device)
         shares = torch.cat(
             [torch.full((len(batch),), 1 / len(batch)) for batch in batches]
         ).to(self.data.device)
-        losses_B = functional.cross_entropy(
-            self.module(self.features(rows)), self.data.labels[rows], reduction="none"
-        )
-        loss = (losses_B * shares).sum()
-        return self.gradient(loss), loss.item() / len(batches)
+        total: Vectors = {}
+        lost = 0.0
+        for part, share in zip(
+            rows.split(_AT_ONCE), shares.split(_AT_ONCE), strict=True
+        ):
+            losses_B = functional.cross_entropy(
+                self.module(self.features(part)), self.data.labels[part],
+                reduction="none",
+            )  # fmt: skip
+            loss = (losses_B * share).sum()
+            _add(total, self.gradient(loss))
+            lost += loss.item()
+        return total, lost / len(batches)
 
     def of_each(self, batches: Sequence[Rows]) -> list[Vectors]:
         """Return the gradient of the mean loss on each batch."""
@@ -330,11 +335,17 @@ def _share_gradients(
         if number != seat and settings.shared == 1 and not participant.submit
     ]
     others = [n for n in range(len(participants)) if n != seat and n not in plain]
+
+    def each(batches: Sequence[Rows]) -> list[Vectors]:
+        return [_shared(own, settings) for own in program.of_each(batches)]
+
+    def total_of(batches: Sequence[Rows]) -> Vectors:
+        if settings.shared == 1:
+            return program.of_sum(batches)[0]
+        return _sum_of(each, batches)
+
     for iteration in range(settings.iterations):
-        scene = Scene(
-            iteration, program.parameters, program.of_each,
-            lambda batches: program.of_sum(batches)[0], lambda: program,
-        )  # fmt: skip
+        scene = Scene(iteration, program.parameters, each, total_of, lambda: program)
         batches = [
             participant.batch(iteration, settings.batch_size)
             for participant in participants
@@ -402,7 +413,7 @@ def _average(
         chosen = _selected(settings, len(participants), seed, name, number)
         losses: list[NDArray[np.float64]] = []
         locally = functools.partial(
-            _changes, architecture, local, data, model, seed, strategy, number
+            _changes, architecture, local, data, model, seed, strategy, name, number
         )
         rows = [participants[i].local(number) for i in chosen]
         changes = locally(
@@ -433,12 +444,13 @@ def _average(
 
 def _changes(
     architecture: Architecture, local: TrainingSettings, data: TrainingData,
-    model: Vectors, seed: int, strategy: Strategy, number: int, rows: Sequence[Rows],
+    model: Vectors, seed: int, strategy: Strategy, name: tuple[int | str, ...],
+    number: int, rows: Sequence[Rows],
     streams: Sequence[tuple[int | str, ...]] | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> list[Vectors]:  # fmt: skip
     """Return how the model changes by training on some participants' records."""
-    names = streams or [("emulated", number, i) for i in range(len(rows))]
+    names = streams or [(*name, "emulated", number, i) for i in range(len(rows))]
     trained = train(
         architecture, local, data, rows, streams=names, seed=seed, strategy=strategy,
         starts=[model] * len(rows), on_epoch=on_epoch,

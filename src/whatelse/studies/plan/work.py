@@ -400,23 +400,23 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
     )
     protocol, adversary = spec["protocol"], spec.get("adversary") or {}
     count, batch = spec["participants"], protocol["batch_size"]
-    updates = 0.0
+    updates, background = 0.0, 0
+    if adversary:
+        updates = 2 * adversary["examples"] + 8 / adversary["control_every"]
+        background = count - 2
     if protocol["kind"] == "gradients":
         rounds = protocol["iterations"]
-        if adversary:
-            updates = 2 * adversary["examples"] + 8 / adversary["control_every"]
-        background = max(count - 2, 0) if adversary else 0
         wide = round(batch * (count + background + updates))
         seconds = training(
             net, num_models=1, steps=rounds, epochs=1, batch_size=wide, stacked=False
         )
     else:
         rounds = protocol["rounds"]
-        taking_part = protocol["selected"] or count
-        wide = batch * taking_part
+        trained = (protocol["selected"] or count) + background + updates
+        wide = batch
         own = -(-shape.num_records // count)
         seconds = training(
-            net, num_models=rounds * taking_part, steps=-(-own // batch),
+            net, num_models=round(rounds * trained), steps=-(-own // batch),
             epochs=protocol["local_epochs"], batch_size=batch, stacked=False,
         )  # fmt: skip
     kept = rounds * (updates + bool(adversary)) * adversary.get("max_features", 0) * 4
