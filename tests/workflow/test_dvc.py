@@ -12,8 +12,7 @@ import yaml
 from checkouts import STUDY, Checkout, copy_of
 from whatelse.studies.resolve import load_study
 
-# one worker makes what is shared
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dvc")]
+pytestmark = pytest.mark.workflow
 
 FILE = f"config/studies/{STUDY}.yaml"
 OTHER = "config/studies/memorization-digits.yaml"
