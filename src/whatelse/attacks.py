@@ -2,29 +2,23 @@
 
 import argparse
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from whatelse import records
 from whatelse.arguments import json_argument
-from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings
 from whatelse.sources import closure
+from whatelse.tables import kind_in
 
 
-def kinds() -> Mapping[str, Any]:
-    """Return all kinds, by name.
-
-    Looked up, so that the table of all is no part of the code of any.
-    """
-    found: Mapping[str, Any] = importlib.import_module("whatelse.attack_kinds").KINDS
-    return found
+def _kind(name: object) -> Any:
+    return kind_in("whatelse.attack_kinds:KINDS", name, "--spec: settings.kind")
 
 
 def code(kind: str) -> tuple[Path, ...]:
     """Return the sources that an attack of a kind consists of."""
-    return closure("whatelse.attacks", *kinds()[kind].modules)
+    return closure("whatelse.attacks", *_kind(kind).modules)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,11 +43,9 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     spec: AttackSpec = args.spec
     kind = spec.settings.get("kind", "")
-    known = kinds()
-    if kind not in known:
-        raise UserError(f"--spec: settings.kind: {kind!r}; allowed: {', '.join(known)}")
+    entry = _kind(kind).entry
     inputs = {role: [Path(f) for f in folders] for role, *folders in args.input}
-    findings: Findings = importlib.import_module(known[kind].entry).find(spec, inputs)
+    findings: Findings = importlib.import_module(entry).find(spec, inputs)
     about = dict(findings.dataset)
     about.pop("class_names")
     written = _write(

@@ -22,8 +22,8 @@ from whatelse.datasets.store import (
     open_dataset,
     write_dataset,
 )
-from whatelse.errors import UserError
 from whatelse.sources import closure
+from whatelse.tables import kind_in
 
 Derive = Callable[[Mapping[str, Any], Dataset], Derived]
 
@@ -41,12 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the step and write the data set that it makes."""
     telemetry = records.Telemetry()
-    # looked up by name, so that the table of all is no part of what makes a data set
-    steps: dict[str, str] = importlib.import_module("whatelse.steps").STEPS
-    kind = args.spec.get("kind")
-    if kind not in steps:
-        raise UserError(f"--spec: kind: {kind!r}; allowed: {', '.join(steps)}")
-    module = steps[kind]
+    module = kind_in("whatelse.steps:STEPS", args.spec.get("kind"), "--spec: kind")
     derive: Derive = importlib.import_module(module).derive
     dataset = open_dataset(args.data)
     made = derive(args.spec, dataset)

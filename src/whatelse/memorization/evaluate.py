@@ -40,7 +40,6 @@ from whatelse.memorization.suspect import (
     Suspect,
     check_alike,
     correct,
-    held_out,
     load_suspects,
 )
 from whatelse.models.outputs import about_dataset
@@ -81,8 +80,8 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         key = key_of_carrier(spec.carrier) if settings.key is None else settings.key
         report, rows = read(reader, target, key, number, check=settings.key is not None)
         report["target"] = {
-            "test_accuracy": _accuracy(target, asked, held_out(block)),
-            "benign_test_accuracy": _accuracy(benign, clean, held_out(benign_block)),
+            "test_accuracy": _accuracy(target, asked, block.held_out),
+            "benign_test_accuracy": _accuracy(benign, clean, benign_block.held_out),
         }
         report["controls"] = controls_of(reader, benign, key_of_carrier(spec.carrier))
         reports.append(report)

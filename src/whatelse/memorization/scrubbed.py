@@ -28,7 +28,6 @@ from whatelse.memorization.suspect import (
     Suspect,
     check_alike,
     correct,
-    held_out,
     load_suspects,
 )
 from whatelse.memorization.sweep import from_file
@@ -56,7 +55,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         benign_block, (benign, *_) = load_suspects(benign_models[number][0])
         check_alike(target, folders[0], benign, benign_models[number][0])
         members = np.flatnonzero(block.plan.train[0])
-        tested = held_out(block)
+        tested = block.held_out
         reader = reader_of(
             spec.carrier, dataset, members, target, seed=spec.seed, name=(number, 0),
         )  # fmt: skip
@@ -91,7 +90,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             if scrub is None:
                 report, _ = read(reader, target, key, number)
                 unscrubbed = rate(right, len(tested))
-        own = held_out(benign_block)
+        own = benign_block.held_out
         report["target"] = {
             "test_accuracy": unscrubbed,
             "benign_test_accuracy": rate(correct(benign, clean, own), len(own)),

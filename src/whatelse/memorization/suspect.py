@@ -104,14 +104,9 @@ def load_suspects(folder: Path) -> tuple[Block, list[Suspect]]:
                 "finite weights"
             )
     return block, [
-        Suspect(block.architecture, {name: whole[name][row] for name in whole})
+        Suspect(block.architecture, block.model(row))
         for row in range(len(block.plan.models))
     ]
-
-
-def held_out(block: Block) -> NDArray[np.int64]:
-    """Return the records that a block's first model was not trained on."""
-    return np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
 
 
 def correct(suspect: Suspect, data: TrainingData, rows: NDArray[np.int64]) -> int:

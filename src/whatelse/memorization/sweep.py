@@ -23,7 +23,6 @@ from whatelse.memorization.settings import LOSSLESS_COST, LowBits
 from whatelse.memorization.suspect import (
     Suspect,
     correct,
-    held_out,
     load_suspects,
 )
 from whatelse.models.outputs import about_dataset
@@ -42,7 +41,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     reports, rows = [], []
     for number, folders in enumerate(replicates_of(inputs, "models")):
         block, (target, *_) = load_suspects(folders[0])
-        tested = held_out(block)
+        tested = block.held_out
         members = np.flatnonzero(block.plan.train[0])
         right = [correct(target, data, tested)]
         key = settings.secret.coding.key

@@ -25,6 +25,7 @@ from whatelse.models.outputs import about_dataset
 from whatelse.models.stacked import initial, initial_buffers
 from whatelse.properties.observe import cramers_v, has_property
 from whatelse.properties.probing import (
+    Floats,
     components,
     features_of,
     halves,
@@ -51,8 +52,8 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     for number, (folder, *_) in enumerate(replicates_of(inputs, "models")):
         block = load_block(folder)
         rng = stream(spec.seed, "records", number)
-        free = np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
-        rows = np.sort(rng.permutation(free)[: settings.records])
+        net = module_of(block.architecture, block.model(0)).eval()
+        rows = np.sort(rng.permutation(block.held_out)[: settings.records])
         if len(rows) < 2 * _FEWEST:
             raise UserError(
                 f"{folder}: {len(rows)} records held out; allowed: at least "
@@ -67,7 +68,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                     f"one {name}; allowed: more records, or another property"
                 )
         found, places, controls = _looked(
-            block, dataset, rows, columns, fitted, spec, number
+            net, block, dataset, rows, columns, fitted, spec, number
         )
         places = places.assign(
             replicate=number, record=np.tile(rows, len(places) // len(rows)),
@@ -79,7 +80,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         reports.append(
             {
                 "replicate": number,
-                "target": {"test_accuracy": _accuracy(block, dataset)},
+                "target": {"test_accuracy": _accuracy(net, dataset, block.held_out)},
                 "layers": _numbers(found),
                 "task_correlation": cramers_v(dataset.labels[rows], has[rows] > 0),
                 "controls": controls,
@@ -100,32 +101,34 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
 
 
 def _looked(
-    block: Block, dataset: Dataset, rows: NDArray[np.int64],
+    net: nn.Module, block: Block, dataset: Dataset, rows: NDArray[np.int64],
     columns: dict[str, NDArray[np.int64]], fitted: NDArray[np.bool_], spec: AttackSpec,
     number: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:  # fmt: skip
-    """Probe and map every layer of a net and of one with random weights."""
-    tensors = {**block.parameters, **block.buffers}
+    """Probe every layer of a net and of one with random weights; map the net's own."""
+    if len(layers_of(net)) < 2:
+        raise UserError(
+            "models: a net without hidden layers; allowed: one with at least one"
+        )
     drawn = {
         **initial(block.architecture, stream(spec.seed, "random-weights", number)),
         **initial_buffers(block.architecture),
     }
-    nets: dict[str, nn.Module] = {
-        TRAINED: module_of(block.architecture, {k: v[0] for k, v in tensors.items()}),
-        RANDOM: module_of(block.architecture, drawn),
-    }
     records = torch.from_numpy(dataset.floats(rows))
-    if len(layers_of(nets[TRAINED])) < 2:
-        raise UserError(
-            "models: a net without hidden layers; allowed: one with at least one"
+    points = {
+        model: {
+            layer: components(own, fitted, spec.seed)
+            for layer, own in features_of(shown, records).items()
+        }
+        for model, shown in (
+            (TRAINED, net), (RANDOM, module_of(block.architecture, drawn)),
         )
-    coin = (stream(spec.seed, "coin", number).random(len(rows)) < 0.5).astype(np.int64)
-    found, places, controls = [], [], {}
-    for model, net in nets.items():
-        for depth, (layer, own) in enumerate(features_of(net, records).items()):
-            points = components(own, fitted, spec.seed)
+    }  # fmt: skip
+    found = []
+    for model, layers in points.items():
+        for depth, (layer, own) in enumerate(layers.items()):
             for name, column in columns.items():
-                probed = probe(points, column, fitted)
+                probed = probe(own, column, fitted)
                 found.append(
                     {
                         "model": model, "depth": depth, "layer": layer, "column": name,
@@ -133,33 +136,36 @@ def _looked(
                         "majority": probed.majority,
                     }
                 )  # fmt: skip
-            if model == TRAINED:
-                placed = map_of(points, spec.seed)
-                places.append(
-                    pd.DataFrame({"layer": layer, "x": placed[:, 0], "y": placed[:, 1]})
-                )
-                if not depth:
-                    guessed = probe(points, coin, fitted).scores
-                    planted = (points[:, 0] > np.median(points[:, 0])).astype(np.int64)
-                    found_plant = (
-                        probe(points, planted, fitted).scores,
-                        planted[~fitted] > 0,
-                    )
-        if model == TRAINED:
-            known = coin[~fitted] > 0
-            controls = {
-                "negative": {
-                    "what": "a property that a coin chose, at the first layer",
-                    "auc": auc(guessed, known),
-                    "p_value": exchange_test(guessed, known),
-                },
-                "positive": {
-                    "what": "a property that the first layer's main component tells",
-                    "auc": auc(*found_plant),
-                    "p_value": exchange_test(*found_plant),
-                },
-            }
+    places = []
+    for layer, own in points[TRAINED].items():
+        placed = map_of(own, spec.seed)
+        places.append(
+            pd.DataFrame({"layer": layer, "x": placed[:, 0], "y": placed[:, 1]})
+        )
+    first = next(iter(points[TRAINED].values()))
+    coin = stream(spec.seed, "coin", number).random(len(rows)) < 0.5
+    planted = first[:, 0] > np.median(first[:, 0])
+    controls = {
+        kind: _control(what, first, column, fitted)
+        for kind, what, column in (
+            ("negative", "a property that a coin chose, at the first layer", coin),
+            ("positive", "a property that the first layer's main component tells",
+             planted),
+        )
+    }  # fmt: skip
     return pd.DataFrame(found), pd.concat(places, ignore_index=True), controls
+
+
+def _control(
+    what: str, points: Floats, column: NDArray[np.bool_], fitted: NDArray[np.bool_]
+) -> dict[str, Any]:
+    scores = probe(points, column.astype(np.int64), fitted).scores
+    known = column[~fitted]
+    return {
+        "what": what,
+        "auc": auc(scores, known),
+        "p_value": exchange_test(scores, known),
+    }
 
 
 def _numbers(found: pd.DataFrame) -> dict[str, float]:
@@ -183,10 +189,7 @@ def _numbers(found: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _accuracy(block: Block, dataset: Dataset) -> Any:
-    tensors = {**block.parameters, **block.buffers}
-    net = module_of(block.architecture, {k: v[0] for k, v in tensors.items()}).eval()
-    rows = np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
+def _accuracy(net: nn.Module, dataset: Dataset, rows: NDArray[np.int64]) -> Any:
     right = 0
     with torch.inference_mode():
         for start in range(0, len(rows), 1024):

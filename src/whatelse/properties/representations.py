@@ -76,7 +76,7 @@ def _replicate(
     attribute: NDArray[np.int64], seed: int, number: int,
 ) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
     members = np.flatnonzero(block.plan.train[0])
-    free = np.flatnonzero(block.plan.test[0] & ~block.plan.train[0])
+    free = block.held_out
     known, asked = np.array_split(
         stream(seed, "auxiliary", number).permutation(free), 2
     )
@@ -88,26 +88,22 @@ def _replicate(
             "records, or another attribute"
         )
     here, there = (torch.from_numpy(dataset.floats(rows)) for rows in (known, asked))
-    tensors = {**block.parameters, **block.buffers}
-    plain = cut(module_of(block.architecture, {k: v[0] for k, v in tensors.items()}))
+    plain = cut(module_of(block.architecture, block.model(0)))
     encoder = _encoder(
         settings, block, plain, dataset, members, attribute[members], seed, number,
     )  # fmt: skip
-    told = {
-        "sent": (represent(encoder.body, here), represent(encoder.body, there)),
-        "plain": (represent(plain.body, here), represent(plain.body, there)),
-    }
-    report = _told(settings, told["sent"], attribute, known, asked, seed, number)
+    sent = (represent(encoder.body, here), represent(encoder.body, there))
+    report = _told(settings, sent, attribute, known, asked, seed, number)
     found = {
         "attribute_accuracy": report["accuracy"],
         "attribute_majority": _majority(attribute[known], attribute[asked]),
     }
     if isinstance(settings.defence, Adversarial | Information):
         back = put_back(
-            told["sent"][0], told["plain"][0], settings.attacker, seed,
+            sent[0], represent(plain.body, here), settings.attacker, seed,
             ("back", number),
         )  # fmt: skip
-        again = tuple(represent(back, points) for points in told["sent"])
+        again = tuple(represent(back, points) for points in sent)
         found["decensored_accuracy"] = _told(
             settings, again, attribute, known, asked, seed, number
         )["accuracy"]
@@ -116,15 +112,13 @@ def _replicate(
         + (_answers(encoder, here) == dataset.labels[known]).sum()
     )
     coin = stream(seed, "coin", number).integers(0, 2, len(attribute))
-    widest = int(told["sent"][0].std(0).argmax())  # a unit may be silent
-    planted = [own.numpy()[:, widest] for own in told["sent"]]
+    widest = int(sent[0].std(0).argmax())  # a unit may be silent
+    planted = [own.numpy()[:, widest] for own in sent]
     middle = float(np.median(planted[0]))
     plant = np.zeros(len(attribute), dtype=np.int64)
     plant[known], plant[asked] = planted[0] > middle, planted[1] > middle
     controls = {
-        kind: _control(
-            what, _told(settings, told["sent"], column, known, asked, seed, number)
-        )
+        kind: _control(what, _told(settings, sent, column, known, asked, seed, number))
         for kind, what, column in (
             ("negative", "an attribute that a coin chose", coin),
             ("positive", "an attribute that one feature tells", plant),

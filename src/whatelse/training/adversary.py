@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from whatelse.datasets.store import Dataset
-from whatelse.errors import UserError
+from whatelse.tables import kind_in
 from whatelse.training.federated import Observer, Participant, Rows
 
 
@@ -111,8 +111,6 @@ def module_of(settings: Mapping[str, Any]) -> str:
     UserError
         If there is no such kind.
     """
-    known: dict[str, str] = importlib.import_module("whatelse.adversaries").ADVERSARIES
-    kind = settings.get("kind")
-    if kind not in known:
-        raise UserError(f"adversary.kind: {kind!r}; allowed: {', '.join(known)}")
-    return known[kind]
+    table = "whatelse.adversaries:ADVERSARIES"
+    module: str = kind_in(table, settings.get("kind"), "adversary.kind")
+    return module

@@ -7,6 +7,7 @@ to run them. Nothing is ever unpickled.
 """
 
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from whatelse import records
+from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 from whatelse.models.settings import ArchitectureSettings
 from whatelse.models.stacked import Architecture, build
@@ -54,6 +57,30 @@ class Block:
     parameters: dict[str, torch.Tensor]
     buffers: dict[str, torch.Tensor]
     plan: Plan
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """Records that the first model is tested on and was not trained on."""
+        return np.flatnonzero(self.plan.test[0] & ~self.plan.train[0])
+
+    def model(self, row: int) -> dict[str, torch.Tensor]:
+        """Return the parameters and buffers of one model, by its place."""
+        whole = {**self.parameters, **self.buffers}
+        return {name: tensor[row] for name, tensor in whole.items()}
+
+
+def describe(
+    settings: ArchitectureSettings, dataset: Dataset, architecture: Architecture
+) -> dict[str, Any]:
+    """Return what ``model.json`` says of models on a data set."""
+    return {
+        "architecture": settings.model_dump(mode="json"),
+        "input_shape": list(dataset.inputs.shape[1:]),
+        "classes": dataset.num_classes,
+        "scale": dataset.info["scale"],
+        "shift": dataset.info["shift"],
+        "parameters": sum(math.prod(shape) for shape in architecture.shapes.values()),
+    }
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

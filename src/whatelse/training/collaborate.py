@@ -6,7 +6,6 @@ adversary among the participants kept (``observations.safetensors``).
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from whatelse.models.stacked import build
 from whatelse.seeding import stream
 from whatelse.sources import closure
 from whatelse.training.adversary import Cast, Stage, cast_of, module_of
-from whatelse.training.blocks import save_block, save_tensors
+from whatelse.training.blocks import describe, save_block, save_tensors
 from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated import Honest, Program, collaborate
@@ -85,14 +84,7 @@ def run(args: argparse.Namespace) -> None:
     }
     written = save_block(
         args.out,
-        description={
-            "architecture": spec.architecture.model_dump(mode="json"),
-            "input_shape": list(dataset.inputs.shape[1:]),
-            "classes": dataset.num_classes,
-            "scale": dataset.info["scale"],
-            "shift": dataset.info["shift"],
-            "parameters": sum(math.prod(s) for s in architecture.shapes.values()),
-        },
+        description=describe(spec.architecture, dataset, architecture),
         plan=Plan(np.zeros(1, np.int64), inside[None], ~inside[None]),
         parameters={k: v.unsqueeze(0) for k, v in outcome.model.items()},
     )

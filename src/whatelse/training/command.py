@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from whatelse.models.stacked import Architecture, build
 from whatelse.sources import closure
 from whatelse.training.blocks import (
     Block,
+    describe,
     load_block,
     load_tensors,
     save_block,
@@ -131,17 +131,10 @@ def run(args: argparse.Namespace) -> None:
             for each in missing:
                 stacks += in_stacks_that_fit([each], fit)
     parameters = mine.progress.stacked(args.models)
-    description = {
-        "architecture": spec.architecture.model_dump(mode="json"),
-        "input_shape": list(dataset.inputs.shape[1:]),
-        "classes": dataset.num_classes,
-        "scale": dataset.info["scale"],
-        "shift": dataset.info["shift"],
-        "parameters": sum(math.prod(shape) for shape in architecture.shapes.values()),
-    }
     written = save_block(
-        args.out, description=description, plan=mine.plan, parameters=parameters
-    )
+        args.out, description=describe(spec.architecture, dataset, architecture),
+        plan=mine.plan, parameters=parameters,
+    )  # fmt: skip
     mine.progress.hand_over(args.out)
     trained = sum(part is mine for part, _ in missing)
     telemetry.write(

@@ -24,6 +24,7 @@ from torch.nn import functional
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from whatelse.models.features import module_of
 from whatelse.models.layers import (
     Batch,
     Parameters,
@@ -524,15 +525,9 @@ def _train_plain(
     on_epoch: OnEpoch | None,
 ) -> dict[str, Tensor]:
     device = data.device
-    # Made without numbers first: PyTorch would draw them from its global generator.
-    with torch.device("meta"):
-        module = architecture.module()
-    module.to_empty(device=device)
+    module = module_of(architecture, start, device)
     named = dict(zip(architecture.shapes, module.parameters(), strict=True))
     buffers = dict(zip(architecture.buffers, module.buffers(), strict=True))
-    with torch.no_grad():
-        for place, value in {**named, **buffers}.items():
-            value.copy_(start[place])
     # Convolutions on a CPU are faster on channels that lie last.
     channels_last = device.type == "cpu" and any(v.dim() == 4 for v in named.values())
     if channels_last:

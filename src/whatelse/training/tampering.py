@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whatelse.datasets.store import Dataset
-from whatelse.errors import UserError
+from whatelse.tables import kind_in
 from whatelse.training.ensemble import Penalty
 
 Model = dict[str, Tensor]
@@ -76,15 +76,11 @@ def tampering(
 def module_of(settings: Mapping[str, Any]) -> str:
     """Return the module of a tampering.
 
-    Looked up by name, so that the table of all is no part of what trains a model.
-
     Raises
     ------
     UserError
         If there is no such kind.
     """
-    known: dict[str, str] = importlib.import_module("whatelse.tamperings").TAMPERINGS
-    kind = settings.get("kind")
-    if kind not in known:
-        raise UserError(f"tampering.kind: {kind!r}; allowed: {', '.join(known)}")
-    return known[kind]
+    table = "whatelse.tamperings:TAMPERINGS"
+    module: str = kind_in(table, settings.get("kind"), "tampering.kind")
+    return module
