@@ -70,21 +70,17 @@ class Workload:
         if kind == "collaborate":
             return work.collaborate(spec, self._shapes[artefact.inputs["data"][0]])
         if kind == "attack" and "observations.0" in artefact.inputs:
-            seen = [r for r in artefact.inputs if r.startswith("observations.")]
-            joint = by_folder[artefact.inputs[seen[0]][0]]
-            return work.inference(spec["settings"], joint.spec, len(seen))
+            joint = by_folder[artefact.inputs["observations.0"][0]]
+            seen = _count(artefact, "observations")
+            return work.inference(spec["settings"], joint.spec, seen)
         if kind == "import":
             return work.external(self._external(artefact))
-        if kind == "attack" and spec["settings"]["kind"] == "properties.layers":
-            block = by_folder[artefact.inputs["models.0"][0]]
-            count = sum(role.startswith("models.") for role in artefact.inputs)
-            shape = self._shapes[artefact.inputs["data"][0]]
-            return work.layers(spec["settings"], block.spec, shape, count)
         if kind == "attack" and spec["settings"]["kind"].startswith("properties."):
             block = by_folder[artefact.inputs["models.0"][0]]
-            count = sum(role.startswith("models.") for role in artefact.inputs)
             shape = self._shapes[artefact.inputs["data"][0]]
-            return work.representation(spec["settings"], block.spec, shape, count)
+            looked = spec["settings"]["kind"] == "properties.layers"
+            own = work.layers if looked else work.representation
+            return own(spec["settings"], block.spec, shape, _count(artefact, "models"))
         if kind == "attack" and "data" in artefact.inputs:
             return work.memorization(
                 spec["settings"], spec["carrier"], self._examined(artefact, by_folder)
@@ -117,8 +113,7 @@ class Workload:
 
         return Examined(
             block.spec, shape,
-            sum(role.startswith("models.") for role in artefact.inputs),
-            benign=sum(role.startswith("benign.models.") for role in artefact.inputs),
+            _count(artefact, "models"), benign=_count(artefact, "benign.models"),
             innocent=count("innocent"), unseen=count("unseen"),
             stacked=not net.convolutional,
         )  # fmt: skip
@@ -143,6 +138,11 @@ class Workload:
         if path not in self._imported:
             self._imported[path] = _external(Path(path))
         return self._imported[path]
+
+
+def _count(artefact: Artefact, role: str) -> int:
+    """Return how many replicates an attack reads in a role."""
+    return sum(own.startswith(f"{role}.") for own in artefact.inputs)
 
 
 def outputs_of(attack: Artefact) -> list[list[str]]:
