@@ -1,5 +1,8 @@
 """Which adversaries of collaborative learning there are: apart, as `tamperings` is."""
 
-ADVERSARIES = {"property": "whatelse.properties.observe"}
+ADVERSARIES = {
+    "property": "whatelse.properties.observe",
+    "membership": "whatelse.properties.words",
+}
 """Kind to module, each with a function ``cast`` like
 ``whatelse.training.adversary.MakeCast``."""

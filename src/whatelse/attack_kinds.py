@@ -45,6 +45,9 @@ KINDS = {
     "memorization.detect": Kind(
         "whatelse.memorization.detect", needs=("models", "innocent", "unseen")
     ),
+    "properties.membership": Kind(
+        "whatelse.properties.membership", needs=("observations",)
+    ),
     "properties.passive": Kind("whatelse.properties.evaluate", needs=("observations",)),
     "properties.layers": Kind("whatelse.properties.layers", needs=("models",)),
     "properties.representation": Kind(

@@ -16,6 +16,10 @@ _COLUMNS = {
     "task_correlation": Column("", "corr.", "", _PLAIN, None),
     "train_accuracy": share(_MODEL, "train acc."),
     "test_accuracy": share(_MODEL, "test acc."),
+    "epsilon": Column(_MODEL, "epsilon", "", "{:,.1f}".format, None),
+    "words_seen": Column(_ATTACK, "words seen", "", "{:,.0f}".format, None),
+    "precision": share(_ATTACK, "precision"),
+    "recall": share(_ATTACK, "recall"),
     "auc": Column(_ATTACK, "AUC", "", _PLAIN, _PLAIN),
     "score_with": Column(_ATTACK, "score with", "", _PLAIN, _PLAIN),
     "score_without": Column(_ATTACK, "score without", "", _PLAIN, _PLAIN),
@@ -23,7 +27,12 @@ _COLUMNS = {
 _NOTES = {
     "task_correlation": "Corr.: Cramer's V of task and property over the participants' "
     "records, 0 is unrelated.",
-    "auc": "AUC: of telling updates that a batch with the property went into.",
+    "epsilon": "Epsilon: of participants' differential privacy, at the study's delta.",
+    "words_seen": "Words seen: that others' batches moved in a round, mean.",
+    "precision": "Precision and recall: of calling records members; half of those asked "
+    "about are.",
+    "auc": "AUC: of telling updates that a batch with the property went into, or members "
+    "from strangers.",
     "score_with": "Score: of such updates and of all others, mean, 0 to 1.",
 }
 

@@ -217,16 +217,17 @@ class ScrubTable(Figure):
 
 
 class PropertyTable(Figure):
-    """How well properties were inferred (P3 Table 3)."""
+    """How well properties, or members, were inferred (P3 Tables 2 and 3)."""
 
-    draws = ("properties.passive",)
+    draws = ("properties.passive", "properties.membership")
 
     kind: Annotated[
         Literal["property_table"],
         Field(
             description="A row for every attack and grid point: the property's "
-            "correlation with the task, the AUC of telling batches that have it, and "
-            "the joint model's accuracy, as mean and standard deviation over seeds."
+            "correlation with the task, the AUC of telling batches that have it (or "
+            "precision and recall of telling members), and the joint model's accuracy, "
+            "as mean and standard deviation over seeds."
         ),
     ]
 

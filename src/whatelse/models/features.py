@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from whatelse.errors import UserError
 from whatelse.models.stacked import Architecture
 
+POOLINGS = (nn.MaxPool2d,)
+"""What shrinks images or sequences: dropout comes after it."""
+
 _ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid)
 
 

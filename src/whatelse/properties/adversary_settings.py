@@ -73,4 +73,19 @@ class PropertyAdversary(BaseModel):
         return self
 
 
-Adversary = PropertyAdversary
+class MembershipAdversary(BaseModel):
+    """One participant reads which words the others' batches had (P3 Sec. IV-B).
+
+    From the rows of the embedding that they move. Participants hold records by lot, 1
+    is the adversary.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: Literal["membership"]
+    first: int = Field(0, ge=0, description="Rounds before it begins to look.")
+
+
+Adversary = Annotated[
+    PropertyAdversary | MembershipAdversary, Field(discriminator="kind")
+]

@@ -49,6 +49,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                     "score_without": float(rows["score"][~known].mean()),
                 },
                 "property": about["adversary"],
+                "privacy": about["privacy"],
                 "controls": {
                     kind: _control(settings, seen, name, what, spec.seed, number)
                     for kind, name, what in (
@@ -174,4 +175,6 @@ def _summary(reports: list[dict[str, Any]]) -> dict[str, Any]:
             for name in _SUMMARY
         },
     }
+    if reports[0]["privacy"]:
+        columns["epsilon"] = [report["privacy"]["epsilon"] for report in reports]
     return {name: spread(values) for name, values in columns.items()}

@@ -328,7 +328,12 @@ class PropertyObserver:
                 # gradients are of one batch each, changes weigh as many as records
                 weights = (len(pair[has_it]), self._weight)
                 weights = weights if self._stage.averages else (1, 1)
-                whole = _plus(update, background, *weights)
+                if scene.noise:
+                    # privacy lets all count the same, and adds noise to their sum
+                    whole = _plus(update, background, 1, 1)
+                    whole = _plus(whole, scene.noise(), 1, 1)
+                else:
+                    whole = _plus(update, background, *weights)
                 self._keep(AUXILIARY, whole, number, has_it=has_it)
         if number % settings.control_every == 0:
             self._controls(scene)

@@ -40,6 +40,16 @@ class Passive(_Settings):
     classifier: Annotated[Forest | Logistic, Field(discriminator="kind")] = Forest()
 
 
+class Membership(_Settings):
+    """Calls a record a member if all its words were in one batch (P3 Sec. IV-B)."""
+
+    kind: Literal["properties.membership"]
+    records: int = Field(
+        2000, ge=20, le=100_000,
+        description="Records asked about, half of them members.",
+    )  # fmt: skip
+
+
 class Layers(_Settings):
     """Which layers of a classifier tell a property that its task never asked for.
 
@@ -112,5 +122,5 @@ class Representation(_Settings):
 
 
 PropertyAttack = Annotated[
-    Passive | Layers | Representation, Field(discriminator="kind")
+    Membership | Passive | Layers | Representation, Field(discriminator="kind")
 ]

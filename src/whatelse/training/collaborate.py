@@ -17,6 +17,7 @@ from whatelse import records
 from whatelse.arguments import json_argument
 from whatelse.datasets.store import Dataset, given_split, open_dataset
 from whatelse.errors import UserError
+from whatelse.measures.privacy import epsilon
 from whatelse.measures.rates import Rate, rate
 from whatelse.models.stacked import build
 from whatelse.seeding import stream
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
         "test_accuracy": _accuracy(program, data, np.flatnonzero(~inside)),
         "train_accuracy": _accuracy(program, data, np.flatnonzero(inside)),
         "adversary": cast.about,
+        "privacy": guarantee_of(spec),
     }
     written = save_block(
         args.out,
@@ -135,6 +137,23 @@ def cast_for(
         for number, own in enumerate(shares)
     ]
     return Cast(people, None, {})
+
+
+def guarantee_of(spec: CollaborationSpec) -> dict[str, float] | None:
+    """Return epsilon and delta of participants, or None without privacy.
+
+    Those selected count as a sample in which each is by itself with the same chance;
+    what is drawn is a sample of fixed size.
+    """
+    protocol = spec.protocol
+    if not protocol.privacy:
+        return None
+    selected = getattr(protocol, "selected", None) or spec.participants
+    spent = epsilon(
+        protocol.privacy.noise, selected / spec.participants, rounds_of(protocol),
+        protocol.privacy.delta,
+    )  # fmt: skip
+    return {"epsilon": spent, "delta": protocol.privacy.delta}
 
 
 def rounds_of(protocol: Gradients | Averaging) -> int:

@@ -18,11 +18,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import UserError
-from whatelse.models.features import module_of
+from whatelse.models.features import POOLINGS, module_of
 from whatelse.models.layers import dense
 from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.seeding import stream
@@ -131,6 +131,9 @@ class Scene:
         training.
     total : callable
         The sum of these, cheaper where nobody asks for them one by one.
+    noise : callable or None
+        With differential privacy, a draw of what is added to a sum: not the one that
+        was, which nobody knows.
     """
 
     number: int
@@ -138,6 +141,7 @@ class Scene:
     each: "Callable[[Sequence[Rows]], list[Vectors]]"
     total: "Callable[[Sequence[Rows]], Vectors]"
     _program: "Callable[[], Program]"
+    noise: "Callable[[], Vectors] | None" = None
 
     @functools.cached_property
     def program(self) -> "Program":
@@ -257,12 +261,22 @@ class Program:
     ----------
     parameters : dict of str to Tensor
         Those of the model, by name: what a step changes.
+
+    Raises
+    ------
+    UserError
+        If there is dropout but no pooling for it to follow.
     """
 
     def __init__(
-        self, architecture: Architecture, data: TrainingData, model: Vectors
-    ) -> None:
+        self, architecture: Architecture, data: TrainingData, model: Vectors, *,
+        dropout: float = 0.0, weight_decay: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> None:  # fmt: skip
         self.module = module_of(architecture, model, data.device)
+        self._weight_decay = weight_decay
+        if dropout and rng:
+            _drop_out(self.module, dropout, generator_of(rng, data.device))
         self.parameters: dict[str, Tensor] = dict(
             zip(architecture.shapes, self.module.parameters(), strict=True)
         )
@@ -303,6 +317,9 @@ class Program:
             loss = (losses_B * share).sum()
             _add(total, self.gradient(loss))
             lost += loss.item()
+        if self._weight_decay:
+            weight = len(batches) * self._weight_decay
+            _add(total, {k: weight * v.detach() for k, v in self.parameters.items()})
         return total, lost / len(batches)
 
     def of_each(self, batches: Sequence[Rows]) -> list[Vectors]:
@@ -313,6 +330,31 @@ class Program:
         """Return the gradient of a loss, by name of parameter."""
         found = torch.autograd.grad(loss, list(self.parameters.values()))
         return dict(zip(self.parameters, found, strict=True))
+
+
+def generator_of(
+    rng: np.random.Generator, device: torch.device
+) -> torch.Generator:  # fmt: skip
+    """Return a generator of PyTorch's that follows from one of ours."""
+    return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+
+
+def _drop_out(module: nn.Module, share: float, generator: torch.Generator) -> None:
+    """Leave out values after every pooling, as long as the module is in training."""
+
+    def hook(owner: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+        if not owner.training:
+            return None
+        drawn = torch.rand(output.shape, generator=generator, device=output.device)
+        return torch.where(drawn < share, 0.0, output / (1 - share))
+
+    poolings = [part for part in module.modules() if isinstance(part, POOLINGS)]
+    if not poolings:
+        raise UserError(
+            f"collaboration.dropout: {share}; allowed: 0, for a net without pooling"
+        )
+    for pooling in poolings:
+        pooling.register_forward_hook(hook)
 
 
 def _share_gradients(
@@ -326,26 +368,34 @@ def _share_gradients(
             "architecture: has running statistics, which gradients do not share; "
             "allowed: no batch norm, or averaging"
         )
-    program = Program(architecture, data, model)
+    program = Program(
+        architecture, data, model, dropout=settings.dropout,
+        weight_decay=settings.weight_decay, rng=stream(seed, *name, "dropout"),
+    )  # fmt: skip
     seat = observer.seat if observer else None
+    whole = settings.shared == 1 and not settings.privacy
+    noises = _noises(settings, program.parameters, data.device, seed, name)
     # Summed in one pass, unless somebody does other things with their own gradient.
     plain = [
         number
         for number, participant in enumerate(participants)
-        if number != seat and settings.shared == 1 and not participant.submit
+        if number != seat and whole and not participant.submit
     ]
     others = [n for n in range(len(participants)) if n != seat and n not in plain]
 
     def each(batches: Sequence[Rows]) -> list[Vectors]:
-        return [_shared(own, settings) for own in program.of_each(batches)]
+        return [_sendable(own, settings) for own in program.of_each(batches)]
 
     def total_of(batches: Sequence[Rows]) -> Vectors:
-        if settings.shared == 1:
+        if whole:
             return program.of_sum(batches)[0]
         return _sum_of(each, batches)
 
     for iteration in range(settings.iterations):
-        scene = Scene(iteration, program.parameters, each, total_of, lambda: program)
+        scene = Scene(
+            iteration, program.parameters, each, total_of, lambda: program,
+            noises and noises[1],
+        )  # fmt: skip
         batches = [
             participant.batch(iteration, settings.batch_size)
             for participant in participants
@@ -358,14 +408,16 @@ def _share_gradients(
         for number in others:
             gradient, own = program.of_sum([batches[number]])
             sent = _sent(participants[number], gradient, scene)
-            _add(total, _shared(sent, settings))
+            _add(total, _sendable(sent, settings))
             loss, count = loss + own, count + 1
+        if noises:
+            _add(total, noises[0]())
         if observer and seat is not None:
             observer.look(scene, total)
             gradient, own = program.of_sum([batches[seat]])
             total = dict(total)
             sent = _sent(participants[seat], gradient, scene)
-            _add(total, _shared(sent, settings))
+            _add(total, _sendable(sent, settings))
             loss, count = loss + own, count + 1
         with torch.no_grad():
             for place, parameter in program.parameters.items():
@@ -378,17 +430,47 @@ def _sent(participant: Participant, update: Vectors, scene: Scene) -> Vectors:
     return participant.submit(update, scene) if participant.submit else update
 
 
-def _shared(update: Vectors, settings: Gradients) -> Vectors:
-    """Keep the largest part of an update's values (P3 Sec. VIII; Shokri 2015)."""
-    if settings.shared == 1:
+def _sendable(update: Vectors, settings: Gradients | Averaging) -> Vectors:
+    """Return what is sent of an update: its largest values, no longer than allowed.
+
+    The former is P3's Sec. VIII (Shokri & Shmatikov, CCS 2015).
+    """
+    if isinstance(settings, Gradients) and settings.shared < 1:
+        whole = torch.cat([value.abs().flatten() for value in update.values()])
+        kept = max(1, round(settings.shared * len(whole)))
+        least = whole.kthvalue(len(whole) - kept + 1).values
+        update = {
+            place: torch.where(value.abs() >= least, value, 0.0)
+            for place, value in update.items()
+        }
+    if not settings.privacy:
         return update
-    whole = torch.cat([value.abs().flatten() for value in update.values()])
-    kept = max(1, round(settings.shared * len(whole)))
-    least = whole.kthvalue(len(whole) - kept + 1).values
-    return {
-        place: torch.where(value.abs() >= least, value, 0.0)
-        for place, value in update.items()
-    }
+    squares = torch.stack([value.square().sum() for value in update.values()])
+    factor = (settings.privacy.clip / squares.sum().sqrt()).clamp(max=1.0)
+    return {place: value * factor for place, value in update.items()}
+
+
+def _noises(
+    settings: Gradients | Averaging, shapes: Vectors, device: torch.device, seed: int,
+    name: tuple[int | str, ...],
+) -> tuple[Callable[[], Vectors], Callable[[], Vectors]] | None:  # fmt: skip
+    """Return how noise is drawn, by the server and by who emulates it."""
+    if not settings.privacy:
+        return None
+    deviation = settings.privacy.noise * settings.privacy.clip
+
+    def drawn(generator: torch.Generator) -> Vectors:
+        return {
+            place: deviation
+            * torch.randn(value.shape, generator=generator, device=device)
+            for place, value in shapes.items()
+        }
+
+    server, emulated = (
+        functools.partial(drawn, generator_of(stream(seed, *name, who), device))
+        for who in ("noise", "emulated noise")
+    )
+    return server, emulated
 
 
 def _add(total: Vectors, update: Vectors) -> None:
@@ -409,12 +491,14 @@ def _average(
         batch_size=settings.batch_size,
     )
     model = {place: value.cpu() for place, value in model.items()}
+    noises = _noises(settings, model, torch.device("cpu"), seed, name)
     for number in range(settings.rounds):
         chosen = _selected(settings, len(participants), seed, name, number)
         losses: list[NDArray[np.float64]] = []
         locally = functools.partial(
-            _changes, architecture, local, data, model, seed, strategy, name, number
-        )
+            _changes, architecture, local, settings, data, model, seed, strategy, name,
+            number,
+        )  # fmt: skip
         rows = [participants[i].local(number) for i in chosen]
         changes = locally(
             rows,
@@ -424,16 +508,20 @@ def _average(
         scene = Scene(
             number, model, locally, functools.partial(_sum_of, locally),
             functools.partial(Program, architecture, data, model),
+            noises and noises[1],
         )  # fmt: skip
-        # the mean of those selected, each by its records
-        sizes = np.array([len(own) for own in rows])
+        # the mean of those selected, each by its records unless these are private
+        sizes = np.array([1 if settings.privacy else len(own) for own in rows])
         shares = settings.server_rate * sizes / sizes.sum()
         others: Vectors = {}
         mine: Vectors = {}
         for row, i in enumerate(chosen):
-            sent = _sent(participants[i], changes[row], scene)
+            sent = _sendable(_sent(participants[i], changes[row], scene), settings)
             part = {place: value * float(shares[row]) for place, value in sent.items()}
             _add(mine if observer and i == observer.seat else others, part)
+        if noises:
+            scale = settings.server_rate / len(chosen)
+            _add(others, {place: scale * v for place, v in noises[0]().items()})
         if observer:
             observer.look(scene, others)
         _add(others, mine)
@@ -443,22 +531,23 @@ def _average(
 
 
 def _changes(
-    architecture: Architecture, local: TrainingSettings, data: TrainingData,
-    model: Vectors, seed: int, strategy: Strategy, name: tuple[int | str, ...],
-    number: int, rows: Sequence[Rows],
+    architecture: Architecture, local: TrainingSettings, settings: Averaging,
+    data: TrainingData, model: Vectors, seed: int, strategy: Strategy,
+    name: tuple[int | str, ...], number: int, rows: Sequence[Rows],
     streams: Sequence[tuple[int | str, ...]] | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> list[Vectors]:  # fmt: skip
-    """Return how the model changes by training on some participants' records."""
+    """Return what would be sent of how the model changes by some records."""
     names = streams or [(*name, "emulated", number, i) for i in range(len(rows))]
     trained = train(
         architecture, local, data, rows, streams=names, seed=seed, strategy=strategy,
         starts=[model] * len(rows), on_epoch=on_epoch,
     )  # fmt: skip
-    return [
+    changes = [
         {place: trained[place][i] - model[place] for place in model}
         for i in range(len(rows))
     ]
+    return [_sendable(change, settings) for change in changes]
 
 
 def _sum_of(

@@ -7,11 +7,36 @@ from pydantic import BaseModel, ConfigDict, Field
 from whatelse.models.settings import ArchitectureSettings
 
 
-class _Protocol(BaseModel):
+class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+
+class Privacy(_Settings):
+    """Differential privacy of whole participants (McMahan et al., ICLR 2018).
+
+    Updates are clipped to a length, all count the same, and noise is added to their
+    sum before anybody sees it.
+    """
+
+    clip: float = Field(
+        ..., gt=0, le=1e6, allow_inf_nan=False, description="Longest update, L2."
+    )
+    noise: float = Field(
+        ..., gt=0, le=1e6, allow_inf_nan=False,
+        description="Standard deviation of the sum's noise, in units of `clip`.",
+    )  # fmt: skip
+    delta: float = Field(
+        1e-3, gt=0, lt=1,
+        description="Of the guarantee; well below 1 / participants.",
+    )  # fmt: skip
+
+
+class _Protocol(_Settings):
     batch_size: int = Field(32, ge=1, le=1_000_000, description="Of a participant.")
     learning_rate: float = Field(0.01, gt=0, le=1000, allow_inf_nan=False)
+    privacy: Privacy | None = Field(
+        None, description="Differential privacy of participants; none if left out."
+    )
 
 
 class Gradients(_Protocol):
@@ -28,6 +53,20 @@ class Gradients(_Protocol):
         le=1,
         description="Share of its gradient, by size, that each participant sends (P3 "
         "Sec. VIII).",
+    )
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the values after each pooling that a pass leaves out (P3 "
+        "Sec. VIII).",
+    )
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the weights that each participant adds to its gradient: "
+        "makes the gradient of an embedding dense.",
     )
 
 

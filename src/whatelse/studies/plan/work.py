@@ -20,8 +20,7 @@ NO_SHADOWS = frozenset(
     {
         "membership.threshold", "memorization.decode", "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
-        "properties.layers",
-        "properties.representation",
+        "properties.layers", "properties.representation", "properties.membership",
     }
 )  # fmt: skip
 """Attacks that are fitted on no shadows: their modules' ``NEEDS_SHADOWS`` is false, or
@@ -401,7 +400,7 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
     protocol, adversary = spec["protocol"], spec.get("adversary") or {}
     count, batch = spec["participants"], protocol["batch_size"]
     updates, background = 0.0, 0
-    if adversary:
+    if adversary.get("kind") == "property":
         updates = 2 * adversary["examples"] + 8 / adversary["control_every"]
         background = count - 2
     if protocol["kind"] == "gradients":
@@ -442,6 +441,15 @@ def inference(
     """
     rounds = joint["protocol"].get("iterations") or joint["protocol"]["rounds"]
     adversary = joint["adversary"]
+    if adversary["kind"] == "membership":
+        # every round's words against every record's, in a product of sparse and dense
+        words = settings["records"] * rounds * replicates
+        seconds = {"attack.job": 1.0, "attack.replicate": float(replicates)}
+        return Work(
+            {**seconds, "forest.mrow": words / 1e6},
+            {"attack.job": 1.0},
+            _RECORDED + replicates * settings["records"] * _SCORE,
+        )
     rows = rounds * (1 + 2 * adversary["examples"] + 8 / adversary["control_every"])
     features = adversary["max_features"]
     seconds = {"attack.job": 1.0, "attack.replicate": float(replicates)}

@@ -1,0 +1,198 @@
+"""Whose words all occurred in one batch: ``properties.membership``.
+
+P3 (Melis et al., S&P 2019) Sec. IV-B: the rows of an embedding that a batch moves are
+the words in it, so a record that was in a batch has all its words there. Recall is 1 by
+construction; how many others fit as well grows with the batch.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from whatelse.datasets.store import open_dataset
+from whatelse.datasets.vocabulary import bags_of_words, vocabulary_of
+from whatelse.errors import UserError
+from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
+from whatelse.measures.controls import exchange_test
+from whatelse.measures.rates import rate
+from whatelse.measures.roc import auc, roc_curve
+from whatelse.measures.spread import spread
+from whatelse.models.outputs import about_dataset
+from whatelse.properties.settings import Membership
+from whatelse.properties.words import MEMBERS, OWN, SEEN, STRANGERS
+from whatelse.records import read_json
+from whatelse.seeding import stream
+from whatelse.training.blocks import load_tensors
+from whatelse.training.collaborate import ABOUT, OBSERVATIONS
+
+_AT_ONCE = 512  # rounds
+_BATCH = 8  # records of a control's batch: few, so that little fits by chance
+_SUMMARY = ("test_accuracy", "train_accuracy")
+_PLAIN = ("words_seen", "dense_rounds")
+
+
+def find(spec: AttackSpec, inputs: Inputs) -> Findings:
+    """Judge the same number of members and strangers in every replicate."""
+    settings = Membership.model_validate(spec.settings)
+    (data_folder,) = inputs["data"]
+    dataset = open_dataset(data_folder)
+    words = len(vocabulary_of(dataset))
+    reports, scores, curves = [], [], []
+    for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
+        about, seen = read_json(folder / ABOUT), _observations(folder)
+        rng = stream(spec.seed, "membership", number)
+        rows, member = _asked_about(settings, seen, dataset.inputs, rng)
+        bags = bags_of_words(np.asarray(dataset.inputs[rows]), words)
+        bits = np.unpackbits(seen[SEEN], axis=1)[:, :words]
+        score = coverage(bags, bits)
+        called = score == 1
+        counts = bits.sum(1)
+        # More words than fit into a batch, or all there are: nothing can be read.
+        full = (counts > about["adversary"]["most_words"]) | (counts == words)
+        reports.append(
+            {
+                "replicate": number,
+                "target": {name: about[name] for name in _SUMMARY},
+                "attack": {
+                    "precision": rate(int((called & member).sum()), int(called.sum())),
+                    "recall": rate(int((called & member).sum()), int(member.sum())),
+                    "auc": auc(score, member),
+                    "words_seen": float(counts.mean()),
+                    "dense_rounds": float(full.mean()),
+                },
+                "privacy": about["privacy"],
+                "controls": {
+                    "negative": _control(
+                        "batches of the adversary's own, of neither",
+                        dataset.inputs, bags, member, seen[OWN], words, rng,
+                    ),
+                    "positive": _control(
+                        f"batches of {_BATCH} members, read from the data",
+                        dataset.inputs, bags, member, rows[member], words, rng,
+                    ),
+                },
+            }
+        )  # fmt: skip
+        scores.append(
+            pd.DataFrame(
+                {"replicate": number, "row": rows, "member": member, "score": score}
+            )
+        )
+        curve = roc_curve(score, member)
+        curves.append(
+            pd.DataFrame({"replicate": number, "fpr": curve.fpr, "tpr": curve.tpr})
+        )
+    told = about_dataset(dataset.info["name"], dataset.info)
+    dense = max(report["attack"]["dense_rounds"] for report in reports)
+    return Findings(
+        {**told, "remarks": [*(told.get("remarks") or ()), *_remarks(dense)]},
+        {"replicates": reports, "summary": _summary(reports)},
+        pd.concat(scores, ignore_index=True),
+        pd.concat(curves, ignore_index=True),
+    )
+
+
+def coverage(bags: Any, bits: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the largest share of each record's words that one round had.
+
+    Parameters
+    ----------
+    bags : sparse array, shape (R, V)
+        Which words each record has, one at least.
+    bits : ndarray of uint8, shape (T, V)
+        Which words each round had.
+
+    Returns
+    -------
+    ndarray of float64, shape (R,)
+        1 where all were in a round together, exactly.
+    """
+    most = np.zeros(bags.shape[0])
+    for start in range(0, len(bits), _AT_ONCE):
+        had = bits[start : start + _AT_ONCE].T.astype(np.float32)
+        most = np.maximum(most, (bags @ had).max(1))
+    return most / np.asarray(bags.sum(1), dtype=np.float64)
+
+
+def _observations(folder: Path) -> dict[str, NDArray[Any]]:
+    """Return what an adversary kept.
+
+    Raises
+    ------
+    UserError
+        If it was of another kind, or the file is not whole.
+    """
+    seen = load_tensors(folder / OBSERVATIONS)
+    for name in (SEEN, MEMBERS, OWN, STRANGERS):
+        if name not in seen:
+            raise UserError(
+                f"{folder / OBSERVATIONS}: no {name}; allowed: a joint model with an "
+                "adversary of kind membership"
+            )
+    return {name: tensor.numpy() for name, tensor in seen.items()}
+
+
+def _asked_about(
+    settings: Membership, seen: dict[str, NDArray[Any]], inputs: NDArray[Any],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:  # fmt: skip
+    """Draw as many members as strangers: half is what a guess gets right."""
+    pools = [
+        own[np.asarray(inputs[own]).any(1)] for own in (seen[MEMBERS], seen[STRANGERS])
+    ]
+    count = min(settings.records // 2, *map(len, pools))
+    if count < 1:
+        raise UserError(
+            "records: no member or no record held out has words; allowed: some of both"
+        )
+    rows = np.concatenate([rng.permutation(pool)[:count] for pool in pools])
+    return rows, np.arange(2 * count) < count
+
+
+def _control(
+    what: str, inputs: NDArray[Any], bags: Any, member: NDArray[np.bool_],
+    rows: NDArray[np.int64], words: int, rng: np.random.Generator,
+) -> dict[str, Any]:  # fmt: skip
+    """Run the same decision on batches that were drawn here."""
+    order = rng.permutation(rows)
+    batches = np.array_split(order, max(1, len(order) // _BATCH))
+    numbers = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
+    own = bags_of_words(np.asarray(inputs[order]), words).tocoo()
+    bits = np.zeros((len(batches), words), dtype=np.uint8)
+    bits[numbers[own.coords[0]], own.coords[1]] = 1
+    score = coverage(bags, bits)
+    return {
+        "what": what,
+        "auc": auc(score, member),
+        "p_value": exchange_test(score, member),
+    }
+
+
+def _remarks(dense: float) -> list[str]:
+    if not dense:
+        return []
+    return [
+        f"in {dense:.0%} of the rounds more words moved than a batch can have, or all: "
+        "the embedding's gradient is dense (weight decay, noise?), and says nothing"
+    ]
+
+
+def _summary(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    attack = [report["attack"] for report in reports]
+    columns = {
+        **{
+            name: [own[name]["value"] if own[name] else None for own in attack]
+            for name in ("precision", "recall", "auc")
+        },
+        **{name: [own[name] for own in attack] for name in _PLAIN},
+        **{
+            name: [report["target"][name]["value"] for report in reports]
+            for name in _SUMMARY
+        },
+    }
+    if reports[0]["privacy"]:
+        columns["epsilon"] = [report["privacy"]["epsilon"] for report in reports]
+    return {name: spread(values) for name, values in columns.items()}
