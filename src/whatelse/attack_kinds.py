@@ -19,11 +19,14 @@ class Kind:
         files, and the data set. "observations": what an adversary kept while a joint
         model was trained, and the data set. Else a field of the settings that names
         more models: "benign", "innocent", "unseen".
+    adversary : str or None
+        The kind of adversary whose observations it reads.
     """
 
     entry: str
     more: tuple[str, ...] = ()
     needs: tuple[str, ...] = ("outputs",)
+    adversary: str | None = None
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -46,9 +49,13 @@ KINDS = {
         "whatelse.memorization.detect", needs=("models", "innocent", "unseen")
     ),
     "properties.membership": Kind(
-        "whatelse.properties.membership", needs=("observations",)
+        "whatelse.properties.membership",
+        needs=("observations",),
+        adversary="membership",
     ),
-    "properties.passive": Kind("whatelse.properties.evaluate", needs=("observations",)),
+    "properties.passive": Kind(
+        "whatelse.properties.evaluate", needs=("observations",), adversary="property"
+    ),
     "properties.layers": Kind("whatelse.properties.layers", needs=("models",)),
     "properties.representation": Kind(
         "whatelse.properties.representations", needs=("models",)

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from whatelse.errors import UserError
+from whatelse.measures.privacy import epsilon
 from whatelse.models.settings import Cnn, Mlp, Resnet
 from whatelse.models.stacked import Architecture, build, initial
 from whatelse.seeding import stream
@@ -22,7 +23,7 @@ from whatelse.training.federated import (
     collaborate,
     endless,
 )
-from whatelse.training.federated_settings import Averaging, Gradients
+from whatelse.training.federated_settings import Averaging, Gradients, Privacy
 from whatelse.training.settings import Sgd, TrainingSettings
 
 SEED = 11
@@ -236,11 +237,94 @@ def test_orders_are_endless() -> None:
     assert endless(rows, 0, 21, SEED, ("b",)).tolist() != whole.tolist()
 
 
+def test_weight_decay_adds_every_participants_share_of_the_weights() -> None:
+    net, data = NETS[0]
+    decayed = SHARED.model_copy(update={"weight_decay": 0.25, "iterations": 1})
+    plain, seen = Recorder(), Recorder()
+    plainly = SHARED.model_copy(update={"iterations": 1})
+    collaborate(net, plainly, data, parties(3), seed=SEED, observer=plain)
+    collaborate(net, decayed, data, parties(3), seed=SEED, observer=seen)
+    model = seen.models[0]
+    close(
+        seen.others[0],
+        {k: v + 2 * 0.25 * model[k] for k, v in plain.others[0].items()},
+    )
+
+
+def test_dropout_leaves_values_out_in_training_alone() -> None:
+    net, data = NETS[1]
+    dropped = SHARED.model_copy(update={"dropout": 0.5})
+    outcome = collaborate(net, dropped, data, parties(2), seed=SEED)
+    again = collaborate(net, dropped, data, parties(2), seed=SEED)
+    assert all(torch.equal(outcome.model[k], again.model[k]) for k in outcome.model)
+    plain = collaborate(net, SHARED, data, parties(2), seed=SEED)
+    assert not torch.equal(plain.model["conv0.weight"], outcome.model["conv0.weight"])
+    rng = np.random.default_rng(0)
+    program = Program(net, data, plain.model, dropout=0.5, rng=rng)
+    whole = Program(net, data, plain.model)
+    seen: list[torch.Tensor] = []
+    for own in (program, whole):
+        pooling = own.module[1]  # type: ignore[index]
+        pooling.register_forward_hook(lambda *given: seen.append(given[2]))
+        own.module(own.features(torch.arange(40)))
+    values, expected = seen
+    left = values != 0
+    assert left.float().mean().item() == pytest.approx(0.5, abs=0.02)
+    torch.testing.assert_close(values[left], 2 * expected[left])
+    rows = torch.arange(10)
+    asked = program.module.eval()(program.features(rows))
+    torch.testing.assert_close(asked, whole.module.eval()(whole.features(rows)))
+
+
+@pytest.mark.parametrize("kind", ["gradients", "averaging"])
+def test_privacy_clips_and_adds_noise(kind: str) -> None:
+    net, data = NETS[0]
+    parts = [np.arange(10), np.arange(10, 30), np.arange(30, 60)]
+    people = [Honest(own, ("party", n), SEED) for n, own in enumerate(parts)]
+    base: Gradients | Averaging = SHARED if kind == "gradients" else AVERAGED
+    first = {"iterations": 1} if kind == "gradients" else {"rounds": 1}
+
+    def others(clip: float, noise: float) -> torch.Tensor:
+        privacy = Privacy(clip=clip, noise=noise)
+        settings = base.model_copy(update={**first, "privacy": privacy})
+        seen = Recorder()
+        collaborate(net, settings, data, people, seed=SEED, observer=seen)
+        return torch.cat([value.flatten() for value in seen.others[0].values()])
+
+    # two unit vectors that are not opposite, each whole or a third; nearly no noise
+    weight = 1 if kind == "gradients" else 1 / 3
+    length = others(1e-3, 1e-6).norm().item() / (1e-3 * weight)
+    assert 0.5 < length <= 2 + 1e-4
+    # all but noise: 83 numbers
+    noise = others(1e-3, 1e3) / weight
+    assert noise.std().item() == pytest.approx(1.0, rel=0.25)
+    # an update that is short enough is left alone, and counts like a long one
+    free = others(1e3, 1e-9)
+    assert free.norm() > 0
+    assert torch.isfinite(free).all()
+
+
+def test_epsilon_is_that_of_the_gaussian_mechanism() -> None:
+    # Renyi divergence of order a is T a / (2 z^2); the classical conversion is looser
+    def classical(noise: float, steps: int, delta: float) -> float:
+        orders = 1 + np.arange(1, 100_000) / 100
+        found = steps * orders / (2 * noise**2) + np.log(1 / delta) / (orders - 1)
+        return float(found.min())
+
+    for noise, steps in ((1.0, 1), (1.0, 100), (50.0, 1000)):
+        found = epsilon(noise, 1.0, steps, 1e-3)
+        assert 0.6 * classical(noise, steps, 1e-3) < found
+        assert found < classical(noise, steps, 1e-3)
+    # who seldom takes part is told less of
+    assert epsilon(1.0, 0.1, 100, 1e-3) < 0.3 * epsilon(1.0, 1.0, 100, 1e-3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("empty", "participants: 1 has no records"),
         ("norm", "running statistics"),
+        ("dropout", "collaboration.dropout: 0.5; allowed: 0"),
         ("selected", "selected: 5; allowed: 1..2"),
     ],
 )
@@ -252,6 +336,9 @@ def test_bad_input_is_refused(change: str, message: str) -> None:
         people = [people[0], Honest(np.array([], dtype=np.int64), ("x",), SEED)]
     elif change == "norm":
         net = build(Resnet(kind="resnet", widths=(4, 8), blocks=1), (2, 8, 8), 3)
+    elif change == "dropout":
+        net, data = NETS[0]
+        settings = SHARED.model_copy(update={"dropout": 0.5})
     else:
         settings = AVERAGED.model_copy(update={"selected": 5})
     with pytest.raises(UserError, match=message):

@@ -1,4 +1,4 @@
-"""Records made of words: dense rows of word numbers from 1, 0 where one is too short."""
+"""Records made of words: rows of word numbers from 1, 0 where one is too short."""
 
 from typing import Any
 

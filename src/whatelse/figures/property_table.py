@@ -29,10 +29,10 @@ _NOTES = {
     "records, 0 is unrelated.",
     "epsilon": "Epsilon: of participants' differential privacy, at the study's delta.",
     "words_seen": "Words seen: that others' batches moved in a round, mean.",
-    "precision": "Precision and recall: of calling records members; half of those asked "
-    "about are.",
-    "auc": "AUC: of telling updates that a batch with the property went into, or members "
-    "from strangers.",
+    "precision": "Precision and recall: of calling records members; half of those "
+    "asked about are.",
+    "auc": "AUC: of telling updates that a batch with the property went into, or "
+    "members from strangers.",
     "score_with": "Score: of such updates and of all others, mean, 0 to 1.",
 }
 

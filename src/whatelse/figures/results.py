@@ -247,7 +247,9 @@ def remarks(results: Sequence[AttackResult]) -> list[str]:
         for remark in result.dataset.get("remarks") or ():
             found.setdefault(remark, {})[result.dataset["name"]] = None
     lines = [
-        remark if len(about) == len(names) else f"{', '.join(about)}: {remark}"
+        remark[:1].upper() + remark[1:]
+        if len(about) == len(names)
+        else f"{', '.join(about)}: {remark}"
         for remark, about in found.items()
     ]
     return [f"{line.rstrip('.')}." for line in lines]

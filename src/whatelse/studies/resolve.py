@@ -395,10 +395,12 @@ class _Resolver:
                 f"{place}.release: {attack.settings.release!r}; allowed: "
                 f"{grammar.FULL} (nothing is released but the joint model)"
             )
-        if need == "observations" and not settings.adversary:
+        found = settings.adversary.kind if settings.adversary else None
+        if need == "observations" and found != KINDS[kind].adversary:
             raise UserError(
-                f"{place}.models: {point.entry!r} has no adversary; allowed: an entry "
-                "with one"
+                f"{place}.models: {point.entry!r} has "
+                f"{f'an adversary of kind {found}' if found else 'no adversary'}; "
+                f"allowed: an entry with one of kind {KINDS[kind].adversary}"
             )
         for data, grid in self._datasets(points, point, settings.dataset):
             own = self._joined(point, grid, point.grid)
