@@ -80,6 +80,7 @@ _RANGES = {
 }
 # Axes are never narrower, so that noise does not loom.
 _LEAST_SPANS = {_CHANGE: 0.01, "mape": 4.0, "lossless_bits": 4.0}
+_WHOLE = ("detected", "false_alarms")  # from none of the models to all of them
 _X_LABELS = {
     "members": "members (records in the training set)",
     "classes": "number of classes",
@@ -386,6 +387,8 @@ def _limit(panel: Axes, metric: str) -> None:
     middle, half = (low + high) / 2, max(high - low, _LEAST_SPANS.get(name, 0.1)) / 2
     low = max(middle - half, least - 0.06 * half)
     high = min(middle + half, most + 0.06 * half)
+    if metric in _WHOLE:
+        low, high = -0.03, 1.03
     panel.set_ylim(low, high)
     ticks = [
         at for at in panel.get_yticks() if max(low, least) <= at <= min(high, most)
