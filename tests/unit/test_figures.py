@@ -205,7 +205,7 @@ def test_a_remark_is_repeated_once_with_the_data_it_is_about(tmp_path: Path) -> 
         )
         for name, said in about.items()
     ]
-    assert results.remarks(loaded) == ["edition 2.", "a: small."]
+    assert results.remarks(loaded) == ["Edition 2.", "a: small."]
 
 
 def test_order_is_seen_only_along_one_number(tmp_path: Path, sizes: list[Path]) -> None:

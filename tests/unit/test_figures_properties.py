@@ -212,7 +212,7 @@ def test_figures_repeat_to_the_byte(kind: str, tmp_path: Path) -> None:
     ("kind", "allowed"),
     [
         ("timeline", r"properties\.passive"),
-        ("property_table", r"properties\.passive"),
+        ("property_table", r"properties\.passive, properties\.membership"),
         ("layers", r"properties\.layers"),
         ("attribute_table", r"properties\.representation"),
     ],
