@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import data_files
 from data_files import at_hand, make
 from whatelse.datasets.loaders.tokens import encode, split_words
-from whatelse.datasets.store import Dataset
+from whatelse.datasets.store import Dataset, open_dataset, write_dataset
 from whatelse.errors import UserError
 
 
@@ -74,7 +74,9 @@ def blog(*posts: bytes) -> bytes:
 BLOGS = {
     "blogs/700.male.17.Student.Leo.xml": blog(LONG, LONG + b"school"),
     "blogs/70.female.23.Law.Virgo.xml": blog(
-        b"work &amp; caf\xe9 & caf\xc3\xa9, don\x92t &#8217;we&#8217; <b", LONG, LONG
+        b"work &amp; \xe9t\xe9 & \xc3\xa9t\xc3\xa9, don\x92t &#8217;we&#8217; <b",
+        LONG,
+        LONG,
     ),
     "blogs/9.male.48.indUnk.Aries.xml": blog(b"too short", LONG + b"taxes"),
     "blogs/8.female.33.indUnk.Aries.xml": blog(LONG),
@@ -113,7 +115,7 @@ def test_blogs(tmp_path: Path) -> None:
     read = [[words[number] for number in row] for row in dataset.inputs]
     assert read[0] == ["we", "like", "what", "we", "like"]
     # Latin-1 and UTF-8 in one file, entities, and a sign that is not escaped
-    assert read[2] == ["work", "caf\xe9", "caf\xe9", "don't", "we"]
+    assert read[2] == ["work", "\xe9t\xe9", "\xe9t\xe9", "don't", "we"]
     assert dataset.inputs.dtype == np.uint16
     assert (dataset.info["scale"], dataset.info["shift"]) == (1.0, 0.0)
     np.testing.assert_array_equal(dataset.floats(), dataset.inputs)
@@ -121,6 +123,33 @@ def test_blogs(tmp_path: Path) -> None:
         "at most 2 posts of each of 5 authors, the first in their files",
         "the first 5 words of each text, of the 11 most frequent; left out: 3 with "
         "fewer than 5 of them",
+    ]
+
+
+def test_models_are_given_the_numbers_as_they_are(tmp_path: Path) -> None:
+    import torch
+
+    from whatelse.training.device import resident
+
+    inputs = np.array([[65535, 65534], [32769, 0], [1, 2], [3, 0]], dtype=np.uint16)
+    write_dataset(
+        tmp_path / "out",
+        inputs=inputs,
+        labels=np.array([0, 1, 0, 1]),
+        info={
+            "name": "toy",
+            "title": "Toy",
+            "class_names": ["a", "b"],
+            "vocabulary": [str(number) for number in range(65535)],
+        },
+        settings={},
+    )
+    data = resident(open_dataset(tmp_path / "out"), torch.device("cpu"))
+    given = data.gather(torch.tensor([[1, 0], [3, 1]]))
+    assert given.dtype == torch.float32
+    assert given.long().tolist() == [
+        [[32769, 0], [65535, 65534]],
+        [[3, 0], [32769, 0]],
     ]
 
 
@@ -321,7 +350,7 @@ def test_damaged_files_of_yelp_are_refused(
 
 def visit(user: int, venue: str, minute: int) -> str:
     moment = f"Tue Apr 03 18:{minute:02}:09 +0000 2012"
-    return f"{user}\t{venue}\tc1\tCaf\xe9\t40.7\t-74.0\t-240\t{moment}\n"
+    return f"{user}\t{venue}\tc1\tCafé\t40.7\t-74.0\t-240\t{moment}\n"
 
 
 VISITS = "".join(
