@@ -4,6 +4,7 @@ Snakemake does not see edits to an imported package. Each rule therefore takes t
 import closure of the module that does its work as an input: an edit reruns exactly
 what it touches. Kinds that a registry imports by name (a loader, an attack, a
 figure) are not part of the closure of the registry: a rule adds the one that it runs.
+`DESCRIPTIONS` are part of no closure.
 """
 
 import ast
@@ -13,9 +14,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
+DESCRIPTIONS = frozenset({"whatelse.datasets.settings", "whatelse.datasets.loaders"})
+"""Modules that say only what may be asked for: settings and a table of names.
+
+They compute nothing. What they resolve to is in the spec, and so in an artefact's key;
+with them in the code, a new source would make every data set anew.
+"""
+
 
 def closure(*modules: str) -> tuple[Path, ...]:
     """Return the files of some modules and of all that they import from here.
+
+    An import of one of `DESCRIPTIONS` is passed over.
 
     Parameters
     ----------
@@ -39,7 +49,7 @@ def closure(*modules: str) -> tuple[Path, ...]:
         if module in found:
             continue
         found.add(module)
-        waiting.extend(_imports(module))
+        waiting.extend(set(_imports(module)) - DESCRIPTIONS)
     return tuple(sorted(_file(module) for module in found))
 
 

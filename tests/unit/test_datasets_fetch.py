@@ -373,7 +373,7 @@ def test_unknown_names_and_bad_registries_are_refused(
 
 def test_the_registry_of_the_project_is_whole(repository: Path) -> None:
     registry = read_registry(repository / "data" / "datasets.yaml")
-    for name in ("purchase100", "texas100", "facescrub"):
+    for name in ("purchase100", "texas100", "facescrub", "csi"):
         assert [file.editions for file in entry_of(registry, name).files] == [()]
     [archive] = registry["cifar10"].files
     published, repacked = archive.editions

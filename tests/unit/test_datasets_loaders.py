@@ -15,9 +15,8 @@ from PIL import Image
 
 import data_files
 from data_files import at_hand, make
-from whatelse.datasets.loaders import bits, cifar, encode, retail
+from whatelse.datasets.loaders import LOADERS, bits, cifar, encode, retail
 from whatelse.datasets.loaders.archives import read_members
-from whatelse.datasets.prepare import LOADERS
 from whatelse.datasets.store import SPLIT, open_dataset
 from whatelse.errors import UserError
 

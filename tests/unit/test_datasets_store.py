@@ -55,6 +55,58 @@ def test_what_is_written_is_what_is_opened(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.floats(slice(1, 2)), [[2.5, 4.0, 5.5]])
 
 
+WORDS = np.array([[2, 1], [3, 0], [1, 1], [1, 0], [2, 2], [3, 0]], dtype=np.uint16)
+
+
+def test_words_are_written_with_their_vocabulary(tmp_path: Path) -> None:
+    info = {**INFO, "vocabulary": ("the", "cat", "sat")}
+    write(tmp_path / "toy", inputs=WORDS, info=info)
+    dataset = open_dataset(tmp_path / "toy")
+    assert dataset.inputs.dtype == np.uint16
+    np.testing.assert_array_equal(dataset.inputs, WORDS)
+    assert dataset.floats(slice(2)).tolist() == [[2.0, 1.0], [3.0, 0.0]]
+    assert dataset.info["vocabulary"] == ["the", "cat", "sat"]
+    # who makes another data set of it hands its description on
+    write(tmp_path / "next", inputs=dataset.inputs, info=dataset.info)
+    assert open_dataset(tmp_path / "next").info["vocabulary"] == ["the", "cat", "sat"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "info", "message"),
+    [
+        (
+            WORDS,
+            {"vocabulary": ["the", "cat"]},
+            "inputs, record 1: word 3; allowed: 0 to 2, as the vocabulary has",
+        ),
+        (
+            WORDS,
+            {},
+            "inputs: uint16 without a vocabulary; allowed: uint16 with, all others "
+            "without",
+        ),
+        (
+            INPUTS,
+            {"vocabulary": ["the"] * 20},
+            "inputs: float32 with a vocabulary; allowed: uint16 with, all others "
+            "without",
+        ),
+        (
+            WORDS,
+            {"vocabulary": ["the", "cat", "sat"], "scale": 0.5},
+            "scale, shift: 0.5, 0.0; allowed: 1 and 0 for words",
+        ),
+    ],
+)
+def test_words_that_do_not_fit_give_one_line(
+    tmp_path: Path, inputs: np.ndarray, info: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        write(tmp_path / "toy", inputs=inputs, info={**INFO, **info})
+    assert str(caught.value) == f"{tmp_path / 'toy'}: {message}"
+    assert not (tmp_path / "toy").exists()
+
+
 def test_one_factor_a_channel_is_spread_over_the_image(tmp_path: Path) -> None:
     images = np.ones((4, 2, 5, 5), dtype=np.uint8)
     write(
@@ -144,7 +196,7 @@ def _with(row: int, column: int, value: float) -> np.ndarray:
         ),
         (
             {"inputs": INPUTS.astype(np.float64)},
-            "mine.npz: inputs: values of type float64; allowed: uint8 or float32",
+            "mine.npz: inputs: values of type float64; allowed: uint8, uint16, float32",
         ),
         (
             {"labels": LABELS / 2},

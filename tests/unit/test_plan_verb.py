@@ -551,6 +551,12 @@ def test_shapes_of_what_is_prepared(tmp_path: Path) -> None:
         ),
         ({"source": "newsgroups", "min_documents": 1}, (130107,), 20, 18846),
         ({"source": "newsgroups", "min_documents": 11}, (15593,), 20, 18846),
+        ({"source": "blogs", "length": 50, "posts": 9}, (50,), 3, 17525),
+        (
+            {"source": "yelp", "length": 100, "subset": "authors", "authors": 20},
+            (100,), 5, 32414,
+        ),
+        ({"source": "yelp", "length": 100, "subset": "health"}, (100,), 5, 17938),
     ],
 )  # fmt: skip
 def test_shapes_follow_the_settings(

@@ -18,9 +18,10 @@ class Loaded:
 
     Attributes
     ----------
-    inputs : ndarray or csr_array of uint8 or float32, shape (records, *input_shape)
-        Raw values; images are channels first. Bags of words are compressed rows
-        (``scipy.sparse``) of float32.
+    inputs : ndarray or csr_array of uint8, uint16 or float32
+        Raw values, shape (records, *input_shape); images are channels first. Bags of
+        words are compressed rows (``scipy.sparse``) of float32. Sequences of words are
+        uint16, see `vocabulary`.
     labels : ndarray of int, shape (records,)
         Classes from 0.
     class_names : sequence of str
@@ -29,6 +30,8 @@ class Loaded:
         Models see ``raw * scale + shift``.
     feature_names : sequence of str, optional
         One a feature, where features have names.
+    vocabulary : tuple of str, optional
+        Of sequences of words: number i + 1 in `inputs` is word i, 0 is no word.
     attributes : mapping of str to sequence
         Properties of records, by name; `store.SPLIT` is the published split.
     remarks : tuple of str
@@ -47,6 +50,7 @@ class Loaded:
     scale: float = 1.0
     shift: float = 0.0
     feature_names: tuple[str, ...] | None = None
+    vocabulary: tuple[str, ...] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     title: str | None = None

@@ -7,35 +7,10 @@ from typing import cast
 from whatelse import records, sources
 from whatelse.datasets import registry as registries
 from whatelse.datasets.loaded import Loaded
+from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.settings import DatasetBase, DatasetSettings
 from whatelse.datasets.store import write_dataset
 from whatelse.errors import UserError
-
-LOADERS = {
-    "digits": "whatelse.datasets.loaders.digits:load",
-    "location": "whatelse.datasets.loaders.bits:load_location",
-    "adult": "whatelse.datasets.loaders.adult:load",
-    "mnist": "whatelse.datasets.loaders.mnist:load",
-    "cifar10": "whatelse.datasets.loaders.cifar:load_cifar10",
-    "cifar100": "whatelse.datasets.loaders.cifar:load_cifar100",
-    "retail": "whatelse.datasets.loaders.retail:load",
-    "purchase100": "whatelse.datasets.loaders.bits:load_purchase100",
-    "texas100": "whatelse.datasets.loaders.bits:load_texas100",
-    "faces": "whatelse.datasets.loaders.faces:load",
-    "lfw": "whatelse.datasets.loaders.lfw:load",
-    "utkface": "whatelse.datasets.loaders.utkface:load",
-    "facescrub": "whatelse.datasets.loaders.facescrub:load",
-    "newsgroups": "whatelse.datasets.loaders.words:load_newsgroups",
-    "imdb": "whatelse.datasets.loaders.words:load_imdb",
-    "npz": "whatelse.datasets.loaders.npz:load",
-    "table": "whatelse.datasets.loaders.table:load",
-    "images": "whatelse.datasets.loaders.images:load",
-}
-"""Source to ``module:function``; imported when it is run, so that a source's import
-closure holds no other source's loader."""
-
-OWN = ("npz", "table", "images")
-"""Sources that are the user's own files and not in the registry."""
 
 
 def code_of(source: str) -> tuple[Path, ...]:
@@ -161,6 +136,7 @@ def _write(
             "scale": loaded.scale,
             "shift": loaded.shift,
             "feature_names": loaded.feature_names,
+            "vocabulary": loaded.vocabulary,
             "licence": entry.licence if entry else None,
             "citation": entry.citation if entry else None,
             "source": entry.page

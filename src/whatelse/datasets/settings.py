@@ -200,6 +200,94 @@ class Imdb(_Words):
     )
 
 
+class TokensBase(DatasetBase):
+    """What every data set of words in their order has."""
+
+    length: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="A record is the first so many words of a text that are in the "
+        "vocabulary, by number; shorter ones end in zeros.",
+    )
+    vocabulary: int = Field(
+        5000,
+        ge=10,
+        le=65_535,
+        description="So many of the most frequent words are known; the others are "
+        "left out.",
+    )
+
+
+class Blogs(TokensBase):
+    """Blog Authorship Corpus: posts, and what the bloggers say of themselves."""
+
+    source: Literal["blogs"] = Field(
+        description="29,229 posts of 2,000 authors in three age groups, 13-17, 23-27 "
+        "and 33-48, as words in their order."
+    )
+    posts: int = Field(
+        20,
+        ge=1,
+        description="Of each author at most so many posts, the first in the file.",
+    )
+    min_words: int = Field(
+        10, ge=1, description="Posts with fewer words of the vocabulary are left out."
+    )
+
+
+class Yelp(TokensBase):
+    """Yelp's open data set: reviews with stars."""
+
+    source: Literal["yelp"] = Field(
+        description="Reviews with one to five stars, as words in their order; no "
+        "digest is known to us."
+    )
+    subset: Literal["health", "authors"] = Field(
+        "health",
+        description="P3's reviews of doctors with one of ten specialties, or those by "
+        "the most prolific reviewers.",
+    )
+    authors: int = Field(
+        10, ge=2, description="How many reviewers the subset `authors` has."
+    )
+
+
+class Foursquare(TokensBase):
+    """Check-ins in New York: where people go, and whether they are women or men."""
+
+    source: Literal["foursquare"] = Field(
+        description="People by the venues that they check in at, in order of time; 2 "
+        "classes; no digest is known to us."
+    )
+    vocabulary: int = Field(
+        30_000,
+        ge=10,
+        le=65_535,
+        description="So many of the most visited venues are known; the others are left "
+        "out.",
+    )
+    venues: int = Field(
+        10, ge=1, description="People with fewer different venues are left out."
+    )
+
+
+class Csi(TokensBase):
+    """CLiPS Stylometry Investigation: reviews by students, true ones and made-up."""
+
+    source: Literal["csi"] = Field(
+        description="1,412 Dutch reviews, bad or good, as words in their order; no "
+        "digest is known to us."
+    )
+    length: int = Field(
+        300,
+        ge=1,
+        le=10_000,
+        description="A record is the first so many words of a review that are in the "
+        "vocabulary, by number; shorter ones end in zeros.",
+    )
+
+
 class Npz(DatasetBase):
     """Your own arrays."""
 
@@ -273,6 +361,10 @@ DatasetSettings = Annotated[
     | Facescrub
     | Newsgroups
     | Imdb
+    | Blogs
+    | Yelp
+    | Foursquare
+    | Csi
     | Npz
     | Table
     | Images,

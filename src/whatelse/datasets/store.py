@@ -1,6 +1,7 @@
 """The data set artefact: a folder of arrays with a description.
 
-``inputs.npy`` (records, *shape), uint8 where the source has integers, else float32;
+``inputs.npy`` (records, *shape), uint8 where the source has integers, else float32,
+uint16 for words;
 ``labels.npy`` (records,) int64; ``attributes.parquet`` where there are properties of
 records; ``dataset.json``; ``record.json`` last. Values are checked once, before they
 are written; ``open_dataset`` checks only what is cheap.
@@ -9,6 +10,10 @@ Bags of words, mostly zeros, are kept by compressed rows (CSR) instead of
 ``inputs.npy``: row r has the values ``inputs_values.npy[a:b]`` in the columns
 ``inputs_indices.npy[a:b]``, increasing, where a and b are items r and r + 1 of
 ``inputs_indptr.npy``.
+
+Sequences of words are numbers in ``inputs.npy``, shape (records, length): i + 1 is word
+i of the ``vocabulary`` that ``dataset.json`` lists, and 0 fills up the end of a record.
+An embedding looks them up, so scale is 1 and shift 0.
 """
 
 import contextlib
@@ -52,7 +57,7 @@ TOKENS = "tokens"
 MIN_CLASS_RECORDS = 2
 """A class needs a member and a non-member."""
 
-_DTYPES = ("uint8", "float32")
+_DTYPES = ("uint8", "uint16", "float32")
 _BLOCK = 1 << 22
 
 
@@ -64,8 +69,9 @@ class Dataset:
     ----------
     folder : Path
         The artefact.
-    inputs : ndarray or csr_array of uint8 or float32, shape (records, *input_shape)
-        Raw values, memory-mapped, read-only; images are channels first. A
+    inputs : ndarray or csr_array of uint8, uint16 or float32
+        Raw values, shape (records, *input_shape), memory-mapped, read-only; images are
+        channels first, words are numbers in ``info["vocabulary"]`` from 1 on. A
         ``scipy.sparse.csr_array`` of float32, shape (records, features), where
         `is_sparse`.
     labels : ndarray of int64, shape (records,)
@@ -205,16 +211,18 @@ def write_dataset(
     ----------
     folder : str or Path
         The artefact; what an older run left there is replaced.
-    inputs : ndarray or csr_array of uint8 or float32, shape (records, *input_shape)
-        Images are channels first. Compressed rows are of float32, shape (records,
-        features); they are written with increasing columns, doubles summed.
+    inputs : ndarray or csr_array of uint8, uint16 or float32
+        Shape (records, *input_shape); images are channels first. Compressed rows are of
+        float32, shape (records, features); they are written with increasing columns,
+        doubles summed.
     labels : ndarray of int, shape (records,)
         Classes 0 to ``len(class_names) - 1``, each with at least two records.
     info : mapping
         `name`, `title`, `class_names`, and optionally `scale` and `shift` (models see
         ``raw * scale + shift``; a number, or one per feature or channel; `shift` is 0
         for compressed rows, whose zeros are not there to be shifted), `licence`,
-        `citation`, `source`, `stand_in_for`, `remarks`, `feature_names`.
+        `citation`, `source`, `stand_in_for`, `remarks`, `feature_names`, `vocabulary`
+        (the words whose numbers inputs of uint16, and no others, are).
     settings : mapping
         The resolved settings, for the record.
     attributes : mapping of str to sequence, optional
@@ -239,11 +247,17 @@ def write_dataset(
     labels = np.asarray(labels)
     class_names = [str(name) for name in info["class_names"]]
     feature_names = info.get("feature_names")
+    vocabulary = info.get("vocabulary")
     _check_shapes(where, checked, labels, attributes or {})
+    _check_words(where, checked, vocabulary)
     _check_labels(where, labels, class_names)
     _check_finite(where, checked, feature_names)
     scale = _factor(where, "scale", info.get("scale", 1.0), checked)
     shift = _factor(where, "shift", info.get("shift", 0.0), checked)
+    if vocabulary is not None and (scale, shift) != (1.0, 0.0):
+        raise UserError(
+            f"{where}: scale, shift: {scale}, {shift}; allowed: 1 and 0 for words"
+        )
     if is_sparse and np.any(shift):
         raise UserError(f"{where}: shift: {shift}; allowed: 0 for compressed rows")
     arrays = {INPUTS: checked}
@@ -281,6 +295,8 @@ def write_dataset(
         }
         if feature_names is not None:
             described["feature_names"] = list(feature_names)
+        if vocabulary is not None:
+            described["vocabulary"] = list(vocabulary)
         records.write_json(staging / INFO, described)
         records.write_record(
             staging,
@@ -405,7 +421,7 @@ def _check_shapes(
     if inputs.dtype.name not in _DTYPES:
         raise UserError(
             f"{where}: inputs: values of type {inputs.dtype}; "
-            f"allowed: {' or '.join(_DTYPES)}"
+            f"allowed: {', '.join(_DTYPES)}"
         )
     if inputs.ndim < 2 or not all(inputs.shape[1:]):
         raise UserError(
@@ -425,6 +441,23 @@ def _check_shapes(
                 f"{where}: {name}: {len(values)} values for {inputs.shape[0]} records; "
                 "allowed: one a record"
             )
+
+
+def _check_words(where: str, inputs: Any, vocabulary: Sequence[str] | None) -> None:
+    if (vocabulary is not None) != (inputs.dtype == np.uint16):
+        raise UserError(
+            f"{where}: inputs: {inputs.dtype} with{'out' * (vocabulary is None)} a "
+            "vocabulary; allowed: uint16 with, all others without"
+        )
+    if vocabulary is None:
+        return
+    largest = int(inputs.max())
+    if largest > len(vocabulary):
+        row = int(np.argwhere(inputs == largest)[0][0])
+        raise UserError(
+            f"{where}: inputs, record {row}: word {largest}; "
+            f"allowed: 0 to {len(vocabulary)}, as the vocabulary has"
+        )
 
 
 def _check_labels(

@@ -16,7 +16,7 @@ from whatelse.adversaries import ADVERSARIES
 from whatelse.attack_kinds import KINDS
 from whatelse.claims.command import published_keys
 from whatelse.claims.published import read_published
-from whatelse.datasets.prepare import LOADERS, OWN
+from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
 from whatelse.records import canonical_json, key_of

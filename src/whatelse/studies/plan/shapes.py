@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from whatelse.datasets.prepare import LOADERS
+from whatelse.datasets.loaders import LOADERS
 from whatelse.datasets.settings import Npz, Table
 from whatelse.datasets.store import ATTRIBUTES, CSR, DENSE, INDPTR, SPLIT
 from whatelse.errors import UserError
@@ -40,7 +40,7 @@ class Shape:
     largest, smallest : float
         Shares of the records that the largest and the smallest class hold.
     item : int
-        Bytes of a stored value: 1 (uint8) or 4 (float32).
+        Bytes of a stored value: 1 (uint8), 2 (uint16) or 4 (float32).
     values : float or None
         Of bags of words: a record's values that are not zero, on average; None where
         zeros are stored too.
@@ -74,7 +74,8 @@ class Shape:
 # As prepared from the published files, with the settings' defaults. Of Purchase-100,
 # Texas-100 and IMDB no copy was at hand: the classes of the first two are taken to be
 # equal in size, IMDB's vocabulary and the words of a review are guessed. FaceScrub is
-# taken to be complete, which today's downloads are not.
+# taken to be complete, which today's downloads are not. The classes of Yelp, FourSquare
+# and CSI are guessed, and their records are as many as their papers say.
 KNOWN = {
     "digits": Shape(1797, (1, 8, 8), 10, 0.1018, 0.0968),
     "location": Shape(5010, (446,), 30, 0.0615, 0.0194),
@@ -90,6 +91,10 @@ KNOWN = {
     "facescrub": Shape(106863, (3, 50, 50), 2, 0.5, 0.5),
     "newsgroups": Shape(18846, (130107,), 20, 0.053, 0.0333, 4, 153.6, 11314),
     "imdb": Shape(50000, (28000,), 2, 0.5, 0.5, 4, 140.0, 25000),
+    "blogs": Shape(29229, (100,), 3, 0.4472, 0.1353, 2),
+    "yelp": Shape(17938, (100,), 5, 0.5, 0.05, 2),
+    "foursquare": Shape(1083, (100,), 2, 0.6, 0.4, 2),
+    "csi": Shape(1412, (300,), 2, 0.5, 0.5, 2),
 }
 # Tasks other than the default: classes, shares of the largest and the smallest.
 _TASKS = {
@@ -108,6 +113,9 @@ _RARE = {
     10: (15593, 137.0),
     50: (4444, 117.2),
 }
+# Blogs by `posts`: posts of enough words.
+_POSTS = {5: 9259, 10: 17525, 20: 29229, 50: 44891, 600: 55571}
+_BY_TEN = 16207  # reviews by Yelp's ten most prolific authors, in P3
 # Clusters asked for: clusters left, shares of the largest and the smallest.
 _RETAIL = {
     2: (2, 0.7374, 0.2626),
@@ -213,6 +221,13 @@ def _varied(spec: Mapping[str, Any]) -> Shape:
     if people := spec.get("people"):
         # everyone is taken to have as many pictures
         shape = replace(shape, num_records=shape.num_records * min(people, 530) // 530)
+    if length := spec.get("length"):
+        shape = replace(shape, record=(length,))
+    if posts := spec.get("posts"):
+        near = min(_POSTS, key=lambda count: abs(math.log(count / posts)))
+        shape = replace(shape, num_records=_POSTS[near])
+    if spec.get("subset") == "authors":
+        shape = replace(shape, num_records=_BY_TEN * spec["authors"] // 10)
     if source == "newsgroups" and (rare := spec.get("min_documents")):
         near = min(_RARE, key=lambda count: abs(math.log(count / rare)))
         words, values = _RARE[near]

@@ -33,6 +33,7 @@ _DECODED = (
 )  # fmt: skip
 _TABLES = ("adult", "table")  # columns of text, one-hot
 _TEXTS = ("newsgroups", "imdb")
+_SEQUENCES = ("blogs", "yelp", "foursquare", "csi")
 # scikit-learn or scikit-image, which take a second or two to load
 _SKLEARN = ("digits", "retail", "faces", *_TEXTS)
 _TEXT = 0.025  # megabytes of a table that take as long as a text
@@ -296,7 +297,7 @@ def prepare(source: Mapping[str, Any], shape: Shape) -> Work:
         seconds["dataset.baskets"] = values
         seconds["dataset.cluster"] = source["classes"] * values
     memory = dict(seconds)
-    if name in _TEXTS:
+    if name in (*_TEXTS, *_SEQUENCES):
         seconds["dataset.table_megabyte"] = shape.num_records * _TEXT
         memory["dataset.table_megabyte"] = megabytes
     return Work(seconds, memory, shape.num_bytes + _RECORDED)

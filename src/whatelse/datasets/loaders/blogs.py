@@ -1,0 +1,94 @@
+"""Blog Authorship Corpus: posts of bloggers who say how old they are.
+
+A blogger's file is named after its properties. It looks like XML and is not: signs are
+not escaped, and bytes are Latin-1 (as browsers take it) with stray UTF-8.
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from whatelse.datasets.loaded import Loaded
+from whatelse.datasets.loaders.archives import read_members
+from whatelse.datasets.loaders.tokens import as_loaded, split_words
+from whatelse.datasets.settings import Blogs
+from whatelse.errors import UserError
+
+# The corpus has no other ages, so that the groups are well apart.
+AGES = {"10s": (13, 17), "20s": (23, 27), "30s": (33, 48)}
+_LAYOUT = "<id>.<gender>.<age>.<industry>.<sign>.xml"
+_NAME = re.compile(
+    r"(?:.*/)?(\d{1,18})\.(female|male)\.(\d{1,3})\.([A-Za-z-]+)\.([A-Za-z]+)\.xml"
+)
+_POST = re.compile("<post>(.*?)</post>", re.DOTALL)
+# Bytes that are no UTF-8, as `surrogateescape` decodes them.
+_STRAY = dict(
+    enumerate(bytes(range(0x80, 0x100)).decode("cp1252", "replace"), start=0xDC80)
+)
+
+
+def load(settings: Blogs, files: Mapping[str, Path]) -> Loaded:
+    """Return the first posts of each blogger, by the blogger's number."""
+    path = files["blogs_subset2000.tar.xz"]
+
+    def read(name: str, file: IO[bytes]) -> list[str]:
+        text = file.read().decode("utf-8", "surrogateescape").translate(_STRAY)
+        posts = _POST.findall(text)
+        marks = text.count("<post>"), text.count("</post>")
+        if marks != (len(posts), len(posts)) or not posts:
+            raise UserError(
+                f"{path}: {name}: {marks[0]} <post> and {marks[1]} </post>; allowed: "
+                "as many of both, at least one"
+            )
+        return [html.unescape(post) for post in posts[: settings.posts]]
+
+    found = read_members(path, lambda name: name.endswith(".xml"), read)
+    if not found:
+        raise UserError(f"{path}: no {_LAYOUT} in this archive")
+    bloggers = {name: _blogger(path, name) for name in found}
+    authors, labels, rows, texts = [], [], [], []
+    for name in sorted(found, key=lambda name: (bloggers[name][0], name)):
+        author, label, *properties = bloggers[name]
+        for text in found[name]:
+            authors.append(author)
+            labels.append(label)
+            rows.append(properties)
+            texts.append(text)
+    genders, industries, signs = zip(*rows, strict=True)
+    # Numbers from 0 say no more than who wrote what; those of the corpus lead to blogs.
+    _, numbers = np.unique(authors, return_inverse=True)
+    return as_loaded(
+        path,
+        map(split_words, texts),
+        settings,
+        labels=labels,
+        class_names=tuple(AGES),
+        attributes={
+            "gender": genders,
+            "industry": industries,
+            "sign": signs,
+            "author": numbers.tolist(),
+        },
+        least=settings.min_words,
+        remarks=(
+            f"at most {settings.posts:,} posts of each of {len(found):,} authors, the "
+            "first in their files",
+        ),
+    )
+
+
+def _blogger(path: Path, name: str) -> tuple[int, int, str, str, str]:
+    """Return number, age group, gender, industry and sign."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise UserError(f"{path}: {name}: allowed: {_LAYOUT}")
+    author, gender, age, industry, sign = match.groups()
+    for label, (youngest, oldest) in enumerate(AGES.values()):
+        if youngest <= int(age) <= oldest:
+            return int(author), label, gender, industry, sign
+    known = ", ".join(f"{first} to {last}" for first, last in AGES.values())
+    raise UserError(f"{path}: {name}: age: {int(age)}; allowed: {known}")
