@@ -9,8 +9,12 @@ from torch import Tensor, nn
 
 from whatelse.errors import UserError
 from whatelse.models.stacked import Architecture
+from whatelse.models.text import LastState
 
-_ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid)
+# A recurrent layer has its activations inside.
+_ACTIVATIONS = (
+    nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, LastState,
+)  # fmt: skip
 
 
 def module_of(
