@@ -96,6 +96,12 @@ class Dataset:
         return int(self.info["classes"])
 
     @property
+    def num_words(self) -> int | None:
+        """Words of the vocabulary, where records are rows of word numbers."""
+        words = self.info.get("vocabulary")
+        return None if words is None else len(words)
+
+    @property
     def is_sparse(self) -> bool:
         """Whether the inputs are compressed rows."""
         return bool(self.info.get("layout", DENSE) == CSR)

@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 from whatelse.errors import UserError
 from whatelse.models.stacked import Architecture
+from whatelse.models.text import LastState, MaxOverTime
 
-POOLINGS = (nn.MaxPool2d,)
+POOLINGS = (nn.MaxPool2d, MaxOverTime)
 """What shrinks images or sequences: dropout comes after it."""
 
-_ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid)
+# A recurrent layer has its activations inside.
+_ACTIVATIONS = (
+    nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, LastState,
+)  # fmt: skip
 
 
 def module_of(

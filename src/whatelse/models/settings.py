@@ -71,7 +71,44 @@ class Resnet(ArchitectureBase):
     groups: int = Field(8, ge=1, le=4096, description="Groups of the group norm.")
 
 
-ArchitectureSettings = Annotated[Mlp | Cnn | Resnet, Field(discriminator="kind")]
+class TextCnn(ArchitectureBase):
+    """P3's net for check-ins and reviews: convolutions over words, the largest of each.
+
+    FourSquare's has a dense layer of 128, that of the CSI corpus has none.
+    """
+
+    kind: Literal["text-cnn"]
+    embedding: int = Field(
+        320, ge=1, le=4096, description="Numbers that stand for a word."
+    )
+    windows: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(
+        (3, 4, 5),
+        strict=False,
+        min_length=1,
+        description="Words that the filters of each convolution see at once.",
+    )
+    filters: int = Field(100, ge=1, le=4096, description="Filters of each convolution.")
+    hidden: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        None, description="Units of a dense layer before the output; none if left out."
+    )
+
+
+class Gru(ArchitectureBase):
+    """P3's net for reviews: a recurrent layer, its state after the last word."""
+
+    kind: Literal["gru"]
+    embedding: int = Field(
+        100, ge=1, le=4096, description="Numbers that stand for a word."
+    )
+    hidden: int = Field(
+        128, ge=2, le=65536, description="Units of the state; P3 does not say."
+    )
+
+
+TextSettings = TextCnn | Gru
+ArchitectureSettings = Annotated[
+    Mlp | Cnn | Resnet | TextCnn | Gru, Field(discriminator="kind")
+]
 
 
 class _Release(BaseModel):

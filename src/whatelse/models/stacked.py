@@ -24,7 +24,8 @@ from whatelse.models.layers import (
     linear,
 )
 from whatelse.models.resnet import StackedResnet
-from whatelse.models.settings import ArchitectureSettings, Cnn, Mlp
+from whatelse.models.settings import ArchitectureSettings, Cnn, Gru, Mlp, TextCnn
+from whatelse.models.text import StackedGru, StackedTextCnn
 
 
 class Architecture(Protocol):
@@ -74,9 +75,21 @@ class Architecture(Protocol):
 
 
 def build(
-    settings: ArchitectureSettings, input_shape: tuple[int, ...], num_classes: int
-) -> Architecture:
+    settings: ArchitectureSettings, input_shape: tuple[int, ...], num_classes: int, *,
+    words: int | None = None,
+) -> Architecture:  # fmt: skip
     """Return the architecture for records of a shape and a number of classes.
+
+    Parameters
+    ----------
+    settings : ArchitectureSettings
+        Kind and sizes.
+    input_shape : tuple of int
+        Shape of a record.
+    num_classes : int
+        Outputs.
+    words : int, optional
+        Where records are rows of word numbers: the words of the vocabulary.
 
     Raises
     ------
@@ -87,6 +100,10 @@ def build(
         return StackedMlp(settings, math.prod(input_shape), num_classes)
     if isinstance(settings, Cnn):
         return StackedCnn(settings, input_shape, num_classes)
+    if isinstance(settings, TextCnn):
+        return StackedTextCnn(settings, input_shape, num_classes, words)
+    if isinstance(settings, Gru):
+        return StackedGru(settings, input_shape, num_classes, words)
     return StackedResnet(settings, input_shape, num_classes)
 
 

@@ -31,9 +31,9 @@ def pooled(update: Vectors, max_features: int) -> Tensor:
     """
     parts = [value.abs() for value in update.values() if is_weight(value.shape)]
     if _size(parts) > max_features:
-        parts = [part.amax((-2, -1)) if part.dim() == 4 else part for part in parts]
+        parts = [part.flatten(2).amax(2) if part.dim() > 2 else part for part in parts]
     if _size(parts) > _WINDOW * max_features:
-        filters = [value.dim() == 4 for value in update.values() if value.dim() > 1]
+        filters = [value.dim() > 2 for value in update.values() if value.dim() > 1]
         parts = [
             part if is_filter else part.amax(-1)
             for part, is_filter in zip(parts, filters, strict=True)

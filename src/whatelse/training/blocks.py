@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from whatelse import records
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
-from whatelse.models.settings import ArchitectureSettings
+from whatelse.models.settings import ArchitectureSettings, TextSettings
 from whatelse.models.stacked import Architecture, build
 from whatelse.training.plan import Plan
 
@@ -73,9 +73,13 @@ def describe(
     settings: ArchitectureSettings, dataset: Dataset, architecture: Architecture
 ) -> dict[str, Any]:
     """Return what ``model.json`` says of models on a data set."""
+    words: dict[str, Any] = {}
+    if isinstance(settings, TextSettings):
+        words["words"] = dataset.num_words
     return {
         "architecture": settings.model_dump(mode="json"),
         "input_shape": list(dataset.inputs.shape[1:]),
+        **words,
         "classes": dataset.num_classes,
         "scale": dataset.info["scale"],
         "shift": dataset.info["shift"],
@@ -152,8 +156,9 @@ def load_block(folder: Path) -> Block:
             json.dumps(description["architecture"])
         )
         architecture = build(
-            settings, tuple(description["input_shape"]), description["classes"]
-        )
+            settings, tuple(description["input_shape"]), description["classes"],
+            words=description.get("words"),
+        )  # fmt: skip
     except BROKEN as error:
         raise UserError(f"{folder}: not a block of models: {error}") from None
     for name, shape in {**architecture.shapes, **architecture.buffers}.items():

@@ -54,8 +54,9 @@ def run(args: argparse.Namespace) -> None:
     device = prepare_device(args.device, args.threads)
     dataset = open_dataset(args.data)
     architecture = build(
-        spec.architecture, tuple(dataset.inputs.shape[1:]), dataset.num_classes
-    )
+        spec.architecture, tuple(dataset.inputs.shape[1:]), dataset.num_classes,
+        words=dataset.num_words,
+    )  # fmt: skip
     inside = _inside(spec, dataset)
     cast = cast_for(spec, dataset, inside)
     data = resident(dataset, device)

@@ -35,6 +35,7 @@ from whatelse.models.layers import (
     stacked_weights,
 )
 from whatelse.models.stacked import Architecture, initial, initial_buffers
+from whatelse.models.text import EMBEDDING
 from whatelse.seeding import stream
 from whatelse.training.settings import (
     Adam,
@@ -143,8 +144,9 @@ class SparseInputs:
 def choose_strategy(architecture: Architecture, device: torch.device) -> Strategy:
     """Return the faster strategy for an architecture on a device.
 
-    Measured by ``benchmarks/ensemble.py``: on a CPU, stacks of perceptrons win and
-    stacks of convolutional nets (grouped convolution) lose. The number of models is
+    Measured by ``benchmarks/ensemble.py``: on a CPU, stacks of perceptrons and of
+    recurrent nets win and stacks of convolutional nets (grouped convolution) lose, of
+    convolutions over words too. The number of models is
     no criterion, so that a model does not change with the company it is trained in.
     """
     convolutional = any(len(shape) > 2 for shape in architecture.shapes.values())
@@ -238,7 +240,10 @@ def padded_batch(architecture: Architecture, batch_size: int, num_features: int)
     layers and logits fills whole cache lines, and that of hidden layers whole
     unrolled vectors, wherever it lies in the stack.
     """
-    outputs = [shape[0] for shape in architecture.shapes.values()]
+    # The outputs of an embedding are its columns, its rows are words.
+    outputs = [
+        shape[name == EMBEDDING] for name, shape in architecture.shapes.items()
+    ]
     needs = [(32, width) for width in outputs[:-2]]
     needs += [(16, width) for width in (num_features, outputs[-1])]
     step = math.lcm(*(unit // math.gcd(unit, width) for unit, width in needs))

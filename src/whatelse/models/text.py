@@ -1,0 +1,315 @@
+"""Nets for records of words, over a stack of models (P3 Sec. V-A).
+
+A record is a row of word numbers: 1 to V, then 0 up to its length. Zero is a word like
+any other to a convolution, which sees it at the end of short records; a recurrent net
+is asked for its state after the last word before it.
+
+Legend for shape suffixes: S models of the stack, B records of a batch, L words of a
+record, E numbers of an embedded word, V rows of the embedding, H hidden units, G gates
+(three times the hidden units), C channels.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whatelse.errors import UserError
+from whatelse.models.layers import (
+    NO_BUFFERS,
+    Batch,
+    Parameters,
+    Trainable,
+    aligned,
+    dense,
+    linear,
+)
+from whatelse.models.settings import Gru, TextCnn
+
+EMBEDDING = "embedding.weight"
+
+
+class StackedTextCnn:
+    """Convolutions of some widths side by side, the largest of each over a record.
+
+    As Kim (EMNLP 2014) has them. The stack is one grouped convolution a width.
+    """
+
+    def __init__(
+        self, settings: TextCnn, input_shape: tuple[int, ...], num_classes: int,
+        words: int | None,
+    ) -> None:  # fmt: skip
+        self.rows = _rows(settings.kind, input_shape, words)
+        if max(settings.windows) > input_shape[0]:
+            raise UserError(
+                f"architecture.windows: {max(settings.windows)}; allowed: at most "
+                f"{input_shape[0]}, the words of a record"
+            )
+        self.settings = settings
+        self.num_classes = num_classes
+        self.found = settings.filters * len(settings.windows)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter of one model."""
+        own = self.settings
+        shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (self.rows, own.embedding)}
+        for number, window in enumerate(own.windows):
+            shapes[f"conv{number}.weight"] = (own.filters, own.embedding, window)
+            shapes[f"conv{number}.bias"] = (own.filters,)
+        last = self.found
+        if own.hidden:
+            shapes["dense.weight"] = (own.hidden, last)
+            shapes["dense.bias"] = (own.hidden,)
+            last = own.hidden
+        shapes["output.weight"] = (self.num_classes, last)
+        shapes["output.bias"] = (self.num_classes,)
+        return shapes
+
+    @property
+    def buffers(self) -> dict[str, tuple[int, ...]]:
+        """None."""
+        return {}
+
+    @property
+    def start(self) -> Literal["uniform", "he"]:
+        """As all but residual nets."""
+        return "uniform"
+
+    def forward(
+        self, parameters: Parameters, inputs_SBx: Batch, *,
+        buffers: Parameters = NO_BUFFERS, training: bool = False,
+        shares_SB: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return logits, shape (S, B, C)."""
+        embedded_SBLE = embedded(parameters, inputs_SBx)
+        stack = len(embedded_SBLE)
+        words = embedded_SBLE.permute(1, 0, 3, 2).flatten(1, 2)  # B, S * E, L
+        found_SBH = _largest(
+            [
+                functional.conv1d(
+                    words,
+                    parameters[f"conv{number}.weight"].flatten(0, 1),
+                    parameters[f"conv{number}.bias"].flatten(),
+                    groups=stack,
+                ).unflatten(1, (stack, -1))
+                for number in range(len(self.settings.windows))
+            ]
+        ).transpose(0, 1)
+        hidden_SBH = torch.relu(found_SBH)
+        if self.settings.hidden:
+            hidden_SBH = torch.relu(linear(parameters, "dense", hidden_SBH))
+        return linear(parameters, "output", hidden_SBH)
+
+    def module(self) -> nn.Module:
+        """Return one model in PyTorch's plain form."""
+        last = self.settings.hidden or self.found
+        return nn.Sequential(
+            _CnnBody(self.settings, self.rows), nn.Linear(last, self.num_classes)
+        )
+
+
+class StackedGru:
+    """Gated recurrent nets of one layer (Cho et al., EMNLP 2014), in PyTorch's form."""
+
+    def __init__(
+        self, settings: Gru, input_shape: tuple[int, ...], num_classes: int,
+        words: int | None,
+    ) -> None:  # fmt: skip
+        self.rows = _rows(settings.kind, input_shape, words)
+        self.settings = settings
+        self.num_classes = num_classes
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter of one model; biases of gates after both weights."""
+        embedding, hidden = self.settings.embedding, self.settings.hidden
+        return {
+            EMBEDDING: (self.rows, embedding),
+            "input.weight": (3 * hidden, embedding),
+            "state.weight": (3 * hidden, hidden),
+            "input.bias": (3 * hidden,),
+            "state.bias": (3 * hidden,),
+            "output.weight": (self.num_classes, hidden),
+            "output.bias": (self.num_classes,),
+        }
+
+    @property
+    def buffers(self) -> dict[str, tuple[int, ...]]:
+        """None."""
+        return {}
+
+    @property
+    def start(self) -> Literal["uniform", "he"]:
+        """As all but residual nets."""
+        return "uniform"
+
+    def forward(
+        self, parameters: Parameters, inputs_SBx: Batch, *,
+        buffers: Parameters = NO_BUFFERS, training: bool = False,
+        shares_SB: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return logits, shape (S, B, C)."""
+        embedded_SBLE = embedded(parameters, inputs_SBx)
+        gates_SBLG = linear(parameters, "input", embedded_SBLE.flatten(1, 2)).unflatten(
+            1, embedded_SBLE.shape[1:3]
+        )
+        states_SBLH = _recurrent(parameters, gates_SBLG)
+        last_SB = _last(dense(inputs_SBx))
+        last_SBH = _at(states_SBLH.flatten(0, 1), last_SB.flatten())
+        return linear(
+            parameters, "output", last_SBH.unflatten(0, last_SB.shape)
+        )
+
+    def module(self) -> nn.Module:
+        """Return one model in PyTorch's plain form."""
+        return nn.Sequential(
+            _GruBody(self.settings, self.rows),
+            nn.Linear(self.settings.hidden, self.num_classes),
+        )
+
+
+class MaxOverTime(nn.Module):
+    """The largest answer of each filter over a record, filters of all widths."""
+
+    def forward(self, *answers_BCL: Tensor) -> Tensor:
+        """Return shape (B, filters of all)."""
+        return _largest(answers_BCL)
+
+
+class LastState(nn.Module):
+    """The state after the last word of a record."""
+
+    def forward(self, states_BLH: Tensor, words_BL: Tensor) -> Tensor:
+        """Return shape (B, H)."""
+        return _at(states_BLH, _last(words_BL))
+
+
+class _CnnBody(nn.Module):
+    def __init__(self, settings: TextCnn, rows: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(rows, settings.embedding)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(settings.embedding, settings.filters, window)
+            for window in settings.windows
+        )
+        # modules, so that their outputs can be looked at
+        self.largest, self.activation = MaxOverTime(), nn.ReLU()
+        self.dense: nn.Module | None = None
+        if settings.hidden:
+            found = settings.filters * len(settings.windows)
+            self.dense, self.after = nn.Linear(found, settings.hidden), nn.ReLU()
+
+    def forward(self, words_BL: Tensor) -> Tensor:
+        embedded_BEL = self.embedding(words_BL.long()).transpose(1, 2)
+        found_BH = self.largest(*(own(embedded_BEL) for own in self.convolutions))
+        hidden_BH: Tensor = self.activation(found_BH)
+        if self.dense is not None:
+            hidden_BH = self.after(self.dense(hidden_BH))
+        return hidden_BH
+
+
+class _GruBody(nn.Module):
+    def __init__(self, settings: Gru, rows: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(rows, settings.embedding)
+        self.gru = nn.GRU(settings.embedding, settings.hidden, batch_first=True)
+        self.last = LastState()
+
+    def forward(self, words_BL: Tensor) -> Tensor:
+        states_BLH, _ = self.gru(self.embedding(words_BL.long()))
+        result: Tensor = self.last(states_BLH, words_BL)
+        return result
+
+
+class _Embedded(torch.autograd.Function):
+    """Rows of each model's embedding.
+
+    A model's part of a stack does not lie beside the next one's: an embedding of all
+    would first be copied whole, and so would its gradient be.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight_SVE: Tensor, words_SN: Tensor, place_SVE: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(words_SN)
+        ctx.shape, ctx.place = weight_SVE.shape, place_SVE
+        pairs = zip(weight_SVE, words_SN, strict=True)
+        return torch.stack([own_VE.index_select(0, words) for own_VE, words in pairs])
+
+    @staticmethod
+    def backward(ctx: Any, gradient_SNE: Tensor) -> tuple[Tensor | None, ...]:
+        (words_SN,) = ctx.saved_tensors
+        place_SVE = ctx.place
+        if place_SVE is None:
+            size = math.prod(ctx.shape[1:])
+            rows = gradient_SNE.new_empty(ctx.shape[0], aligned(size))
+            place_SVE = rows[:, :size].view(ctx.shape)
+        place_SVE.zero_()
+        for own_VE, words, gradient_NE in zip(
+            place_SVE, words_SN, gradient_SNE, strict=True
+        ):
+            own_VE.index_add_(0, words, gradient_NE)
+        return place_SVE, None, None
+
+
+def embedded(parameters: Parameters, inputs_SBx: Batch) -> Tensor:
+    """Return the embedded words of each model's records, shape (S, B, L, E)."""
+    places = parameters.gradients if isinstance(parameters, Trainable) else {}
+    words_SBL = dense(inputs_SBx).long()
+    result: Tensor = _Embedded.apply(
+        parameters[EMBEDDING], words_SBL.flatten(1), places.get(EMBEDDING)
+    )
+    return result.unflatten(1, words_SBL.shape[1:])
+
+
+def _recurrent(parameters: Parameters, gates_SBLG: Tensor) -> Tensor:
+    """Return the states after each word, shape (S, B, L, H), of ``torch.nn.GRU``."""
+    weight_SHG = parameters["state.weight"].transpose(1, 2)
+    bias_S1G = parameters["state.bias"].unsqueeze(1)
+    hidden = weight_SHG.shape[1]
+    stack, batch = gates_SBLG.shape[:2]
+    state_SBH = gates_SBLG.new_zeros(stack, batch, hidden)
+    states = []
+    for gates_SBG in gates_SBLG.unbind(2):
+        own_SBG = torch.baddbmm(bias_S1G, state_SBH, weight_SHG)
+        reset, update = torch.sigmoid(
+            gates_SBG[..., : 2 * hidden] + own_SBG[..., : 2 * hidden]
+        ).chunk(2, -1)
+        new = torch.tanh(gates_SBG[..., 2 * hidden :] + reset * own_SBG[..., 2 * hidden :])
+        state_SBH = new + update * (state_SBH - new)
+        states.append(state_SBH)
+    return torch.stack(states, 2)
+
+
+def _largest(answers: Sequence[Tensor]) -> Tensor:
+    """Return the largest of each row, side by side."""
+    return torch.cat([own.amax(-1) for own in answers], -1)
+
+
+def _last(words_xL: Tensor) -> Tensor:
+    """Return the place of the last word of each record; 0 if there is none."""
+    places_L = torch.arange(words_xL.shape[-1], device=words_xL.device)
+    return torch.where(words_xL > 0, places_L, 0).amax(-1)
+
+
+def _at(states_NLH: Tensor, places_N: Tensor) -> Tensor:
+    """Return the state of each record at its place, shape (N, H)."""
+    index = places_N[:, None, None].expand(-1, 1, states_NLH.shape[-1])
+    return states_NLH.gather(1, index).squeeze(1)
+
+
+def _rows(kind: str, input_shape: tuple[int, ...], words: int | None) -> int:
+    """Return the rows of an embedding: the words, and padding."""
+    if words is None or len(input_shape) != 1:
+        found = "no vocabulary" if words is None else f"shape {tuple(input_shape)}"
+        raise UserError(
+            f"architecture.kind: {kind} needs records of words, shape (length,), with "
+            f"a vocabulary; the data set has {found}"
+        )
+    return words + 1
