@@ -37,10 +37,19 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "kind": "resnet", "widths": [8, 10], "blocks": 1, "norm": "none",
         "shortcut": "identity",
     },
+    "text-cnn": {"kind": "text-cnn", "embedding": 20, "filters": 6, "hidden": 10},
+    "gru": {"kind": "gru", "embedding": 16, "hidden": 8},
 }  # fmt: skip
 """One of each kind that stores its tensors in another way."""
 
 VOCABULARY = 40
+
+
+def record_of(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what a net reads: pictures or, where it reads words, a row's width."""
+    if name in ("text-cnn", "gru"):
+        return {"input_shape": shape[-1:], "words": VOCABULARY}
+    return {"input_shape": shape}
 
 
 def architecture_of(name: str, shape: tuple[int, ...], classes: int) -> Architecture:
@@ -48,7 +57,7 @@ def architecture_of(name: str, shape: tuple[int, ...], classes: int) -> Architec
     settings: Any = TypeAdapter(ArchitectureSettings).validate_json(
         json.dumps(ARCHITECTURES[name])
     )
-    return build(settings, shape, classes)
+    return build(settings, num_classes=classes, **record_of(name, shape))
 
 
 def random_suspect(architecture: Architecture, seed: int = 0) -> Suspect:

@@ -14,6 +14,7 @@ from memorization_samples import (
     architecture_of,
     pictures,
     random_suspect,
+    record_of,
     secret,
 )
 from whatelse.datasets.store import Dataset
@@ -68,8 +69,8 @@ def check_round_trip(
     save_block(
         folder,
         description={
-            "architecture": ARCHITECTURES[name], "input_shape": list(SHAPE),
-            "classes": CLASSES,
+            "architecture": ARCHITECTURES[name], "classes": CLASSES,
+            **record_of(name, SHAPE),
         },
         plan=plan,
         parameters={n: torch.stack([m[n] for m in finished]) for n in finished[0]},

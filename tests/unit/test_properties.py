@@ -16,8 +16,8 @@ from whatelse.cli import main
 from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.errors import UserError
 from whatelse.models.layers import dense
-from whatelse.models.settings import Mlp
-from whatelse.models.stacked import build
+from whatelse.models.settings import Gru, Mlp, TextCnn
+from whatelse.models.stacked import build, initial
 from whatelse.properties.adversary_settings import Property, PropertyAdversary
 from whatelse.properties.observe import (
     ADVERSARY,
@@ -33,6 +33,7 @@ from whatelse.records import read_json
 from whatelse.training.adversary import Stage
 from whatelse.training.blocks import load_block, load_tensors, save_tensors
 from whatelse.training.device import resident
+from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated import Program, Rows, Scene, Vectors, collaborate
 from whatelse.training.federated_settings import Gradients
 
@@ -247,6 +248,34 @@ def test_the_active_attack_adds_the_property_to_its_loss(data: Path) -> None:
         for name, gradient in zip(leaves, found, strict=False):
             torch.testing.assert_close(sent[name], gradient, rtol=1e-4, atol=1e-6)
         head = head.detach() - 0.1 * found[-1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TextCnn(kind="text-cnn", embedding=4, windows=(2,), filters=3),
+        Gru(kind="gru", embedding=4, hidden=5),
+    ],
+    ids=["text-cnn", "gru"],
+)
+def test_the_active_attack_reads_words_too(data: Path, settings: Any) -> None:
+    here = stage(data)
+    mine = cast(adversary(alpha=0.75), here).participants[ADVERSARY]
+    assert mine.submit
+    net = build(settings, (12,), 2, words=9)
+    inputs = torch.from_numpy(np.random.default_rng(0).integers(0, 10, (400, 12)))
+    records = TrainingData(inputs, resident(here.dataset, CPU).labels)
+    program = Program(net, records, initial(net, np.random.default_rng(1)))
+    scene = Scene(
+        0, program.parameters, program.of_each,
+        lambda b: program.of_sum(b)[0], lambda: program,
+    )  # fmt: skip
+    sent = mine.submit({}, scene)
+    # at the first its head is zero: what it sends is a part of the honest gradient
+    honest, _ = program.of_sum([mine.batch(0, 8)])
+    assert {k: v.shape for k, v in sent.items()} == net.shapes
+    for name, value in honest.items():
+        torch.testing.assert_close(sent[name], 0.25 * value, rtol=1e-4, atol=1e-7)
 
 
 def test_what_is_kept_by_hand() -> None:

@@ -9,7 +9,6 @@ record, E numbers of an embedded word, V rows of the embedding, H hidden units, 
 (three times the hidden units), C channels.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -158,12 +157,9 @@ class StackedGru:
         gates_SBLG = linear(parameters, "input", embedded_SBLE.flatten(1, 2)).unflatten(
             1, embedded_SBLE.shape[1:3]
         )
-        states_SBLH = _recurrent(parameters, gates_SBLG)
-        last_SB = _last(dense(inputs_SBx))
-        last_SBH = _at(states_SBLH.flatten(0, 1), last_SB.flatten())
-        return linear(
-            parameters, "output", last_SBH.unflatten(0, last_SB.shape)
-        )
+        states_LSBH = _recurrent(parameters, gates_SBLG)
+        last_SBH = _at(states_LSBH, _last(dense(inputs_SBx)))
+        return linear(parameters, "output", last_SBH)
 
     def module(self) -> nn.Module:
         """Return one model in PyTorch's plain form."""
@@ -186,7 +182,7 @@ class LastState(nn.Module):
 
     def forward(self, states_BLH: Tensor, words_BL: Tensor) -> Tensor:
         """Return shape (B, H)."""
-        return _at(states_BLH, _last(words_BL))
+        return _at(states_BLH.transpose(0, 1), _last(words_BL))
 
 
 class _CnnBody(nn.Module):
@@ -269,22 +265,21 @@ def embedded(parameters: Parameters, inputs_SBx: Batch) -> Tensor:
 
 
 def _recurrent(parameters: Parameters, gates_SBLG: Tensor) -> Tensor:
-    """Return the states after each word, shape (S, B, L, H), of ``torch.nn.GRU``."""
+    """Return the states of ``torch.nn.GRU`` after each word, shape (L, S, B, H)."""
     weight_SHG = parameters["state.weight"].transpose(1, 2)
     bias_S1G = parameters["state.bias"].unsqueeze(1)
-    hidden = weight_SHG.shape[1]
-    stack, batch = gates_SBLG.shape[:2]
-    state_SBH = gates_SBLG.new_zeros(stack, batch, hidden)
+    size = weight_SHG.shape[1]
+    both = 2 * size
+    state_SBH = gates_SBLG.new_zeros(*gates_SBLG.shape[:2], size)
     states = []
     for gates_SBG in gates_SBLG.unbind(2):
         own_SBG = torch.baddbmm(bias_S1G, state_SBH, weight_SHG)
-        reset, update = torch.sigmoid(
-            gates_SBG[..., : 2 * hidden] + own_SBG[..., : 2 * hidden]
-        ).chunk(2, -1)
-        new = torch.tanh(gates_SBG[..., 2 * hidden :] + reset * own_SBG[..., 2 * hidden :])
-        state_SBH = new + update * (state_SBH - new)
+        open_SBG = torch.sigmoid(gates_SBG[..., :both] + own_SBG[..., :both])
+        reset_SBH, update_SBH = open_SBG.chunk(2, -1)
+        new_SBH = torch.tanh(gates_SBG[..., both:] + reset_SBH * own_SBG[..., both:])
+        state_SBH = new_SBH + update_SBH * (state_SBH - new_SBH)
         states.append(state_SBH)
-    return torch.stack(states, 2)
+    return torch.stack(states)
 
 
 def _largest(answers: Sequence[Tensor]) -> Tensor:
@@ -298,10 +293,10 @@ def _last(words_xL: Tensor) -> Tensor:
     return torch.where(words_xL > 0, places_L, 0).amax(-1)
 
 
-def _at(states_NLH: Tensor, places_N: Tensor) -> Tensor:
-    """Return the state of each record at its place, shape (N, H)."""
-    index = places_N[:, None, None].expand(-1, 1, states_NLH.shape[-1])
-    return states_NLH.gather(1, index).squeeze(1)
+def _at(states_LxH: Tensor, places_x: Tensor) -> Tensor:
+    """Return the state of each record at its place, shape (..., H)."""
+    index = places_x[None, ..., None].expand(1, *states_LxH.shape[1:])
+    return states_LxH.gather(0, index).squeeze(0)
 
 
 def _rows(kind: str, input_shape: tuple[int, ...], words: int | None) -> int:

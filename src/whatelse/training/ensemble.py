@@ -145,9 +145,9 @@ def choose_strategy(architecture: Architecture, device: torch.device) -> Strateg
     """Return the faster strategy for an architecture on a device.
 
     Measured by ``benchmarks/ensemble.py``: on a CPU, stacks of perceptrons and of
-    recurrent nets win and stacks of convolutional nets (grouped convolution) lose, of
-    convolutions over words too. The number of models is
-    no criterion, so that a model does not change with the company it is trained in.
+    recurrent nets win and stacks of convolutional nets (grouped convolution) lose,
+    those over words too. The number of models is no criterion, so that a model does not
+    change with the company it is trained in.
     """
     convolutional = any(len(shape) > 2 for shape in architecture.shapes.values())
     return "loop" if convolutional and device.type == "cpu" else "stacked"
@@ -241,9 +241,7 @@ def padded_batch(architecture: Architecture, batch_size: int, num_features: int)
     unrolled vectors, wherever it lies in the stack.
     """
     # The outputs of an embedding are its columns, its rows are words.
-    outputs = [
-        shape[name == EMBEDDING] for name, shape in architecture.shapes.items()
-    ]
+    outputs = [shape[name == EMBEDDING] for name, shape in architecture.shapes.items()]
     needs = [(32, width) for width in outputs[:-2]]
     needs += [(16, width) for width in (num_features, outputs[-1])]
     step = math.lcm(*(unit // math.gcd(unit, width) for unit, width in needs))
