@@ -121,6 +121,7 @@ class Spy:
     def __init__(self, scene: Scene) -> None:
         self.asked: list[Rows] = []
         self.number, self.model = scene.number, scene.model
+        self.noise = scene.noise
         self._scene = scene
 
     def each(self, batches: Sequence[Rows]) -> list[Vectors]:
