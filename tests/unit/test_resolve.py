@@ -784,6 +784,9 @@ def test_layers_of_a_joint_model_are_looked_at(tmp_path: Path) -> None:
         ({"more": {"from": "joint", "training": GIVEN["training"]}},
          {"again": {"kind": "membership.threshold", "models": "more"}},
          "models.more: 'joint' is a joint model"),
+        ({}, {"members": {"kind": "properties.membership", "models": "joint"}},
+         "attacks.members.models: 'joint' has an adversary of kind property; allowed: "
+         "an entry with one of kind membership"),
         ({}, {"passive": {**PASSIVE, "release": "top"}}, "release"),
         ({"joint": {**JOINT, "collaboration": {
             "kind": "averaging", "rounds": 9, "selected": 2}}}, {},
