@@ -340,12 +340,16 @@ def run(place: Path, data: Path, name: str = "joint", **changes: Any) -> int:
     return main(["collaborate", "--spec", spec, *words])
 
 
-def attack(place: Path, data: Path, *joint: str, **settings: Any) -> int:
+def attack(
+    place: Path, data: Path, *joint: str, alone: str | None = None, **settings: Any
+) -> int:
     told = {"kind": "properties.passive", **settings}
     spec = {"study": "s", "name": "a", "grid": {}, "seed": SEED, "settings": told}
     words = ["--input", "data", str(data), "--out", str(place / "attack")]
     for number, name in enumerate(joint):
         words += ["--input", f"observations.{number}", str(place / name)]
+    if alone:
+        words += ["--input", "alone.0", str(place / alone)]
     return main(["attack", "--spec", json.dumps(spec), *words])
 
 
@@ -423,6 +427,17 @@ def test_without_an_adversary_nothing_is_kept(data: Path, tmp_path: Path, capsys
     assert load_tensors(tmp_path / "joint" / "observations.safetensors") == {}
     assert attack(tmp_path, data, "joint") == 2
     assert "an adversary of kind property" in capsys.readouterr().err
+
+
+def test_accuracy_without_an_adversary_stands_beside(
+    joint: Path, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(joint / "joint", tmp_path / "joint")
+    assert run(tmp_path, data, "alone", adversary=None) == 0
+    assert attack(tmp_path, data, "joint", alone="alone") == 0
+    summary = read_json(tmp_path / "attack" / "metrics.json")["summary"]
+    expected = read_json(tmp_path / "alone" / "collaboration.json")["test_accuracy"]
+    assert summary["alone_test_accuracy"]["mean"] == expected["value"] > 0.6
 
 
 @pytest.mark.parametrize(

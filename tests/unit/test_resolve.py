@@ -762,6 +762,28 @@ def test_joint_models_of_a_grid(tmp_path: Path) -> None:
     assert grids == [{"participants": 2}, {"participants": 4}]
 
 
+ALONE = {key: value for key, value in JOINT.items() if key != "adversary"}
+
+
+def test_a_joint_model_is_compared_with_one_without_an_adversary(
+    tmp_path: Path,
+) -> None:
+    compared = {"passive": {**PASSIVE, "alone": "calm"}}
+    resolved = collaborative(tmp_path, {"calm": ALONE}, compared)
+    (attack,) = resolved.of("attack")
+    calm = [a for a in resolved.of("collaborate") if a.labels["entry"] == "calm"]
+    assert [attack.inputs[f"alone.{n}"] for n in range(2)] == [[a.folder] for a in calm]
+    assert not set(attack.inputs["alone.0"]) & set(attack.inputs["observations.0"])
+    for models, line in (
+        ({"calm": {**ALONE, "replicates": 1}}, "'calm' has 1 replicates; allowed: at"),
+        ({"calm": JOINT}, "attacks.passive.alone: 'calm'; allowed: an entry with"),
+        ({"calm": {**ALONE, "foreach": {"participants": [2, 3]}}},
+         "'calm' has 2 models on this data set"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=re.escape(line)):
+            collaborative(tmp_path, models, compared)
+
+
 def test_layers_of_a_joint_model_are_looked_at(tmp_path: Path) -> None:
     wanted = {"property": {"attribute": "label", "values": ["3"]}}
     look = {"kind": "properties.layers", "models": "joint", **wanted}

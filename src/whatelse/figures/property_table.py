@@ -16,6 +16,7 @@ _COLUMNS = {
     "task_correlation": Column("", "corr.", "", _PLAIN, None),
     "train_accuracy": share(_MODEL, "train acc."),
     "test_accuracy": share(_MODEL, "test acc."),
+    "alone_test_accuracy": share(_MODEL, "test acc. alone"),
     "epsilon": Column(_MODEL, "epsilon", "", "{:,.1f}".format, None),
     "words_seen": Column(_ATTACK, "words seen", "", "{:,.0f}".format, None),
     "precision": share(_ATTACK, "precision"),
@@ -27,6 +28,7 @@ _COLUMNS = {
 _NOTES = {
     "task_correlation": "Corr.: Cramer's V of task and property over the participants' "
     "records, 0 is unrelated.",
+    "alone_test_accuracy": "Alone: of joint models without an adversary among them.",
     "epsilon": "Epsilon: of participants' differential privacy, at the study's delta.",
     "words_seen": "Words seen: that others' batches moved in a round, mean.",
     "precision": "Precision and recall: of calling records members; half of those "

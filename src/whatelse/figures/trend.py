@@ -50,6 +50,7 @@ _Y_LABELS = {
     "lossless_bits": "low bits replaced at no cost, of 32",
     "detected": "share of tampered models detected",
     "false_alarms": "share of innocent models flagged",
+    "alone_test_accuracy": "test accuracy without an adversary",
     "words_seen": "words in a round, mean",
     "dense_rounds": "share of rounds with a dense gradient",
     "epsilon": "epsilon of participants",

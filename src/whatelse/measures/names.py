@@ -28,6 +28,7 @@ Metric = Literal[
     "lossless_bits",
     "detected",
     "false_alarms",
+    "alone_test_accuracy",
     "words_seen",
     "dense_rounds",
     "epsilon",

@@ -17,16 +17,14 @@ from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import exchange_test
 from whatelse.measures.roc import auc, roc_curve
-from whatelse.measures.spread import spread
 from whatelse.models.outputs import about_dataset
+from whatelse.properties.joint import about_joint, summary_of
 from whatelse.properties.observe import AUXILIARY, CONTROLS, OBSERVED, STRETCH
 from whatelse.properties.settings import Forest, Passive
 from whatelse.records import read_json
 from whatelse.seeding import stream
 from whatelse.training.blocks import load_tensors
 from whatelse.training.collaborate import ABOUT, OBSERVATIONS
-
-_SUMMARY = ("test_accuracy", "train_accuracy")
 
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
@@ -35,21 +33,21 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     (data_folder,) = inputs["data"]
     dataset = open_dataset(data_folder)
     reports, scores, curves = [], [], []
+    joint = about_joint(inputs)
     for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
-        about, seen = read_json(folder / ABOUT), _observations(folder)
+        seen = _observations(folder)
         rows = _judged(settings, seen, spec.seed, number, folder)
         known = rows["has_it"].to_numpy()
         reports.append(
             {
                 "replicate": number,
-                "target": {name: about[name] for name in _SUMMARY},
+                **joint[number],
                 "attack": {
                     "auc": auc(rows["score"], known),
                     "score_with": float(rows["score"][known].mean()),
                     "score_without": float(rows["score"][~known].mean()),
                 },
-                "property": about["adversary"],
-                "privacy": about["privacy"],
+                "property": read_json(folder / ABOUT)["adversary"],
                 "controls": {
                     kind: _control(settings, seen, name, what, spec.seed, number)
                     for kind, name, what in (
@@ -170,11 +168,5 @@ def _summary(reports: list[dict[str, Any]]) -> dict[str, Any]:
         "score_with": [report["attack"]["score_with"] for report in reports],
         "score_without": [report["attack"]["score_without"] for report in reports],
         "task_correlation": [r["property"]["task_correlation"] for r in reports],
-        **{
-            name: [report["target"][name]["value"] for report in reports]
-            for name in _SUMMARY
-        },
     }
-    if reports[0]["privacy"]:
-        columns["epsilon"] = [report["privacy"]["epsilon"] for report in reports]
-    return {name: spread(values) for name, values in columns.items()}
+    return summary_of(reports, columns)

@@ -19,8 +19,8 @@ from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import exchange_test
 from whatelse.measures.rates import rate
 from whatelse.measures.roc import auc, roc_curve
-from whatelse.measures.spread import spread
 from whatelse.models.outputs import about_dataset
+from whatelse.properties.joint import about_joint, summary_of
 from whatelse.properties.settings import Membership
 from whatelse.properties.words import MEMBERS, OWN, SEEN, STRANGERS
 from whatelse.records import read_json
@@ -30,7 +30,6 @@ from whatelse.training.collaborate import ABOUT, OBSERVATIONS
 
 _AT_ONCE = 512  # rounds
 _BATCH = 8  # records of a control's batch: few, so that little fits by chance
-_SUMMARY = ("test_accuracy", "train_accuracy")
 _PLAIN = ("words_seen", "dense_rounds")
 
 
@@ -41,8 +40,10 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     dataset = open_dataset(data_folder)
     words = len(vocabulary_of(dataset))
     reports, scores, curves = [], [], []
+    joint = about_joint(inputs)
     for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
-        about, seen = read_json(folder / ABOUT), _observations(folder)
+        adversary = read_json(folder / ABOUT)["adversary"]
+        seen = _observations(folder)
         rng = stream(spec.seed, "membership", number)
         rows, member = _asked_about(settings, seen, dataset.inputs, rng)
         bags = bags_of_words(np.asarray(dataset.inputs[rows]), words)
@@ -51,11 +52,11 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         called = score == 1
         counts = bits.sum(1)
         # More words than fit into a batch, or all there are: nothing can be read.
-        full = (counts > about["adversary"]["most_words"]) | (counts == words)
+        full = (counts > adversary["most_words"]) | (counts == words)
         reports.append(
             {
                 "replicate": number,
-                "target": {name: about[name] for name in _SUMMARY},
+                **joint[number],
                 "attack": {
                     "precision": rate(int((called & member).sum()), int(called.sum())),
                     "recall": rate(int((called & member).sum()), int(member.sum())),
@@ -63,7 +64,6 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                     "words_seen": float(counts.mean()),
                     "dense_rounds": float(full.mean()),
                 },
-                "privacy": about["privacy"],
                 "controls": {
                     "negative": _control(
                         "batches of the adversary's own, of neither",
@@ -188,11 +188,5 @@ def _summary(reports: list[dict[str, Any]]) -> dict[str, Any]:
             for name in ("precision", "recall", "auc")
         },
         **{name: [own[name] for own in attack] for name in _PLAIN},
-        **{
-            name: [report["target"][name]["value"] for report in reports]
-            for name in _SUMMARY
-        },
     }
-    if reports[0]["privacy"]:
-        columns["epsilon"] = [report["privacy"]["epsilon"] for report in reports]
-    return {name: spread(values) for name, values in columns.items()}
+    return summary_of(reports, columns)

@@ -28,7 +28,17 @@ class Logistic(_Settings):
     )
 
 
-class Passive(_Settings):
+class _OfJoint(_Settings):
+    """What attacks on joint models have in common."""
+
+    alone: str | None = Field(
+        None, min_length=1,
+        description="An entry of models like those attacked, without an adversary: "
+        "its test accuracy stands beside theirs.",
+    )  # fmt: skip
+
+
+class Passive(_OfJoint):
     """Tells batches with a property by the updates that they gave (P3 Alg. 3).
 
     A classifier learns from the adversary's own updates and is asked about those that
@@ -40,7 +50,7 @@ class Passive(_Settings):
     classifier: Annotated[Forest | Logistic, Field(discriminator="kind")] = Forest()
 
 
-class Membership(_Settings):
+class Membership(_OfJoint):
     """Calls a record a member if all its words were in one batch (P3 Sec. IV-B)."""
 
     kind: Literal["properties.membership"]

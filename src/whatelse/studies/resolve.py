@@ -409,9 +409,48 @@ class _Resolver:
                 f"{need}.{replicate}": [self._joint(point, own, data, replicate).folder]
                 for replicate in range(self._limited(settings.replicates))
             }
+            if entry := getattr(attack.settings, "alone", None):
+                folders = self._alone(points, attack, entry, data, own)
+                if len(folders) < len(inputs):
+                    raise UserError(
+                        f"{place}.alone: {entry!r} has {len(folders)} replicates; "
+                        f"allowed: at least {len(inputs)}"
+                    )
+                for replicate, folder in enumerate(folders[: len(inputs)]):
+                    inputs[f"alone.{replicate}"] = [folder]
             yield self._attack_on(
                 attack, joined, {**inputs, "data": [data.folder]}, None
             )
+
+    def _alone(
+        self, points: Points, attack: Instance, entry: str, data: Artefact,
+        grid: grammar.Grid,
+    ) -> list[str]:  # fmt: skip
+        """Return the joint models without an adversary on a data set, to compare."""
+        place = f"{self.path}: attacks.{attack.entry}.alone"
+        found = []
+        for point in self._entry(points, attack, "models", entry):
+            settings = point.settings
+            if not isinstance(settings, Collaborative) or settings.adversary:
+                raise UserError(
+                    f"{place}: {entry!r}; allowed: an entry with collaboration and "
+                    "without an adversary"
+                )
+            for other, values in self._datasets(points, point, settings.dataset):
+                own = self._joined(point, values, point.grid)
+                same = all(grid.get(key, value) == value for key, value in own.items())
+                if same and other.folder == data.folder:
+                    found.append((point, own))
+        if len(found) != 1:
+            raise UserError(
+                f"{place}: {entry!r} has {len(found)} models on this data set for this "
+                "grid point; allowed: one"
+            )
+        ((point, own),) = found
+        return [
+            self._joint(point, own, data, replicate).folder
+            for replicate in range(self._limited(point.settings.replicates))
+        ]
 
     def _joint(
         self, point: Instance, grid: grammar.Grid, data: Artefact, replicate: int
