@@ -505,6 +505,24 @@ def test_windows_wider_than_a_record_are_refused() -> None:
         work.net_of(cnn, (3,), 2, words=5)
 
 
+def test_who_reads_words_keeps_a_bit_of_each() -> None:
+    shape = Shape(1000, (5,), 3, 0.4, 0.3, 2, words=805)
+    joint: dict[str, Any] = {
+        "architecture": {"kind": "gru", "embedding": 4, "hidden": 2},
+        "protocol": {"kind": "gradients", "iterations": 300, "batch_size": 8},
+        "participants": 2,
+    }  # fmt: skip
+    looking = {**joint, "adversary": {"kind": "membership", "first": 100}}
+    alone, seen = (work.collaborate(spec, shape) for spec in (joint, looking))
+    # 200 rounds of 805 bits, and which 1,000 records are whose
+    assert seen.disk - alone.disk == 200 * 101 + 8 * 1000
+    assert seen.seconds == alone.seconds
+    settings = {"kind": "properties.membership", "records": 2000}
+    found = work.inference(settings, looking, shape, 3)
+    assert found.seconds == {"attack.job": 1, "attack.replicate": 3}
+    assert found.memory["query.value_megabyte"] == pytest.approx(200 * 805 / 1e6)
+
+
 def test_operations_of_a_small_net() -> None:
     net = work.net_of({"kind": "mlp", "hidden": [3]}, (2,), 4)
     assert (net.dense, net.conv, net.forward) == (4 * 6 + 6 * 12, 0, 2 * 18)
