@@ -433,6 +433,96 @@ def test_nets_are_counted_as_they_are_built(settings: dict[str, Any]) -> None:
             assert work.padded_batch(net, batch) == expected
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "text-cnn", "embedding": 6, "windows": [3], "filters": 5},
+        {"kind": "text-cnn", "embedding": 8, "windows": [2, 4], "hidden": 7},
+        {"kind": "gru", "embedding": 6, "hidden": 5},
+        {"kind": "gru"},
+    ],
+)
+def test_nets_for_words_are_counted_as_they_are_built(settings: dict[str, Any]) -> None:
+    import torch
+
+    from whatelse.models.settings import ArchitectureSettings
+    from whatelse.models.stacked import build
+    from whatelse.training.ensemble import choose_strategy, padded_batch
+
+    adapter: TypeAdapter[Any] = TypeAdapter(ArchitectureSettings)
+    whole = adapter.validate_json(json.dumps(settings))
+    architecture = build(whole, (9,), 3, words=41)
+    net = work.net_of(whole.model_dump(mode="json"), (9,), 3, words=41)
+    assert net.weights == sum(math.prod(s) for s in architecture.shapes.values())
+    loop = choose_strategy(architecture, torch.device("cpu")) == "loop"
+    assert net.convolutional == loop == (settings["kind"] == "text-cnn")
+    for batch in (1, 32, 100):
+        expected = padded_batch(architecture, batch, 9)
+        assert work.padded_batch(net, batch) == expected
+
+
+def test_operations_of_nets_for_words() -> None:
+    gru = {"kind": "gru", "embedding": 4, "hidden": 2}
+    net = work.net_of(gru, (5,), 3, words=7)
+    # three gates of a word and three of the state, at each of five places
+    assert net.dense == 6 * (5 * (4 * 6 + 2 * 6) + 2 * 3)
+    assert (net.conv, net.turns) == (0, 5)
+    assert net.values == 5 + 5 * 4 + 5 * (6 + 6 + 2) + 3
+    features = work.training(
+        net, num_models=2, steps=3, epochs=5, batch_size=16, stacked=True
+    )
+    assert features["stacked.step"] == 30 * 5
+    # all rows of the embedding are stepped on, whatever words a batch has
+    assert features["stacked.gweight"] == pytest.approx(30 * net.weights / 1e9)
+    assert net.weights > 8 * 4
+    cnn = {
+        "kind": "text-cnn", "embedding": 4, "windows": [2, 3], "filters": 2,
+        "hidden": None,
+    }  # fmt: skip
+    net = work.net_of(cnn, (5,), 3, words=7)
+    assert net.conv == 6 * (4 * 2 * 2 * 4 + 4 * 2 * 3 * 3)
+    assert (net.dense, net.turns) == (6 * 4 * 3, 1)
+    assert net.values == 5 + 5 * 4 + 2 * 4 + 2 * 3 + 4 + 3
+
+
+@pytest.mark.parametrize(
+    ("record", "words", "message"),
+    [
+        ((9,), None, "gru needs records of words, .*; the data set has no vocabulary"),
+        ((1, 3, 3), 5, r"gru needs records .* the data set has shape \(1, 3, 3\)"),
+    ],
+)
+def test_words_are_needed_by_nets_for_words(
+    record: tuple[int, ...], words: int | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        work.net_of({"kind": "gru"}, record, 2, words=words)
+
+
+def test_windows_wider_than_a_record_are_refused() -> None:
+    cnn = {"kind": "text-cnn", "embedding": 4, "windows": [4], "filters": 2}
+    with pytest.raises(UserError, match=r"windows: 4; allowed: at most 3, the words"):
+        work.net_of(cnn, (3,), 2, words=5)
+
+
+def test_who_reads_words_keeps_a_bit_of_each() -> None:
+    shape = Shape(1000, (5,), 3, 0.4, 0.3, 2, words=805)
+    joint: dict[str, Any] = {
+        "architecture": {"kind": "gru", "embedding": 4, "hidden": 2},
+        "protocol": {"kind": "gradients", "iterations": 300, "batch_size": 8},
+        "participants": 2,
+    }  # fmt: skip
+    looking = {**joint, "adversary": {"kind": "membership", "first": 100}}
+    alone, seen = (work.collaborate(spec, shape) for spec in (joint, looking))
+    # 200 rounds of 805 bits, and which 1,000 records are whose
+    assert seen.disk - alone.disk == 200 * 101 + 8 * 1000
+    assert seen.seconds == alone.seconds
+    settings = {"kind": "properties.membership", "records": 2000}
+    found = work.inference(settings, looking, shape, 3)
+    assert found.seconds == {"attack.job": 1, "attack.replicate": 3}
+    assert found.memory["query.value_megabyte"] == pytest.approx(200 * 805 / 1e6)
+
+
 def test_operations_of_a_small_net() -> None:
     net = work.net_of({"kind": "mlp", "hidden": [3]}, (2,), 4)
     assert (net.dense, net.conv, net.forward) == (4 * 6 + 6 * 12, 0, 2 * 18)
@@ -551,7 +641,10 @@ def test_shapes_of_what_is_prepared(tmp_path: Path) -> None:
         ),
         ({"source": "newsgroups", "min_documents": 1}, (130107,), 20, 18846),
         ({"source": "newsgroups", "min_documents": 11}, (15593,), 20, 18846),
-        ({"source": "blogs", "length": 50, "posts": 9}, (50,), 3, 17525),
+        (
+            {"source": "blogs", "length": 50, "posts": 9, "vocabulary": 400},
+            (50,), 3, 17525,
+        ),
         (
             {"source": "yelp", "length": 100, "subset": "authors", "authors": 20},
             (100,), 5, 32414,
@@ -567,6 +660,8 @@ def test_shapes_follow_the_settings(
         record, classes, records
     )  # fmt: skip
     assert shape.largest >= 1 / classes >= shape.smallest
+    words = KNOWN[spec["source"]].words
+    assert shape.words == spec.get("vocabulary", words)
 
 
 def test_shapes_of_derived_data_sets() -> None:
@@ -603,6 +698,22 @@ def test_splits_of_ones_own_data_are_counted(tmp_path: Path) -> None:
     # an attribute that nobody asked for is not kept
     plain = {**spec, "attributes": []}
     assert shape_of(Artefact("dataset", str(tmp_path / "no"), plain)).members is None
+
+
+def test_vocabularies_of_what_is_prepared_are_counted(tmp_path: Path) -> None:
+    write_dataset(
+        tmp_path / "words", inputs=np.ones((6, 4), np.uint16), labels=np.arange(6) % 2,
+        info={
+            "name": "toy", "title": "Toy", "class_names": ["a", "b"],
+            "vocabulary": ["x", "y", "z"],
+        },
+        settings={"source": "blogs"},
+    )  # fmt: skip
+    spec = {"source": "blogs", "vocabulary": 5000}
+    shape = shape_of(Artefact("dataset", str(tmp_path / "words"), spec))
+    assert (shape.record, shape.words) == ((4,), 3)
+    derived = derived_shape({"kind": "split", "members": 3, "seed": 0}, shape)
+    assert derived.words == 3
 
 
 def test_bags_of_words_cost_what_they_hold(tmp_path: Path) -> None:

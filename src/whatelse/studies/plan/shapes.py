@@ -46,6 +46,8 @@ class Shape:
         zeros are stored too.
     members : int or None
         Records of the training part of the data set's own split; None without one.
+    words : int or None
+        Of rows of word numbers: words of the vocabulary, at most; None of others.
     """
 
     num_records: int
@@ -56,6 +58,7 @@ class Shape:
     item: int = 1
     values: float | None = None
     members: int | None = None
+    words: int | None = None
 
     @property
     def num_features(self) -> int:
@@ -75,7 +78,8 @@ class Shape:
 # Texas-100 and IMDB no copy was at hand: the classes of the first two are taken to be
 # equal in size, IMDB's vocabulary and the words of a review are guessed. FaceScrub is
 # taken to be complete, which today's downloads are not. The classes of Yelp, FourSquare
-# and CSI are guessed, and their records are as many as their papers say.
+# and CSI are guessed, and their records are as many as their papers say. Vocabularies
+# are taken to be as large as they may be.
 KNOWN = {
     "digits": Shape(1797, (1, 8, 8), 10, 0.1018, 0.0968),
     "location": Shape(5010, (446,), 30, 0.0615, 0.0194),
@@ -91,10 +95,10 @@ KNOWN = {
     "facescrub": Shape(106863, (3, 50, 50), 2, 0.5, 0.5),
     "newsgroups": Shape(18846, (130107,), 20, 0.053, 0.0333, 4, 153.6, 11314),
     "imdb": Shape(50000, (28000,), 2, 0.5, 0.5, 4, 140.0, 25000),
-    "blogs": Shape(29229, (100,), 3, 0.4472, 0.1353, 2),
-    "yelp": Shape(17938, (100,), 5, 0.5, 0.05, 2),
-    "foursquare": Shape(1083, (100,), 2, 0.6, 0.4, 2),
-    "csi": Shape(1412, (300,), 2, 0.5, 0.5, 2),
+    "blogs": Shape(29229, (100,), 3, 0.4472, 0.1353, 2, words=5000),
+    "yelp": Shape(17938, (100,), 5, 0.5, 0.05, 2, words=5000),
+    "foursquare": Shape(1083, (100,), 2, 0.6, 0.4, 2, words=30000),
+    "csi": Shape(1412, (300,), 2, 0.5, 0.5, 2, words=5000),
 }
 # Tasks other than the default: classes, shares of the largest and the smallest.
 _TASKS = {
@@ -223,6 +227,8 @@ def _varied(spec: Mapping[str, Any]) -> Shape:
         shape = replace(shape, num_records=shape.num_records * min(people, 530) // 530)
     if length := spec.get("length"):
         shape = replace(shape, record=(length,))
+    if words := spec.get("vocabulary"):
+        shape = replace(shape, words=words)
     if posts := spec.get("posts"):
         near = min(_POSTS, key=lambda count: abs(math.log(count / posts)))
         shape = replace(shape, num_records=_POSTS[near])
@@ -258,6 +264,8 @@ def _prepared(folder: Path) -> Shape:
         tuple(info["input_shape"]), info["classes"],
         np.dtype(info["dtype"]).itemsize,
     )  # fmt: skip
+    if words := info.get("vocabulary"):
+        counted = replace(counted, words=len(words))
     if info.get("layout", DENSE) != CSR:
         return counted
     starts = np.load(folder / INDPTR, mmap_mode="r", allow_pickle=False)

@@ -88,6 +88,8 @@ class Net:
         Features, then the outputs of each layer: what padding looks at.
     terms : float
         Products that the first layer makes one by one of a sparse record's values.
+    turns : int
+        Steps that one waits for the other in: the words of a recurrent net's records.
     """
 
     weights: int
@@ -97,6 +99,7 @@ class Net:
     values: float
     widths: tuple[int, ...]
     terms: float = 0.0
+    turns: int = 1
 
     @property
     def convolutional(self) -> bool:
@@ -112,29 +115,38 @@ class _Count:
         self.terms = 0.0
         self.dense = self.conv = self.forward = 0.0
         self.first = True
+        self.turns = 1
         self.widths: list[int] = []
 
+    def embedding(self, rows: int, numbers: int, length: int) -> None:
+        """Add rows that words are looked up in; nothing is multiplied."""
+        self.weights += rows * numbers
+        self.values += length * numbers
+        self.widths.append(numbers)
+        self.first = False
+
     def dense_layer(
-        self, inputs: int, outputs: int, *, given: float | None = None
+        self, inputs: int, outputs: int, *, given: float | None = None, places: int = 1
     ) -> None:
         """Add a layer; of sparse records only `given` values are worked on."""
         seen = inputs if given is None else given
         self.weights += (inputs + 1) * outputs
-        self.dense += self._passes() * seen * outputs
-        self.forward += 2.0 * seen * outputs
+        self.dense += self._passes() * seen * outputs * places
+        self.forward += 2.0 * seen * outputs * places
         self.terms += 0.0 if given is None else given * outputs
-        self.values += outputs
+        self.values += outputs * places
         self.widths.append(outputs)
 
     def conv_layer(
-        self, planes: int, filters: int, side: int, rows: int, columns: int, *,
+        self, planes: int, filters: int, taps: int, places: int, *,
         norm: bool = False, bias: bool = True,
     ) -> None:  # fmt: skip
-        weights = planes * filters * side**2
+        """Add filters that see so many `taps` of each plane at a place."""
+        weights = planes * filters * taps
         self.weights += weights + (bias + 2 * norm) * filters
-        self.conv += self._passes() * weights * rows * columns
-        self.forward += 2.0 * weights * rows * columns
-        self.values += (1 + norm) * filters * rows * columns
+        self.conv += self._passes() * weights * places
+        self.forward += 2.0 * weights * places
+        self.values += (1 + norm) * filters * places
         self.widths.append(filters)
 
     def _passes(self) -> float:
@@ -145,13 +157,13 @@ class _Count:
         return Net(
             self.weights, self.dense, self.conv, self.forward,
             self.values + (features if given is None else given),
-            (features, *self.widths), self.terms,
+            (features, *self.widths), self.terms, self.turns,
         )  # fmt: skip
 
 
 def net_of(
     settings: Mapping[str, Any], record: tuple[int, ...], num_classes: int, *,
-    given: float | None = None,
+    given: float | None = None, words: int | None = None,
 ) -> Net:  # fmt: skip
     """Return the sizes of a model of an architecture.
 
@@ -166,12 +178,14 @@ def net_of(
     given : float, optional
         A sparse record's values that are not zero. Only perceptrons work on them
         alone.
+    words : int, optional
+        Where records are rows of word numbers: the words of the vocabulary.
 
     Raises
     ------
     UserError
         If the architecture's costs are not known, or a convolutional net meets
-        records that are no images.
+        records that are no images, or a net for words others than words.
     """
     kind, features = settings["kind"], math.prod(record)
     count = _Count()
@@ -182,10 +196,21 @@ def net_of(
         ):
             count.dense_layer(inputs, outputs, given=None if layer else given)
         return count.net(features, given)
+    if kind in ("text-cnn", "gru"):
+        if words is None or len(record) != 1:
+            found = "no vocabulary" if words is None else f"shape {record}"
+            raise UserError(
+                f"architecture.kind: {kind} needs records of words, shape (length,), "
+                f"with a vocabulary; the data set has {found}"
+            )
+        own = _windows if kind == "text-cnn" else _recurrent
+        count.embedding(words + 1, settings["embedding"], features)
+        own(count, settings, features, num_classes)
+        return count.net(features)
     if kind not in ("cnn", "resnet"):
         raise UserError(
             f"architecture.kind: what {kind!r} costs is not known; allowed: mlp, cnn, "
-            "resnet"
+            "resnet, text-cnn, gru"
         )
     if len(record) != 3:
         raise UserError(
@@ -199,11 +224,57 @@ def net_of(
     lost = settings["kernel"] - 1 if settings.get("padding") == "valid" else 0
     for filters in settings["channels"]:
         rows, columns = rows - lost, columns - lost
-        count.conv_layer(planes, filters, settings["kernel"], rows, columns)
+        count.conv_layer(planes, filters, settings["kernel"] ** 2, rows * columns)
         planes, rows, columns = filters, rows // 2, columns // 2
     count.dense_layer(planes * rows * columns, settings["hidden"])
     count.dense_layer(settings["hidden"], num_classes)
     return count.net(features)
+
+
+def net_for(settings: Mapping[str, Any], shape: Shape) -> Net:
+    """Return the sizes of a model of an architecture for a data set's records."""
+    return net_of(
+        settings, shape.record, shape.num_classes, given=shape.values, words=shape.words
+    )
+
+
+def _windows(
+    count: _Count, settings: Mapping[str, Any], length: int, num_classes: int
+) -> None:
+    """Count convolutions over words side by side, and the largest of each.
+
+    Raises
+    ------
+    UserError
+        If one sees more words than a record has.
+    """
+    widest = max(settings["windows"])
+    if widest > length:
+        raise UserError(
+            f"architecture.windows: {widest}; allowed: at most {length}, the words of "
+            "a record"
+        )
+    numbers, filters = settings["embedding"], settings["filters"]
+    for window in settings["windows"]:
+        count.conv_layer(numbers, filters, window, length - window + 1)
+    last = filters * len(settings["windows"])
+    count.values += last
+    if settings["hidden"]:
+        count.dense_layer(last, settings["hidden"])
+        last = settings["hidden"]
+    count.dense_layer(last, num_classes)
+
+
+def _recurrent(
+    count: _Count, settings: Mapping[str, Any], length: int, num_classes: int
+) -> None:
+    """Count three gates of each word and of the state before it, and the states."""
+    hidden = settings["hidden"]
+    count.dense_layer(settings["embedding"], 3 * hidden, places=length)
+    count.dense_layer(hidden, 3 * hidden, places=length)
+    count.values += hidden * length
+    count.turns = length
+    count.dense_layer(hidden, num_classes)
 
 
 def _residual(
@@ -214,19 +285,18 @@ def _residual(
     planes, rows, columns = record
     bias = settings["norm"] == "none"
     width, *_ = settings["widths"]
-    count.conv_layer(planes, width, 3, rows, columns, norm=not bias, bias=bias)
+    count.conv_layer(planes, width, 9, rows * columns, norm=not bias, bias=bias)
     for stage, filters in enumerate(settings["widths"]):
         for block in range(settings["blocks"]):
             if stage and not block:
                 rows, columns = -(-rows // 2), -(-columns // 2)
-            count.conv_layer(width, filters, 3, rows, columns, norm=not bias, bias=bias)
-            count.conv_layer(
-                filters, filters, 3, rows, columns, norm=not bias, bias=bias
-            )
+            places = rows * columns
+            count.conv_layer(width, filters, 9, places, norm=not bias, bias=bias)
+            count.conv_layer(filters, filters, 9, places, norm=not bias, bias=bias)
             changes = width != filters or (stage and not block)
             if changes and settings["shortcut"] != "identity":
                 norm = not bias and settings["shortcut"] == "normalized-projection"
-                count.conv_layer(width, filters, 1, rows, columns, norm=norm, bias=bias)
+                count.conv_layer(width, filters, 1, places, norm=norm, bias=bias)
             width = filters
     count.dense_layer(width, num_classes)
 
@@ -248,6 +318,9 @@ def training(
 ) -> Features:  # fmt: skip
     """Return the features of training some models of one size.
 
+    A word is taken to cost a recurrent net as much as a step costs others, beside what
+    it computes.
+
     Parameters
     ----------
     net : Net
@@ -266,7 +339,7 @@ def training(
     model_steps = float(num_models * epochs * steps)
     records = model_steps * width / 1e9
     found = {
-        f"{name}.step": model_steps,
+        f"{name}.step": model_steps * net.turns,
         f"{name}.epoch": float(num_models * epochs),
         f"{name}.dense_gflop": records * net.dense,
         f"{name}.conv_gflop": records * net.conv,
@@ -274,7 +347,7 @@ def training(
         f"{name}.gvalue": records * (net.values + net.terms),
     }
     if stacked:
-        found["stacked.launch"] = float(epochs * steps)
+        found["stacked.launch"] = float(epochs * steps * net.turns)
     return found
 
 
@@ -342,9 +415,7 @@ def train(
     adds to the loss is taken to cost as much again as the passes over the weights do;
     what is done to finished models is not counted.
     """
-    net = net_of(
-        spec["architecture"], shape.record, shape.num_classes, given=shape.values
-    )
+    net = net_for(spec["architecture"], shape)
     members = members_of(spec, shape)
     settings = spec["training"]
     seconds: Features = {}
@@ -393,11 +464,10 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
     None is in the benchmark. An iteration is taken to take as long as a step of the
     plain loop on as many records as all batches have, those of the adversary's own
     updates included; a round of averaging, as training its participants one by one.
-    What was observed is held and written.
+    What was observed is held and written: of words a bit each a round, and whose
+    records are which.
     """
-    net = net_of(
-        spec["architecture"], shape.record, shape.num_classes, given=shape.values
-    )
+    net = net_for(spec["architecture"], shape)
     protocol, adversary = spec["protocol"], spec.get("adversary") or {}
     count, batch = spec["participants"], protocol["batch_size"]
     updates, background = 0.0, 0
@@ -420,6 +490,9 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
             epochs=protocol["local_epochs"], batch_size=batch, stacked=False,
         )  # fmt: skip
     kept = rounds * (updates + bool(adversary)) * adversary.get("max_features", 0) * 4
+    if adversary.get("kind") == "membership":
+        looked = max(0, rounds - adversary["first"])
+        kept = looked * -(-(shape.words or 0) // 8) + 8.0 * shape.num_records
     megabytes = shape.num_bytes / MEGABYTE
     return Work(
         {**seconds, "train.job": 1.0, "train.model": 1.0,
@@ -434,26 +507,28 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
 
 
 def inference(
-    settings: Mapping[str, Any], joint: Mapping[str, Any], replicates: int
+    settings: Mapping[str, Any], joint: Mapping[str, Any], shape: Shape, replicates: int
 ) -> Work:
-    """Return the work of inferring properties from what was observed.
+    """Return the work of inferring members or properties from what was observed.
 
     Fitting and asking a forest is taken to take as long as in a membership attack.
+    Members are told by one product, which is not counted: 2,000 records of 100 words
+    against 3,000 rounds took a quarter of a second.
     """
     rounds = joint["protocol"].get("iterations") or joint["protocol"]["rounds"]
     adversary = joint["adversary"]
+    seconds = {"attack.job": 1.0, "attack.replicate": float(replicates)}
     if adversary["kind"] == "membership":
-        # every round's words against every record's, in a product of sparse and dense
-        words = settings["records"] * rounds * replicates
-        seconds = {"attack.job": 1.0, "attack.replicate": float(replicates)}
-        return Work(
-            {**seconds, "forest.mrow": words / 1e6},
-            {"attack.job": 1.0},
-            _RECORDED + replicates * settings["records"] * _SCORE,
-        )
+        looked = max(0, rounds - adversary["first"])
+        # a byte a word and round, of one replicate at a time
+        held = {
+            "attack.job": 1.0,
+            "query.value_megabyte": looked * (shape.words or 0) / MEGABYTE,
+        }
+        rows = replicates * settings["records"]
+        return Work(seconds, held, _RECORDED + rows * _SCORE)
     rows = rounds * (1 + 2 * adversary["examples"] + 8 / adversary["control_every"])
     features = adversary["max_features"]
-    seconds = {"attack.job": 1.0, "attack.replicate": float(replicates)}
     if settings["classifier"]["kind"] == "random-forest":
         trees = settings["classifier"]["trees"] * 4.0 * replicates
         deep = math.log2(max(rows, 2.0)) * math.sqrt(features)
@@ -474,9 +549,7 @@ def representation(
     architecture in the plain loop; the attacker's nets, as three replicates of a
     membership attack.
     """
-    net = net_of(
-        spec["architecture"], shape.record, shape.num_classes, given=shape.values
-    )
+    net = net_for(spec["architecture"], shape)
     seconds: Features = {"attack.job": 1.0, "attack.replicate": 3.0 * replicates}
     if (settings["defence"] or {}).get("kind") in ("adversarial", "information"):
         fitting = settings["fitting"]
@@ -502,9 +575,7 @@ def layers(
     None is in the benchmark. A thousand records are taken to take as long, at each
     layer, as three replicates of a membership attack beside its rows.
     """
-    net = net_of(
-        spec["architecture"], shape.record, shape.num_classes, given=shape.values
-    )
+    net = net_for(spec["architecture"], shape)
     thousands = settings["records"] / 1e3
     looks = 3.0 * replicates * thousands * len(net.widths)
     megabytes = shape.num_bytes / MEGABYTE
@@ -530,9 +601,7 @@ def query(
 
     Beside the target a shadow is asked about the target's records: the control.
     """
-    net = net_of(
-        spec["architecture"], shape.record, shape.num_classes, given=shape.values
-    )
+    net = net_for(spec["architecture"], shape)
     asked = tested(spec, shape)
     rows = float(asked * (num_models + (has_target and num_models > 1)))
     answers = rows * (_ROW + 4 * shape.num_classes)
@@ -652,9 +721,7 @@ def memorization(
     training records; its bytes are kept twice, true and decoded.
     """
     spec, shape = models.spec, models.shape
-    net = net_of(
-        spec["architecture"], shape.record, shape.num_classes, given=shape.values
-    )
+    net = net_for(spec["architecture"], shape)
     looked, asked = _looked_at(settings, carrier, models)
     gvalue = (net.values + net.terms) / 1e9
     seconds: Features = {

@@ -64,7 +64,7 @@ class Workload:
                 return work.query(
                     family.spec, shape, stop - first, has_target=first == 0
                 )
-            net = work.net_of(spec["architecture"], shape.record, shape.num_classes)
+            net = work.net_for(spec["architecture"], shape)
             stacked = node != CPU or not net.convolutional
             return work.train(spec, shape, stop - first, stacked=stacked)
         if kind == "collaborate":
@@ -72,7 +72,8 @@ class Workload:
         if kind == "attack" and "observations.0" in artefact.inputs:
             joint = by_folder[artefact.inputs["observations.0"][0]]
             seen = _count(artefact, "observations")
-            return work.inference(spec["settings"], joint.spec, seen)
+            shape = self._shapes[joint.inputs["data"][0]]
+            return work.inference(spec["settings"], joint.spec, shape, seen)
         if kind == "import":
             return work.external(self._external(artefact))
         if kind == "attack" and spec["settings"]["kind"].startswith("properties."):
@@ -105,7 +106,7 @@ class Workload:
         """Return the models that a memorization attack reads."""
         block = by_folder[artefact.inputs["models.0"][0]]
         shape = self._shapes[artefact.inputs["data"][0]]
-        net = work.net_of(block.spec["architecture"], shape.record, shape.num_classes)
+        net = work.net_for(block.spec["architecture"], shape)
 
         def count(role: str) -> int:
             folders = artefact.inputs.get(f"{role}.models.0", [])
