@@ -63,7 +63,9 @@ _TOLERANCE = {
     "shape.balance": 0.03,
     "shape.runs": 0.03,
     "shape.bytes": 0.1,
-    "shape.along": 0.05,
+    # neighbours in a filter are alike, the more so the higher the rate
+    "shape.along.near": 0.1,
+    "shape.along.far": 0.05,
     "answers.sure": 0.35,
     "answers.entropy": 0.3,
     "answers.mean": 0.2,
@@ -481,8 +483,8 @@ def _of_shape(
     found["shape.runs"] = _units(z["runs"] * unit, unit, "shape.runs")
     found["shape.bytes"] = _chi2_units(z["bytes"], n // 8, "shape.bytes")
     along = np.abs(autocorrelation(parts)) * unit
-    found["shape.along.near"] = _units(along[:8].max(), unit, "shape.along")
-    found["shape.along.far"] = _units(along[8:].max(), unit, "shape.along")
+    found["shape.along.near"] = _units(along[:8].max(), unit, "shape.along.near")
+    found["shape.along.far"] = _units(along[8:].max(), unit, "shape.along.far")
     return found
 
 

@@ -1,20 +1,23 @@
 """A model under examination: what its file holds, and what it answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from whatelse.errors import UserError
-from whatelse.models.layers import weight_names
+from whatelse.models.features import module_of
+from whatelse.models.layers import dense, weight_names
 from whatelse.models.stacked import Architecture
 from whatelse.training.blocks import MODELS, Block, load_block
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.tampering import Model
 
-_AT_ONCE = 4096  # records of a forward pass
+_AT_ONCE, _IMAGES_AT_ONCE = 4096, 128  # records of a forward pass
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,42 @@ class Suspect:
         self, data: TrainingData, rows: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """Return the model's answers, shape (records, classes)."""
-        shapes, buffers = self.architecture.shapes, self.architecture.buffers
-        one = {name: tensor.unsqueeze(0) for name, tensor in self.tensors.items()}
         asked = np.arange(data.num_records) if rows is None else rows
-        answers = []
+        images = any(len(shape) == 4 for shape in self.architecture.shapes.values())
+        ask = self._on_images(data) if images else self._as_a_stack(data)
+        at_once = _IMAGES_AT_ONCE if images else _AT_ONCE
         with torch.inference_mode():
-            for start in range(0, len(asked), _AT_ONCE):
-                index = torch.from_numpy(asked[start : start + _AT_ONCE]).unsqueeze(0)
-                logits = self.architecture.forward(
-                    {name: one[name] for name in shapes}, data.gather(index),
-                    buffers={name: one[name] for name in buffers},
-                )  # fmt: skip
-                answers.append(torch.softmax(logits[0], 1))
+            answers = [
+                torch.softmax(ask(torch.from_numpy(asked[start : start + at_once])), 1)
+                for start in range(0, len(asked), at_once)
+            ]
         return torch.cat(answers).numpy()
+
+    def _on_images(self, data: TrainingData) -> Callable[[Tensor], Tensor]:
+        # On a CPU, in small parts and with channels last, six times as fast as a stack.
+        module = module_of(self.architecture, self.tensors).eval()
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def ask(rows: Tensor) -> Tensor:
+            inputs = dense(data.gather(rows.unsqueeze(0)))[0]
+            logits: Tensor = module(
+                inputs.contiguous(memory_format=torch.channels_last)
+            )
+            return logits
+
+        return ask
+
+    def _as_a_stack(self, data: TrainingData) -> Callable[[Tensor], Tensor]:
+        # It takes bags of words without their zeros.
+        one = {name: tensor.unsqueeze(0) for name, tensor in self.tensors.items()}
+        parameters = {name: one[name] for name in self.architecture.shapes}
+        buffers = {name: one[name] for name in self.architecture.buffers}
+
+        def ask(rows: Tensor) -> Tensor:
+            batch = data.gather(rows.unsqueeze(0))
+            return self.architecture.forward(parameters, batch, buffers=buffers)[0]
+
+        return ask
 
     def labels(self, data: TrainingData) -> NDArray[np.int64]:
         """Return the model's most probable classes, shape (records,)."""
