@@ -29,7 +29,10 @@ MODULES: dict[str, Any] = {
     "property_table": property_table, "timeline": timeline,
 }  # fmt: skip
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
-DATASET = {"name": "toy", "title": "Toy", "stand_in_for": None, "remarks": []}
+DATASET = {
+    "name": "toy", "title": "Toy", "stand_in_for": None, "remarks": [],
+    "class_names": ["below"],
+}  # fmt: skip
 
 
 def write(
@@ -182,6 +185,9 @@ def test_layers_are_mapped_and_probed(tmp_path: Path, depth: int) -> None:
     assert f"layer {depth - 1}" in words
     assert f"layer {depth} " not in words  # the last one is the output
     assert "Correlation of task and property: 0.250." in words
+    # by name, and by number where there is none
+    assert "task: below" in words
+    assert "task: class 1" in words
     assert len(data) == 2 * depth * 2
     assert set(data["layer"]) == set(map(str, range(depth)))
 
