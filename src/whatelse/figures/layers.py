@@ -85,7 +85,11 @@ def draw(
         if first is None:
             first = panel
             panel.set_ylabel("accuracy (%)")
-    part.legend(handles=_handles(_class_words(result, classes)), loc="outside lower center", ncols=4)
+    part.legend(
+        handles=_handles(_class_words(result, classes)),
+        loc="outside lower center",
+        ncols=4,
+    )
     table = curves.drop(columns="replicate")
     return figure, pd.DataFrame({**result.identity(), "replicate": _REPLICATE, **table})
 
@@ -174,7 +178,8 @@ def _notes(result: AttackResult) -> list[str]:
     several = f"Replicate {_REPLICATE} alone." if result.num_seeds > 1 else ""
     return [
         several,
-        "Maps: t-SNE of up to 50 principal components; only neighbourhoods mean anything.",
+        "Maps: t-SNE of 50 principal components at most; only neighbourhoods mean "
+        "anything.",
         "" if correlation is None else f"Correlation of task and property: "
         f"{correlation:.3f}.",
     ]  # fmt: skip
