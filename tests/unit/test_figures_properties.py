@@ -29,10 +29,7 @@ MODULES: dict[str, Any] = {
     "property_table": property_table, "timeline": timeline,
 }  # fmt: skip
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
-DATASET = {
-    "name": "toy", "title": "Toy", "stand_in_for": None, "remarks": [],
-    "class_names": ["below"],
-}  # fmt: skip
+DATASET = {"name": "toy", "title": "Toy", "stand_in_for": None, "remarks": []}
 
 
 def write(
@@ -45,6 +42,7 @@ def write(
         folder / "metrics.json",
         {
             "kind": kind, "name": name, "grid": grid or {}, "dataset": DATASET,
+            "class_names": ["below"],
             "replicates": [{"replicate": n} for n in range(count)],
             "summary": {metric: spread(values) for metric, values in summary.items()},
         },

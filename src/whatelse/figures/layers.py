@@ -120,7 +120,7 @@ def _handles(classes: Sequence[str]) -> list[Line2D]:
 
 def _class_words(result: AttackResult, classes: Sequence[int]) -> list[str]:
     """Return what the task's classes are called, by number where nothing is known."""
-    names = result.dataset.get("class_names") or ()
+    names = result.metrics.get("class_names") or ()
     return [
         str(names[value]) if value < len(names) else f"class {value}"
         for value in classes
