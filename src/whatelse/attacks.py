@@ -41,13 +41,13 @@ def run(args: argparse.Namespace) -> None:
     telemetry = records.Telemetry()
     spec: AttackSpec = args.spec
     kind = spec.settings.get("kind", "")
-    entry = _kind(kind).entry
+    chosen = _kind(kind)
     inputs = {role: [Path(f) for f in folders] for role, *folders in args.input}
-    attack = importlib.import_module(entry)
-    # seconds to load, which attacks that do without are spared
+    entry, *_ = [importlib.import_module(name) for name in chosen.modules]
+    # it takes seconds to load: attacks that do without are spared it
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(args.threads)
-    findings: Findings = attack.find(spec, inputs)
+    findings: Findings = entry.find(spec, inputs)
     about = dict(findings.dataset)
     about.pop("class_names")
     written = _write(
