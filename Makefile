@@ -12,7 +12,7 @@ ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
-DEMOS := membership memorization
+DEMOS := membership memorization properties
 
 # rules of the workflow call `whatelse` and `snakemake` by name
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -40,6 +40,9 @@ demo-membership: $(READY)  ## membership inference on handwritten digits, under 
 
 demo-memorization: $(READY)  ## digits hidden in models and read out again, under 60 s
 	@$(BIN)/whatelse run config/studies/memorization-digits.yaml
+
+demo-properties: $(READY)  ## what participants and layers give away of digits, under 60 s
+	@$(BIN)/whatelse run config/studies/properties-digits.yaml
 
 test: $(READY)  ## unit and property tests
 	@$(BIN)/pytest $(ARGS)

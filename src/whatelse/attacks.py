@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the attack and write metrics, scores and curves."""
-    import torch
-
     telemetry = records.Telemetry()
-    torch.set_num_threads(args.threads)
     spec: AttackSpec = args.spec
     kind = spec.settings.get("kind", "")
-    entry = _kind(kind).entry
+    chosen = _kind(kind)
     inputs = {role: [Path(f) for f in folders] for role, *folders in args.input}
-    findings: Findings = importlib.import_module(entry).find(spec, inputs)
+    entry, *_ = [importlib.import_module(name) for name in chosen.modules]
+    # it takes seconds to load: attacks that do without are spared it
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(args.threads)
+    findings: Findings = entry.find(spec, inputs)
     about = dict(findings.dataset)
     about.pop("class_names")
     written = _write(

@@ -42,6 +42,7 @@ def write(
         folder / "metrics.json",
         {
             "kind": kind, "name": name, "grid": grid or {}, "dataset": DATASET,
+            "class_names": ["below"],
             "replicates": [{"replicate": n} for n in range(count)],
             "summary": {metric: spread(values) for metric, values in summary.items()},
         },
@@ -182,6 +183,9 @@ def test_layers_are_mapped_and_probed(tmp_path: Path, depth: int) -> None:
     assert f"layer {depth - 1}" in words
     assert f"layer {depth} " not in words  # the last one is the output
     assert "Correlation of task and property: 0.250." in words
+    # by name, and by number where there is none
+    assert "task: below" in words
+    assert "task: class 1" in words
     assert len(data) == 2 * depth * 2
     assert set(data["layer"]) == set(map(str, range(depth)))
 

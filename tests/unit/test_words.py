@@ -15,13 +15,14 @@ from whatelse.errors import UserError
 from whatelse.models.settings import Gru
 from whatelse.models.stacked import build
 from whatelse.properties.membership import coverage
-from whatelse.properties.words import ADVERSARY, MEMBERS, OWN, SEEN, STRANGERS, cast
+from whatelse.properties.words import ADVERSARY, cast
 from whatelse.records import read_json
 from whatelse.training.adversary import Stage
 from whatelse.training.blocks import load_tensors
 from whatelse.training.device import resident
 from whatelse.training.federated import Rows, collaborate
 from whatelse.training.federated_settings import Averaging, Gradients
+from whatelse.training.observations import MEMBERS, OWN, SEEN, STRANGERS
 
 SEED = 3
 WORDS, LENGTH, RECORDS = 300, 12, 240

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.workflow
 
 FILE = f"config/studies/{STUDY}.yaml"
 OTHER = "config/studies/memorization-digits.yaml"
+JOINT = "config/studies/properties-digits.yaml"
 TREES = "attacks.shadow.attack_model.trees"
 
 
@@ -42,7 +43,7 @@ def shared(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout
     del study["attacks"]["threshold"]
     study["attacks"]["shadow"]["attack_model"] = {"kind": "random-forest", "trees": 20}
     checkout.study.write_text(yaml.safe_dump(study, sort_keys=False))
-    # the other demo, as small as it goes
+    # the other demos, as small as they go
     other = checkout.root / OTHER
     small = yaml.safe_load((pristine / OTHER).read_text())
     for entry in small["models"].values():
@@ -56,6 +57,12 @@ def shared(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout
         "claims": [],
     }
     other.write_text(yaml.safe_dump(small, sort_keys=False))
+    joint = yaml.safe_load((pristine / JOINT).read_text())
+    del joint["models"]["crowd"], joint["attacks"]["layers"]
+    joint["models"]["joint"]["collaboration"]["iterations"] = 130
+    joint["attacks"]["primes"]["models"] = "joint"
+    joint |= {"figures": {"timeline": joint["figures"]["timeline"]}, "claims": []}
+    (checkout.root / JOINT).write_text(yaml.safe_dump(joint, sort_keys=False))
     git(checkout.root, "init", "--quiet")
     git(checkout.root, "config", "user.name", "Somebody")
     git(checkout.root, "config", "user.email", "somebody@example.org")
@@ -122,6 +129,17 @@ def test_metrics_and_plots(shared: Checkout, tmp_path: Path) -> None:
     assert page.count("datum.replicate == 'mean'") == 2
     assert "<DVC_METRIC" not in page
     assert "size/figure.png" in page or "size_figure.png" in page
+
+
+def test_joint_models_travel(pulled: Checkout) -> None:
+    """A folder of their own, which DVC brings and `adopt` takes."""
+    said = pulled.whatelse("adopt", JOINT).stdout
+    assert "6 artefacts adopted, 0 to be made again" in said
+    spoil(next(pulled.results.glob("collaborations/*/joint/observations.safetensors")))
+    said = pulled.whatelse("adopt", JOINT).stdout
+    assert "observations.safetensors is not what its record says" in said
+    # the joint model, its attack, figure and claims
+    assert "2 artefacts adopted, 4 to be made again" in said
 
 
 def test_pull_and_adopt(shared: Checkout, pulled: Checkout) -> None:

@@ -86,23 +86,23 @@ def test_joint_models_from_data_to_mlflow(clean: Checkout) -> None:
     small = yaml.safe_load(study.read_text())
     joint = small["models"]["joint"]
     joint["collaboration"]["iterations"] = 130
+    crowd = {**joint, "foreach": {"participants": [2, 3]}}
     small |= {
-        "models": {"joint": joint},
-        "attacks": {name: small["attacks"][name] for name in ("primes", "layers")},
-        "figures": {name: small["figures"][name] for name in ("table", "layers")},
+        "models": {"joint": joint, "crowd": crowd},
+        "figures": {name: small["figures"][name] for name in ("timeline", "layers")},
         "claims": small["claims"][:2],
     }
     study.write_text(yaml.safe_dump(small))
     name = "config/studies/properties-digits.yaml"
     said = clean.whatelse("run", name).stdout
-    assert re.search(r"primes +1 ", said)
+    assert re.search(r"primes.participants-3 +1 ", said)
     assert "controls: all hold" in said
     assert not clean.strays()
     assert (clean.results / "figures/properties-digits/layers/figure.png").exists()
-    # the joint model, two attacks
+    # two joint models, of which one is of both entries, and three attacks
     keys = [key for key, count in clean.runs_by_key() if count == 1]
-    assert sum("collaborations/" in key for key in keys) == 1
-    assert sum("attacks/properties-digits/" in key for key in keys) == 2
+    assert sum("collaborations/" in key for key in keys) == 2
+    assert sum("attacks/properties-digits/" in key for key in keys) == 3
     assert "Nothing to do" in clean.whatelse("run", name).stdout
     assert "0 to be made again" in clean.whatelse("adopt", name).stdout
 

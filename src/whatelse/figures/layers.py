@@ -85,17 +85,21 @@ def draw(
         if first is None:
             first = panel
             panel.set_ylabel("accuracy (%)")
-    part.legend(handles=_handles(classes), loc="outside lower center", ncols=4)
+    part.legend(
+        handles=_handles(_class_words(result, classes)),
+        loc="outside lower center",
+        ncols=4,
+    )
     table = curves.drop(columns="replicate")
     return figure, pd.DataFrame({**result.identity(), "replicate": _REPLICATE, **table})
 
 
-def _handles(classes: Sequence[int]) -> list[Line2D]:
+def _handles(classes: Sequence[str]) -> list[Line2D]:
     """Return the samples of the legend, of maps and of probes."""
     marks: dict[str, Any] = {"linestyle": "none", "marker": "s"}
     found = [
         Line2D([], [], **{**marks, "marker": _MARKERS[index]}, color=style.GREY,
-               label=f"task: class {value}")
+               label=f"task: {value}")
         for index, value in enumerate(classes[: len(_MARKERS)])
     ]  # fmt: skip
     found += [
@@ -112,6 +116,15 @@ def _handles(classes: Sequence[int]) -> list[Line2D]:
         Line2D([], [], **style.GUESSING, label="majority"),
     ]  # fmt: skip
     return found
+
+
+def _class_words(result: AttackResult, classes: Sequence[int]) -> list[str]:
+    """Return what the task's classes are called, by number where nothing is known."""
+    names = result.metrics.get("class_names") or ()
+    return [
+        str(names[value]) if value < len(names) else f"class {value}"
+        for value in classes
+    ]
 
 
 def _layer_words(names: Sequence[str]) -> dict[str, str]:
@@ -165,7 +178,8 @@ def _notes(result: AttackResult) -> list[str]:
     several = f"Replicate {_REPLICATE} alone." if result.num_seeds > 1 else ""
     return [
         several,
-        "Maps: t-SNE of 50 principal components; only neighbourhoods mean anything.",
+        "Maps: t-SNE of 50 principal components at most; only neighbourhoods mean "
+        "anything.",
         "" if correlation is None else f"Correlation of task and property: "
         f"{correlation:.3f}.",
     ]  # fmt: skip

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
 from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
@@ -19,12 +18,20 @@ from whatelse.measures.controls import exchange_test
 from whatelse.measures.roc import auc, roc_curve
 from whatelse.models.outputs import about_dataset
 from whatelse.properties.joint import about_joint, summary_of
-from whatelse.properties.observe import AUXILIARY, CONTROLS, OBSERVED, STRETCH
 from whatelse.properties.settings import Forest, Passive
 from whatelse.records import read_json
 from whatelse.seeding import stream
-from whatelse.training.blocks import load_tensors
-from whatelse.training.collaborate import ABOUT, OBSERVATIONS
+from whatelse.training.observations import (
+    ABOUT,
+    AUXILIARY,
+    CONTROLS,
+    OBSERVATIONS,
+    OBSERVED,
+    STRETCH,
+    load_observations,
+)
+
+Seen = dict[str, NDArray[Any]]
 
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
@@ -70,7 +77,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     )
 
 
-def _observations(folder: Path) -> dict[str, Tensor]:
+def _observations(folder: Path) -> Seen:
     """Return what an adversary kept.
 
     Raises
@@ -78,7 +85,7 @@ def _observations(folder: Path) -> dict[str, Tensor]:
     UserError
         If there was none, or the file is not whole.
     """
-    seen = load_tensors(folder / OBSERVATIONS)
+    seen = load_observations(folder)
     controls = [f"{name}.{part}" for name in CONTROLS for part in ("fit", "test")]
     wanted = [f"{kind}.{part}" for kind in (OBSERVED, AUXILIARY, *controls)
               for part in ("features", "iteration", "has_it")]  # fmt: skip
@@ -91,20 +98,20 @@ def _observations(folder: Path) -> dict[str, Tensor]:
 
 
 def _judged(
-    settings: Passive, seen: dict[str, Tensor], seed: int, number: int, folder: Path
+    settings: Passive, seen: Seen, seed: int, number: int, folder: Path
 ) -> pd.DataFrame:
     """Score every observed update by a classifier that learned elsewhere in time."""
     rows = pd.DataFrame(
         {
-            "iteration": seen[f"{OBSERVED}.iteration"].numpy(),
-            "has_it": seen[f"{OBSERVED}.has_it"].numpy().astype(bool),
+            "iteration": seen[f"{OBSERVED}.iteration"],
+            "has_it": seen[f"{OBSERVED}.has_it"].astype(bool),
         }
     )
-    own = seen[f"{AUXILIARY}.iteration"].numpy() // STRETCH % 2
+    own = seen[f"{AUXILIARY}.iteration"] // STRETCH % 2
     theirs = rows["iteration"].to_numpy() // STRETCH % 2
     score = np.full(len(rows), np.nan)
     for fold in (0, 1):
-        known = seen[f"{AUXILIARY}.has_it"].numpy()[own != fold]
+        known = seen[f"{AUXILIARY}.has_it"][own != fold]
         if len(set(known.tolist())) < 2 or not (theirs == fold).any():
             raise UserError(
                 f"{folder}: {len(rows)} observed iterations; allowed: at least "
@@ -123,14 +130,14 @@ def _judged(
 
 
 def _control(
-    settings: Passive, seen: dict[str, Tensor], name: str, what: str, seed: int,
+    settings: Passive, seen: Seen, name: str, what: str, seed: int,
     number: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the same classifier on updates for which the answer is known."""
     model = _classifier(settings, seed, number, 2)
-    model.fit(_scaled(seen[f"{name}.fit.features"]), seen[f"{name}.fit.has_it"].numpy())
+    model.fit(_scaled(seen[f"{name}.fit.features"]), seen[f"{name}.fit.has_it"])
     score = model.predict_proba(_scaled(seen[f"{name}.test.features"]))[:, 1]
-    known = seen[f"{name}.test.has_it"].numpy().astype(bool)
+    known = seen[f"{name}.test.has_it"].astype(bool)
     return {
         "what": f"{what}, in place of the property",
         "auc": auc(score, known),
@@ -138,9 +145,8 @@ def _control(
     }
 
 
-def _scaled(features: Tensor) -> NDArray[np.float32]:
+def _scaled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows of length 1: how large an update is says nothing of its records."""
-    rows: NDArray[np.float32] = features.numpy()
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
 

@@ -6,7 +6,7 @@ from typing import Any
 from whatelse.findings import Inputs, replicates_of
 from whatelse.measures.spread import Spread, spread
 from whatelse.records import read_json
-from whatelse.training.collaborate import ABOUT
+from whatelse.training.observations import ABOUT
 
 _ACCURACIES = ("test_accuracy", "train_accuracy")
 

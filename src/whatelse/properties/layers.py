@@ -94,7 +94,11 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     )
     return Findings(
         about_dataset(dataset.info["name"], dataset.info),
-        {"replicates": reports, "summary": summary},
+        {
+            "replicates": reports,
+            "summary": summary,
+            "class_names": list(dataset.info["class_names"]),
+        },
         pd.concat(scores, ignore_index=True),
         pd.concat(curves, ignore_index=True),
     )

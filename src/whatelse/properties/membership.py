@@ -22,11 +22,17 @@ from whatelse.measures.roc import auc, roc_curve
 from whatelse.models.outputs import about_dataset
 from whatelse.properties.joint import about_joint, summary_of
 from whatelse.properties.settings import Membership
-from whatelse.properties.words import MEMBERS, OWN, SEEN, STRANGERS
 from whatelse.records import read_json
 from whatelse.seeding import stream
-from whatelse.training.blocks import load_tensors
-from whatelse.training.collaborate import ABOUT, OBSERVATIONS
+from whatelse.training.observations import (
+    ABOUT,
+    MEMBERS,
+    OBSERVATIONS,
+    OWN,
+    SEEN,
+    STRANGERS,
+    load_observations,
+)
 
 _AT_ONCE = 512  # rounds
 _BATCH = 8  # records of a control's batch: few, so that little fits by chance
@@ -125,14 +131,14 @@ def _observations(folder: Path) -> dict[str, NDArray[Any]]:
     UserError
         If it was of another kind, or the file is not whole.
     """
-    seen = load_tensors(folder / OBSERVATIONS)
+    seen = load_observations(folder)
     for name in (SEEN, MEMBERS, OWN, STRANGERS):
         if name not in seen:
             raise UserError(
                 f"{folder / OBSERVATIONS}: no {name}; allowed: a joint model with an "
                 "adversary of kind membership"
             )
-    return {name: tensor.numpy() for name, tensor in seen.items()}
+    return seen
 
 
 def _asked_about(

@@ -31,15 +31,12 @@ from whatelse.training.federated import (
     Vectors,
     endless,
 )
+from whatelse.training.observations import AUXILIARY, CONTROLS, OBSERVED, STRETCH
 
 TARGET, ADVERSARY = 0, 1
-OBSERVED, AUXILIARY = "observed", "auxiliary"
-STRETCH = 10
-"""Iterations that are learned from, or asked about, together."""
 
 _FEWEST_CONTROLS = 13  # with fewer, 13 of 13 would not show that a leak is found
 _MOST_KEPT = 10**9  # numbers
-CONTROLS = ("planted", "random")
 
 
 def has_property(dataset: Dataset, wanted: Property) -> NDArray[np.bool_]:

@@ -18,10 +18,10 @@ from whatelse.properties.adversary_settings import MembershipAdversary
 from whatelse.seeding import stream
 from whatelse.training.adversary import Cast, Stage
 from whatelse.training.federated import Honest, Scene, Vectors
+from whatelse.training.observations import MEMBERS, OWN, SEEN, STRANGERS
 
 ADVERSARY = 1
 EMBEDDING = "embedding.weight"
-SEEN, MEMBERS, OWN, STRANGERS = "words", "members", "own", "strangers"
 
 
 def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:

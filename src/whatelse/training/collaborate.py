@@ -28,9 +28,9 @@ from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated import Honest, Program, collaborate
 from whatelse.training.federated_settings import Averaging, CollaborationSpec, Gradients
+from whatelse.training.observations import ABOUT, OBSERVATIONS
 from whatelse.training.plan import Plan
 
-OBSERVATIONS, ABOUT = "observations.safetensors", "collaboration.json"
 _CURVE_POINTS = 200
 _AT_ONCE = 1024  # records of a forward pass
 
