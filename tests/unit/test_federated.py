@@ -15,6 +15,7 @@ from whatelse.seeding import stream
 from whatelse.training import federated
 from whatelse.training.ensemble import TrainingData, train
 from whatelse.training.federated import (
+    Dropout,
     Honest,
     Program,
     Rows,
@@ -257,17 +258,20 @@ def test_dropout_leaves_values_out_in_training_alone() -> None:
     outcome = collaborate(net, dropped, data, parties(2), seed=SEED)
     again = collaborate(net, dropped, data, parties(2), seed=SEED)
     assert all(torch.equal(outcome.model[k], again.model[k]) for k in outcome.model)
+    # who looks draws from a stream of its own
+    seen = collaborate(net, dropped, data, parties(2), seed=SEED, observer=Recorder())
+    close(seen.model, outcome.model)
     plain = collaborate(net, SHARED, data, parties(2), seed=SEED)
     assert not torch.equal(plain.model["conv0.weight"], outcome.model["conv0.weight"])
-    rng = np.random.default_rng(0)
-    program = Program(net, data, plain.model, dropout=0.5, rng=rng)
+    dropout = Dropout(0.5, torch.Generator().manual_seed(0))
+    program = Program(net, data, plain.model, dropout=dropout)
     whole = Program(net, data, plain.model)
-    seen: list[torch.Tensor] = []
+    answers: list[torch.Tensor] = []
     for own in (program, whole):
         pooling = own.module[1]  # type: ignore[index]
-        pooling.register_forward_hook(lambda *given: seen.append(given[2]))
+        pooling.register_forward_hook(lambda *given: answers.append(given[2]))
         own.module(own.features(torch.arange(40)))
-    values, expected = seen
+    values, expected = answers
     left = values != 0
     assert left.float().mean().item() == pytest.approx(0.5, abs=0.02)
     torch.testing.assert_close(values[left], 2 * expected[left])
@@ -293,13 +297,13 @@ def test_privacy_clips_and_adds_noise(kind: str) -> None:
 
     # two unit vectors that are not opposite, each whole or a third; nearly no noise
     weight = 1 if kind == "gradients" else 1 / 3
-    length = others(1e-3, 1e-6).norm().item() / (1e-3 * weight)
-    assert 0.5 < length <= 2 + 1e-4
+    length = others(1e-3, 1e-3).norm().item() / (1e-3 * weight)
+    assert 0.5 < length <= 2 + 0.02
     # all but noise: 83 numbers
     noise = others(1e-3, 1e3) / weight
     assert noise.std().item() == pytest.approx(1.0, rel=0.25)
     # an update that is short enough is left alone, and counts like a long one
-    free = others(1e3, 1e-9)
+    free = others(1e3, 1e-3)
     assert free.norm() > 0
     assert torch.isfinite(free).all()
 
@@ -325,6 +329,7 @@ def test_epsilon_is_that_of_the_gaussian_mechanism() -> None:
         ("empty", "participants: 1 has no records"),
         ("norm", "running statistics"),
         ("dropout", "collaboration.dropout: 0.5; allowed: 0"),
+        ("private norm", "allowed with privacy: no batch norm"),
         ("selected", "selected: 5; allowed: 1..2"),
     ],
 )
@@ -334,6 +339,10 @@ def test_bad_input_is_refused(change: str, message: str) -> None:
     settings: Gradients | Averaging = SHARED
     if change == "empty":
         people = [people[0], Honest(np.array([], dtype=np.int64), ("x",), SEED)]
+    elif change == "private norm":
+        net = build(Resnet(kind="resnet", widths=(4, 8), blocks=1), (2, 8, 8), 3)
+        privacy = Privacy(clip=1.0, noise=1.0)
+        settings = AVERAGED.model_copy(update={"privacy": privacy})
     elif change == "norm":
         net = build(Resnet(kind="resnet", widths=(4, 8), blocks=1), (2, 8, 8), 3)
     elif change == "dropout":

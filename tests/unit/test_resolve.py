@@ -777,8 +777,8 @@ def test_a_joint_model_is_compared_with_one_without_an_adversary(
     for models, line in (
         ({"calm": {**ALONE, "replicates": 1}}, "'calm' has 1 replicates; allowed: at"),
         ({"calm": JOINT}, "attacks.passive.alone: 'calm'; allowed: an entry with"),
-        ({"calm": {**ALONE, "foreach": {"participants": [2, 3]}}},
-         "'calm' has 2 models on this data set"),
+        ({"calm": {**ALONE, "participants": 9}},
+         "'calm' has another participants than 'joint'; allowed: the same but"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=re.escape(line)):
             collaborative(tmp_path, models, compared)

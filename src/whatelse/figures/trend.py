@@ -81,6 +81,7 @@ _RANGES = {
 }
 # Axes are never narrower, so that noise does not loom.
 _LEAST_SPANS = {_CHANGE: 0.01, "mape": 4.0, "lossless_bits": 4.0}
+_UNBOUNDED = ("epsilon", "words_seen")
 _WHOLE = ("detected", "false_alarms")  # from none of the models to all of them
 _X_LABELS = {
     "members": "members (records in the training set)",
@@ -384,6 +385,8 @@ def _limit(panel: Axes, metric: str) -> None:
     panel.autoscale_view(scalex=False)
     low, high = panel.get_ylim()
     least, most = _RANGES.get(metric, (0.0, 1.0))
+    if metric in _UNBOUNDED:
+        return
     name = "mape" if most == _LEVELS[1] else metric
     middle, half = (low + high) / 2, max(high - low, _LEAST_SPANS.get(name, 0.1)) / 2
     low = max(middle - half, least - 0.06 * half)

@@ -27,4 +27,5 @@ def epsilon(noise: float, sampled: float, steps: int, delta: float) -> float:
         q=sampled, noise_multiplier=noise, steps=steps, orders=sorted(orders)
     )
     found, _ = get_privacy_spent(orders=sorted(orders), rdp=spent, delta=delta)
-    return float(found)
+    # where next to nothing is told, the conversion can fall below zero
+    return max(0.0, float(found))

@@ -293,7 +293,9 @@ class _Active:
         found = torch.autograd.grad(loss, [*program.parameters.values(), self._head])
         with torch.no_grad():
             self._head -= stage.learning_rate * found[-1]
-        return dict(zip(program.parameters, found[:-1], strict=True))
+        sent = dict(zip(program.parameters, found[:-1], strict=True))
+        program.add_decay(sent)
+        return sent
 
 
 class PropertyObserver:

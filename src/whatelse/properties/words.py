@@ -4,7 +4,7 @@ The gradient of a word's row is not zero only if the word is in the batch. Every
 honest; the adversary keeps one bit a word and round.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from whatelse.datasets.vocabulary import vocabulary_of
 from whatelse.errors import UserError
+from whatelse.models.text import EMBEDDING
 from whatelse.properties.adversary_settings import MembershipAdversary
 from whatelse.seeding import stream
 from whatelse.training.adversary import Cast, Stage
@@ -21,7 +22,7 @@ from whatelse.training.federated import Honest, Scene, Vectors
 from whatelse.training.observations import MEMBERS, OWN, SEEN, STRANGERS
 
 ADVERSARY = 1
-EMBEDDING = "embedding.weight"
+_MOST_KEPT = 32 * 10**9  # bits
 
 
 def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
@@ -34,9 +35,15 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     """
     chosen = MembershipAdversary.model_validate(settings)
     words = vocabulary_of(stage.dataset)
-    if chosen.first >= stage.rounds:
+    looks = stage.rounds - chosen.first
+    if looks < 1:
         raise UserError(
             f"adversary.first: {chosen.first}; allowed: below {stage.rounds}, the end"
+        )
+    if looks * len(words) > _MOST_KEPT:
+        raise UserError(
+            f"iterations: {looks:,} looks at {len(words):,} words; allowed: at most "
+            f"{_MOST_KEPT // len(words):,} looks (4 GB), or a later adversary.first"
         )
     rng = stream(stage.seed, *stage.name, "deal")
     shares = np.array_split(rng.permutation(stage.rows), stage.count)
@@ -44,25 +51,30 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         Honest(own, (*stage.name, "participant", number), stage.seed)
         for number, own in enumerate(shares)
     ]
-    others = np.concatenate(
-        [own for number, own in enumerate(shares) if number != ADVERSARY]
-    )
-    rows = {MEMBERS: others, OWN: shares[ADVERSARY], STRANGERS: stage.held_out}
+    others = [person for n, person in enumerate(people) if n != ADVERSARY]
     length = stage.dataset.inputs.shape[1]
     # a batch cannot have more, unless something else moves the embedding
-    most = len(others) if stage.averages else (stage.count - 1) * stage.batch_size
+    most = (stage.count - 1) * stage.batch_size
+    if stage.averages:
+        most = sum(len(person.rows) for person in others)
     about = {"words": len(words), "most_words": min(len(words), most * length)}
-    return Cast(people, WordObserver(chosen.first, rows), about)
+    observer = WordObserver(chosen, stage, others, shares[ADVERSARY])
+    return Cast(people, observer, about)
 
 
 class WordObserver:
-    """Keeps which rows of the embedding the others moved."""
+    """Keeps which rows of the embedding the others moved, and who was there."""
 
     seat = ADVERSARY
 
-    def __init__(self, first: int, rows: Mapping[str, NDArray[np.int64]]) -> None:
-        self._first, self._rows = first, dict(rows)
+    def __init__(
+        self, settings: MembershipAdversary, stage: Stage, others: Sequence[Honest],
+        own: NDArray[np.int64],
+    ) -> None:  # fmt: skip
+        self._settings, self._stage, self._others = settings, stage, others
+        self._own = own
         self._seen: list[NDArray[np.uint8]] = []
+        self._there = np.zeros(stage.dataset.num_records, dtype=np.bool_)
 
     def look(self, scene: Scene, others: Vectors) -> None:
         """See a round."""
@@ -71,13 +83,27 @@ class WordObserver:
                 "architecture: has no embedding, whose rows adversary.kind membership "
                 "reads; allowed: text-cnn, gru"
             )
-        if scene.number < self._first:
+        if scene.number < self._settings.first:
             return
         # exact zeros; row 0 is padding
         moved = others[EMBEDDING][1:].ne(0).any(1)
         self._seen.append(np.packbits(moved.cpu().numpy()))
+        # what is true, to judge the attack by: the adversary does not know it
+        for person in self._others:
+            if self._stage.averages:
+                self._there[person.local(scene.number)] = True
+            else:
+                self._there[person.batch(scene.number, self._stage.batch_size)] = True
 
     def kept(self) -> dict[str, Tensor]:
-        """Return a bit a word, by rounds, and whose records are which."""
-        rows = {name: torch.from_numpy(own.copy()) for name, own in self._rows.items()}
-        return {SEEN: torch.from_numpy(np.stack(self._seen)), **rows}
+        """Return a bit a word, by rounds, and whose records are which.
+
+        Members are the records that were in a round that was looked at.
+        """
+        rows = {
+            MEMBERS: np.flatnonzero(self._there),
+            OWN: self._own,
+            STRANGERS: self._stage.held_out,
+        }
+        kept = {name: torch.from_numpy(found.copy()) for name, found in rows.items()}
+        return {SEEN: torch.from_numpy(np.stack(self._seen)), **kept}

@@ -410,7 +410,7 @@ class _Resolver:
                 for replicate in range(self._limited(settings.replicates))
             }
             if entry := getattr(attack.settings, "alone", None):
-                folders = self._alone(points, attack, entry, data, own)
+                folders = self._alone(points, attack, entry, data, own, point)
                 if len(folders) < len(inputs):
                     raise UserError(
                         f"{place}.alone: {entry!r} has {len(folders)} replicates; "
@@ -424,7 +424,7 @@ class _Resolver:
 
     def _alone(
         self, points: Points, attack: Instance, entry: str, data: Artefact,
-        grid: grammar.Grid,
+        grid: grammar.Grid, joint: Instance,
     ) -> list[str]:  # fmt: skip
         """Return the joint models without an adversary on a data set, to compare."""
         place = f"{self.path}: attacks.{attack.entry}.alone"
@@ -440,6 +440,7 @@ class _Resolver:
                 own = self._joined(point, values, point.grid)
                 same = all(grid.get(key, value) == value for key, value in own.items())
                 if same and other.folder == data.folder:
+                    self._refuse_unlike(place, point, joint)
                     found.append((point, own))
         if len(found) != 1:
             raise UserError(
@@ -451,6 +452,19 @@ class _Resolver:
             self._joint(point, own, data, replicate).folder
             for replicate in range(self._limited(point.settings.replicates))
         ]
+
+    def _refuse_unlike(self, place: str, alone: Instance, joint: Instance) -> None:
+        """Refuse a comparison of models that differ in more than the adversary."""
+        left, right = (
+            point.settings.model_dump(mode="json", exclude={"adversary", "replicates"})
+            for point in (alone, joint)
+        )
+        for name, value in left.items():
+            if value != right[name]:
+                raise UserError(
+                    f"{place}: {alone.entry!r} has another {name} than "
+                    f"{joint.entry!r}; allowed: the same but for the adversary"
+                )
 
     def _joint(
         self, point: Instance, grid: grammar.Grid, data: Artefact, replicate: int

@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
         spec.architecture, tuple(dataset.inputs.shape[1:]), dataset.num_classes,
         words=dataset.num_words,
     )  # fmt: skip
+    privacy = guarantee_of(spec)
     inside = _inside(spec, dataset)
     cast = cast_for(spec, dataset, inside)
     data = resident(dataset, device)
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         "test_accuracy": _accuracy(program, data, np.flatnonzero(~inside)),
         "train_accuracy": _accuracy(program, data, np.flatnonzero(inside)),
         "adversary": cast.about,
-        "privacy": guarantee_of(spec),
+        "privacy": privacy,
     }
     written = save_block(
         args.out,

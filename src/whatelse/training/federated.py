@@ -166,7 +166,10 @@ class Observer(Protocol):
     seat: int
 
     def look(self, scene: Scene, others: Vectors) -> None:
-        """See one round: the sum of the others' gradients or weighted changes."""
+        """See one round: the sum of the others' gradients or weighted changes.
+
+        With privacy, noise is in it.
+        """
 
 
 @dataclass(frozen=True)
@@ -270,13 +273,12 @@ class Program:
 
     def __init__(
         self, architecture: Architecture, data: TrainingData, model: Vectors, *,
-        dropout: float = 0.0, weight_decay: float = 0.0,
-        rng: np.random.Generator | None = None,
+        weight_decay: float = 0.0, dropout: "Dropout | None" = None,
     ) -> None:  # fmt: skip
         self.module = module_of(architecture, model, data.device)
         self._weight_decay = weight_decay
-        if dropout and rng:
-            _drop_out(self.module, dropout, generator_of(rng, data.device))
+        if dropout:
+            dropout.put_into(self.module)
         self.parameters: dict[str, Tensor] = dict(
             zip(architecture.shapes, self.module.parameters(), strict=True)
         )
@@ -317,10 +319,14 @@ class Program:
             loss = (losses_B * share).sum()
             _add(total, self.gradient(loss))
             lost += loss.item()
-        if self._weight_decay:
-            weight = len(batches) * self._weight_decay
-            _add(total, {k: weight * v.detach() for k, v in self.parameters.items()})
+        self.add_decay(total, len(batches))
         return total, lost / len(batches)
+
+    def add_decay(self, total: Vectors, times: int = 1) -> None:
+        """Add what weight decay adds to so many gradients."""
+        if self._weight_decay:
+            weight = times * self._weight_decay
+            _add(total, {k: weight * v.detach() for k, v in self.parameters.items()})
 
     def of_each(self, batches: Sequence[Rows]) -> list[Vectors]:
         """Return the gradient of the mean loss on each batch."""
@@ -339,22 +345,39 @@ def generator_of(
     return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
 
 
-def _drop_out(module: nn.Module, share: float, generator: torch.Generator) -> None:
-    """Leave out values after every pooling, as long as the module is in training."""
+class Dropout:
+    """Values that are left out after every pooling, while a module is in training.
 
-    def hook(owner: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+    Attributes
+    ----------
+    generator : torch.Generator
+        Draws them: another for who only emulates, so that looking changes nothing.
+    """
+
+    def __init__(self, share: float, generator: torch.Generator) -> None:
+        self.generator = generator
+        self._share = share
+
+    def put_into(self, module: nn.Module) -> None:
+        """Hang it on every pooling of a module."""
+        poolings = [part for part in module.modules() if isinstance(part, POOLINGS)]
+        if not poolings:
+            raise UserError(
+                f"collaboration.dropout: {self._share}; allowed: 0, for a net without "
+                "pooling"
+            )
+        for pooling in poolings:
+            pooling.register_forward_hook(self._leave_out)
+
+    def _leave_out(
+        self, owner: nn.Module, _inputs: object, output: Tensor
+    ) -> Tensor | None:  # fmt: skip
         if not owner.training:
             return None
-        drawn = torch.rand(output.shape, generator=generator, device=output.device)
-        return torch.where(drawn < share, 0.0, output / (1 - share))
-
-    poolings = [part for part in module.modules() if isinstance(part, POOLINGS)]
-    if not poolings:
-        raise UserError(
-            f"collaboration.dropout: {share}; allowed: 0, for a net without pooling"
-        )
-    for pooling in poolings:
-        pooling.register_forward_hook(hook)
+        drawn = torch.rand(
+            output.shape, generator=self.generator, device=output.device
+        )  # fmt: skip
+        return torch.where(drawn < self._share, 0.0, output / (1 - self._share))
 
 
 def _share_gradients(
@@ -368,10 +391,14 @@ def _share_gradients(
             "architecture: has running statistics, which gradients do not share; "
             "allowed: no batch norm, or averaging"
         )
+    learned, emulated = (
+        generator_of(stream(seed, *name, who), data.device)
+        for who in ("dropout", "emulated dropout")
+    )
+    dropout = Dropout(settings.dropout, learned) if settings.dropout else None
     program = Program(
-        architecture, data, model, dropout=settings.dropout,
-        weight_decay=settings.weight_decay, rng=stream(seed, *name, "dropout"),
-    )  # fmt: skip
+        architecture, data, model, weight_decay=settings.weight_decay, dropout=dropout
+    )
     seat = observer.seat if observer else None
     whole = settings.shared == 1 and not settings.privacy
     noises = _noises(settings, program.parameters, data.device, seed, name)
@@ -413,7 +440,11 @@ def _share_gradients(
         if noises:
             _add(total, noises[0]())
         if observer and seat is not None:
+            if dropout:
+                dropout.generator = emulated
             observer.look(scene, total)
+            if dropout:
+                dropout.generator = learned
             gradient, own = program.of_sum([batches[seat]])
             total = dict(total)
             sent = _sent(participants[seat], gradient, scene)
@@ -484,6 +515,11 @@ def _average(
     model: Vectors, observer: Observer | None, told: Callable[[int, float], None],
 ) -> Vectors:  # fmt: skip
     """Run federated averaging (P3 Alg. 2, P4 Eq. 1)."""
+    if architecture.buffers and settings.privacy:
+        raise UserError(
+            "architecture: has running statistics, which noise would make negative; "
+            "allowed with privacy: no batch norm"
+        )
     strategy = choose_strategy(architecture, data.device)
     local = TrainingSettings(
         optimizer=Sgd(kind="sgd", learning_rate=settings.learning_rate),

@@ -22,7 +22,7 @@ class Privacy(_Settings):
         ..., gt=0, le=1e6, allow_inf_nan=False, description="Longest update, L2."
     )
     noise: float = Field(
-        ..., gt=0, le=1e6, allow_inf_nan=False,
+        ..., ge=1e-3, le=1e6, allow_inf_nan=False,
         description="Standard deviation of the sum's noise, in units of `clip`.",
     )  # fmt: skip
     delta: float = Field(
@@ -73,7 +73,8 @@ class Gradients(_Protocol):
 class Averaging(_Protocol):
     """Federated averaging: participants train on their own data (P3 Alg. 2, P4 Eq. 1).
 
-    The model moves by the mean of the changes, weighted by records.
+    The model moves by the mean of the changes, weighted by records; with `privacy` all
+    count the same.
     """
 
     kind: Literal["averaging"]
