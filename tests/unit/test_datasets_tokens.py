@@ -186,14 +186,35 @@ def test_blogs_do_not_depend_on_the_order_in_the_archive(tmp_path: Path) -> None
         (
             "blogs/7.male.23.Law.Leo.xml",
             blog(LONG, LONG)[:-20],
-            "blogs/7.male.23.Law.Leo.xml: 2 <post> and 1 </post>; allowed: as many of "
-            "both, at least one",
+            "blogs/7.male.23.Law.Leo.xml: 2 <post> and 1 </post>; allowed: in "
+            "turn, at least one of either",
+        ),
+        # Minutes if each were looked for in all of the rest.
+        pytest.param(
+            "blogs/7.male.23.Law.Leo.xml",
+            b"<post>" * 100_000,
+            "blogs/7.male.23.Law.Leo.xml: 100000 <post> and 0 </post>; allowed: in "
+            "turn, at least one of either",
+            id="unclosed",
+        ),
+        pytest.param(
+            "blogs/7.male.23.Law.Leo.xml",
+            b"</post>" * 100_000 + b"<post>" * 100_000,
+            "blogs/7.male.23.Law.Leo.xml: 100000 <post> and 100000 </post>; allowed: "
+            "in turn, at least one of either",
+            id="closed-before",
+        ),
+        (
+            "blogs/7.male.23.Law.Leo.xml",
+            b"<post>what we <post>like</post> we</post>",
+            "blogs/7.male.23.Law.Leo.xml: 2 <post> and 2 </post>; allowed: in "
+            "turn, at least one of either",
         ),
         (
             "blogs/7.male.23.Law.Leo.xml",
             b"<Blog></Blog>",
-            "blogs/7.male.23.Law.Leo.xml: 0 <post> and 0 </post>; allowed: as many of "
-            "both, at least one",
+            "blogs/7.male.23.Law.Leo.xml: 0 <post> and 0 </post>; allowed: in "
+            "turn, at least one of either",
         ),
     ],
 )
@@ -350,7 +371,7 @@ def test_damaged_files_of_yelp_are_refused(
 
 def visit(user: int, venue: str, minute: int) -> str:
     moment = f"Tue Apr 03 18:{minute:02}:09 +0000 2012"
-    return f"{user}\t{venue}\tc1\tCafé\t40.7\t-74.0\t-240\t{moment}\n"
+    return f"{user}\t{venue}\t{moment}\t-240\n"
 
 
 VISITS = "".join(
@@ -378,7 +399,7 @@ def foursquare(
     folder.mkdir(exist_ok=True)
     files = {}
     for name, text in {
-        "dataset_TSMC2014_NYC.txt": visits,
+        "dataset_TIST2015_Checkins.txt": visits,
         "dataset_UbiComp2016_UserProfile_NYC.txt": profiles,
     }.items():
         files[name] = folder / name
@@ -403,7 +424,7 @@ def test_foursquare(tmp_path: Path) -> None:
         [3, 1, 1, 0],
     ]
     assert dataset.info["remarks"][0] == (
-        "people of known gender with at least 2 different venues, of 7; a word is a "
+        "people of known gender with at least 2 different venues, of 5; a word is a "
         "venue"
     )
     with pytest.raises(UserError, match="venues: 3: no person of known gender has"):
@@ -413,18 +434,23 @@ def test_foursquare(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"visits": VISITS[:-40]}, "NYC.txt: line 15: 6 fields; allowed: 8, with tabs"),
+        ({"visits": VISITS[:-9]}, "ins.txt: line 15: 3 fields; allowed: 4, with tabs"),
         (
-            {"visits": VISITS[:-3]},
-            "NYC.txt: line 15: time: 'Tue Apr 03 18:02:09 +0000 20'; allowed: as Tue",
+            {"visits": VISITS.replace("2012\t-240", "20\t-240", 1)},
+            "ins.txt: line 1: time: 'Tue Apr 03 18:09:09 +0000 20'; allowed: as Tue",
         ),
         (
             {"visits": VISITS + visit(2, "", 1)},
-            "NYC.txt: line 16: venue: ''; allowed: a name",
+            "ins.txt: line 16: venue: ''; allowed: a name",
         ),
         (
             {"visits": VISITS.replace("10\t", "x\t", 1)},
-            "NYC.txt: line 1: user: 'x'; allowed: a whole number",
+            "ins.txt: line 1: user: 'x'; allowed: a whole number",
+        ),
+        # eight fields, as people of other numbers have
+        (
+            {"visits": "2\tbar\tc1\tBar\t40.7\t-74.0\t-240\tTue Apr 03\n"},
+            "ins.txt: line 1: 8 fields; allowed: 4, with tabs between them",
         ),
         (
             {"profiles": PROFILES.replace("none", "robot")},
@@ -438,7 +464,7 @@ def test_foursquare(tmp_path: Path) -> None:
             {"profiles": PROFILES + "2\tfemale\t1\t1\n"},
             "line 8: gender: 'female', 'male' before; allowed: one a person",
         ),
-        ({"profiles": ""}, "NYC.txt: venues: 2: no person of known gender has as many"),
+        ({"profiles": ""}, "ins.txt: venues: 2: no person of known gender has as many"),
     ],
 )
 def test_damaged_files_of_foursquare_are_refused(
@@ -471,6 +497,10 @@ CSI = {
     "CSI/Reviews/d.txt": b"slecht boek",
     "CSI/Essays/e.txt": b"not in the table",
     "CSI/readme.pdf": b"\xff",
+    # no reviews: in Latin-1, what macOS adds, and one name twice
+    "CSI/README.txt": "Gelezen in de caf\xe9s".encode("latin-1"),
+    "CSI/Essays/README.txt": b"",
+    "CSI/Reviews/._a.txt": b"\x00\x05\x16\x07\xff",
 }
 
 
@@ -515,6 +545,8 @@ def test_csi(tmp_path: Path) -> None:
         ("Authors", b"Antwerpen", b"", "line 2: region: ''; allowed: a name"),
         ("Authors", b"Gender", b"Sex", "csv: no column 'gender'; it has: authorid, se"),
         ("Authors", b"a1", b"\xff", "AuthorsData.1.4.csv: not utf-8: "),
+        ("Authors", b"a1", b"a2", "line 3: authorid: 'a2'; allowed: once in this tabl"),
+        ("Reviews", b"\na;", b"\nb;", "line 3: filename: 'b'; allowed: once in this t"),
     ],
 )
 def test_bad_tables_of_csi_are_refused(
@@ -527,6 +559,19 @@ def test_bad_tables_of_csi_are_refused(
     assert str(caught.value).startswith(f"{tmp_path / 'csi' / 'csi.tar'}: {name}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_reviews_of_csi_are_there_once_and_utf8(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        csi(tmp_path, {**CSI, "CSI/Essays/b.txt": b"an essay"})
+    assert str(caught.value) == (
+        f"{tmp_path / 'csi' / 'csi.tar'}: CSI/List.CSI.ReviewsData.1.4.csv: line 2: "
+        "filename: 'b.txt'; allowed: a text in the archive, not several: "
+        "CSI/Reviews/b.txt, CSI/Essays/b.txt"
+    )
+    with pytest.raises(UserError, match=r"csi\.tar: CSI/Reviews/c\.txt: not utf-8: "):
+        csi(tmp_path, {**CSI, "CSI/Reviews/c.txt": b"\xe9"})
+    assert not (tmp_path / "out").exists()
 
 
 def test_archives_of_csi_have_one_table_of_either_kind(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ class Yelp(TokensBase):
 
 
 class Foursquare(TokensBase):
-    """Check-ins in New York: where people go, and whether they are women or men."""
+    """Check-ins of New Yorkers: where they go, and whether they are women or men."""
 
     source: Literal["foursquare"] = Field(
         description="People by the venues that they check in at, in order of time; 2 "

@@ -24,7 +24,6 @@ _LAYOUT = "<id>.<gender>.<age>.<industry>.<sign>.xml"
 _NAME = re.compile(
     r"(?:.*/)?(\d{1,18})\.(female|male)\.(\d{1,3})\.([A-Za-z-]+)\.([A-Za-z]+)\.xml"
 )
-_POST = re.compile("<post>(.*?)</post>", re.DOTALL)
 # Bytes that are no UTF-8, as `surrogateescape` decodes them.
 _STRAY = dict(
     enumerate(bytes(range(0x80, 0x100)).decode("cp1252", "replace"), start=0xDC80)
@@ -37,14 +36,18 @@ def load(settings: Blogs, files: Mapping[str, Path]) -> Loaded:
 
     def read(name: str, file: IO[bytes]) -> list[str]:
         text = file.read().decode("utf-8", "surrogateescape").translate(_STRAY)
-        posts = _POST.findall(text)
-        marks = text.count("<post>"), text.count("</post>")
-        if marks != (len(posts), len(posts)) or not posts:
+        # Split: a search for pairs takes the square of marks that have no other.
+        before, *posts = text.split("<post>")
+        paired = all(post.count("</post>") == 1 for post in posts)
+        if not posts or not paired or "</post>" in before:
             raise UserError(
-                f"{path}: {name}: {marks[0]} <post> and {marks[1]} </post>; allowed: "
-                "as many of both, at least one"
+                f"{path}: {name}: {len(posts)} <post> and {text.count('</post>')} "
+                "</post>; allowed: in turn, at least one of either"
             )
-        return [html.unescape(post) for post in posts[: settings.posts]]
+        return [
+            html.unescape(post.partition("</post>")[0])
+            for post in posts[: settings.posts]
+        ]
 
     found = read_members(path, lambda name: name.endswith(".xml"), read)
     if not found:

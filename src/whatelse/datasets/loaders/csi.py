@@ -1,7 +1,7 @@
 """CLiPS Stylometry Investigation: Dutch reviews by students.
 
-Its authors send it on request, as a folder; no copy was at hand. Taken is a tar archive
-of that folder with
+Its authors send it on request, as a folder; no copy was at hand, so that the layout is
+assumed. Taken is a tar archive of that folder with
 
 - a table of reviews, ``List.CSI.Reviews*.csv``: FileName, AuthorID, Sentiment
   (positive, negative), Veracity (truthful, deceptive);
@@ -9,8 +9,8 @@ of that folder with
   Region;
 - the reviews, each a text file of the name that the table gives, in whatever folder.
 
-Tables are UTF-8, with commas, semicolons or tabs. Case, spaces and signs in their first
-line do not matter, further columns and files are not read.
+Tables and reviews are UTF-8. Tables have commas, semicolons or tabs; case, spaces and
+signs in their first line do not matter, further columns and files are not read.
 """
 
 import csv
@@ -51,23 +51,33 @@ def load(settings: Csi, files: Mapping[str, Path]) -> Loaded:
     def wanted(name: str) -> bool:
         return name.endswith(".txt") or _TABLE.fullmatch(name) is not None
 
-    def read(name: str, file: IO[bytes]) -> str:
-        try:
-            return file.read().decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: {name}: not utf-8: {error}") from None
+    # Of the texts only reviews need be UTF-8.
+    def read(name: str, file: IO[bytes]) -> bytes:
+        return file.read()
 
     members = read_members(path, wanted, read)
     tables = {kind: _table(path, members, kind) for kind in _COLUMNS}
-    authors = {row["authorid"]: (where, row) for where, row in tables["Authors"]}
-    texts = {name.rpartition("/")[2]: text for name, text in members.items()}
+    authors: dict[str, tuple[str, dict[str, str]]] = {}
+    for where, row in tables["Authors"]:
+        if row["authorid"] in authors:
+            raise UserError(
+                f"{where}: authorid: {row['authorid']!r}; allowed: once in this table"
+            )
+        authors[row["authorid"]] = where, row
+    places: dict[str, list[str]] = {}
+    for member in members:
+        places.setdefault(member.rpartition("/")[2], []).append(member)
     reviews = {}
     for where, row in tables["Reviews"]:
         name = row["filename"].removesuffix(".txt") + ".txt"
-        if name not in texts:
+        if name in reviews:
+            raise UserError(
+                f"{where}: filename: {row['filename']!r}; allowed: once in this table"
+            )
+        if len(found := places.get(name, [])) != 1:
             raise UserError(
                 f"{where}: filename: {row['filename']!r}; allowed: a text in the "
-                "archive"
+                f"archive{', not several: ' if found else ''}{', '.join(found)}"
             )
         if row["authorid"] not in authors:
             raise UserError(
@@ -92,7 +102,7 @@ def load(settings: Csi, files: Mapping[str, Path]) -> Loaded:
     labels = [SENTIMENTS.index(value) for value in columns.pop("sentiment")]
     return as_loaded(
         path,
-        [split_words(texts[name]) for name in names],
+        [split_words(_decoded(path, members, *places[name])) for name in names],
         settings,
         labels=labels,
         class_names=SENTIMENTS,
@@ -103,8 +113,15 @@ def load(settings: Csi, files: Mapping[str, Path]) -> Loaded:
     )
 
 
+def _decoded(path: Path, members: Mapping[str, bytes], name: str) -> str:
+    try:
+        return members[name].decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {name}: not utf-8: {error}") from None
+
+
 def _table(
-    path: Path, members: Mapping[str, str], kind: str
+    path: Path, members: Mapping[str, bytes], kind: str
 ) -> list[tuple[str, dict[str, str]]]:
     """Return a table's rows by column, and what errors call each."""
     tables = []
@@ -117,7 +134,7 @@ def _table(
             f"{path}: {len(tables)} tables List.CSI.{kind}*.csv in this archive; "
             "allowed: 1"
         )
-    where, text = f"{path}: {tables[0]}", members[tables[0]]
+    where, text = f"{path}: {tables[0]}", _decoded(path, members, tables[0])
     head = text.partition("\n")[0]
     delimiter = max("\t;,", key=head.count)
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)

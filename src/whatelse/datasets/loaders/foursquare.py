@@ -1,9 +1,12 @@
-"""FourSquare: check-ins in New York, and what profiles say of people's gender.
+"""FourSquare: check-ins of New Yorkers, and what profiles say of people's gender.
 
 A person is a text whose words are venues, in the order of the visits (P3, Sec. V-A).
+Profiles number people as the check-ins of the whole world do, whose 33 million lines
+are read one by one. Those of New York alone (TSMC2014) have numbers of their own.
 """
 
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,8 +17,8 @@ from whatelse.errors import UserError
 
 GENDERS = ("female", "male")
 _UNSTATED = ("", "none")
-# user, venue, its category by number and by name, place, offset of time, time
-_VISIT = 8
+# user, venue, time, offset of local time in minutes
+_VISIT = 4
 # user, gender, friends and followers on Twitter
 _PROFILE = 4
 _TIME = "%a %b %d %H:%M:%S %z %Y"
@@ -23,27 +26,29 @@ _TIME = "%a %b %d %H:%M:%S %z %Y"
 
 def load(settings: Foursquare, files: Mapping[str, Path]) -> Loaded:
     """Return the people of known gender who go to enough venues, by number."""
-    path = files["dataset_TSMC2014_NYC.txt"]
+    path = files["dataset_TIST2015_Checkins.txt"]
     genders = _genders(files["dataset_UbiComp2016_UserProfile_NYC.txt"])
-    visits: dict[int, list[tuple[datetime, str]]] = {}
-    for where, fields in _rows(path, _VISIT):
-        user, venue, *_, time = fields
+    visits: dict[int, tuple[array[int], list[str]]] = {}
+    names: dict[str, str] = {}  # one string a venue, however many go there
+    for where, (text, venue, time, _) in _rows(path, _VISIT):
+        if (user := _user(where, text)) not in genders:
+            continue
         if not venue:
             raise UserError(f"{where}: venue: {venue!r}; allowed: a name")
         try:
-            moment = datetime.strptime(time, _TIME)
+            moment = int(datetime.strptime(time, _TIME).timestamp())
         except ValueError:
             raise UserError(
                 f"{where}: time: {time!r}; allowed: as Tue Apr 03 18:00:09 +0000 2012"
             ) from None
-        visits.setdefault(_user(where, user), []).append((moment, venue))
-    # Stable: visits of one second stay in the file's order.
-    texts = {
-        user: [venue for _, venue in sorted(made, key=lambda visit: visit[0])]
-        for user, made in visits.items()
-    }
-    known = {user for user in texts if user in genders}
-    users = sorted(user for user in known if len({*texts[user]}) >= settings.venues)
+        moments, venues = visits.setdefault(user, (array("q"), []))
+        moments.append(moment)
+        venues.append(names.setdefault(venue, venue))
+    users = sorted(
+        user
+        for user, (_, venues) in visits.items()
+        if len({*venues}) >= settings.venues
+    )
     if not users:
         raise UserError(
             f"{path}: venues: {settings.venues}: no person of known gender has as "
@@ -51,16 +56,23 @@ def load(settings: Foursquare, files: Mapping[str, Path]) -> Loaded:
         )
     return as_loaded(
         path,
-        [texts[user] for user in users],
+        (_in_order(*visits[user]) for user in users),
         settings,
         labels=[GENDERS.index(genders[user]) for user in users],
         class_names=GENDERS,
         attributes={},
         remarks=(
             f"people of known gender with at least {settings.venues:,} different "
-            f"venues, of {len(texts):,}; a word is a venue",
+            f"venues, of {len(visits):,}; a word is a venue",
         ),
     )
+
+
+def _in_order(moments: Sequence[int], venues: Sequence[str]) -> list[str]:
+    # Stable: visits of one second stay in the file's order.
+    return [
+        venues[visit] for visit in sorted(range(len(venues)), key=moments.__getitem__)
+    ]
 
 
 def _genders(path: Path) -> dict[int, str]:

@@ -97,7 +97,7 @@ KNOWN = {
     "imdb": Shape(50000, (28000,), 2, 0.5, 0.5, 4, 140.0, 25000),
     "blogs": Shape(29229, (100,), 3, 0.4472, 0.1353, 2, words=5000),
     "yelp": Shape(17938, (100,), 5, 0.5, 0.05, 2, words=5000),
-    "foursquare": Shape(1083, (100,), 2, 0.6, 0.4, 2, words=30000),
+    "foursquare": Shape(15548, (100,), 2, 0.6, 0.4, 2, words=30000),
     "csi": Shape(1412, (300,), 2, 0.5, 0.5, 2, words=5000),
 }
 # Tasks other than the default: classes, shares of the largest and the smallest.
