@@ -498,7 +498,7 @@ CSI = {
     "CSI/Essays/e.txt": b"not in the table",
     "CSI/readme.pdf": b"\xff",
     # no reviews: in Latin-1, what macOS adds, and one name twice
-    "CSI/README.txt": "Gelezen in de caf\xe9s".encode("latin-1"),
+    "CSI/README.txt": "Gelezen in Th\xe9r\xe8se".encode("latin-1"),
     "CSI/Essays/README.txt": b"",
     "CSI/Reviews/._a.txt": b"\x00\x05\x16\x07\xff",
 }
@@ -545,7 +545,7 @@ def test_csi(tmp_path: Path) -> None:
         ("Authors", b"Antwerpen", b"", "line 2: region: ''; allowed: a name"),
         ("Authors", b"Gender", b"Sex", "csv: no column 'gender'; it has: authorid, se"),
         ("Authors", b"a1", b"\xff", "AuthorsData.1.4.csv: not utf-8: "),
-        ("Authors", b"a1", b"a2", "line 3: authorid: 'a2'; allowed: once in this tabl"),
+        ("Authors", b"a1", b"a2", "line 3: authorid: 'a2'; allowed: once in this"),
         ("Reviews", b"\na;", b"\nb;", "line 3: filename: 'b'; allowed: once in this t"),
     ],
 )
