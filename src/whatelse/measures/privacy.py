@@ -23,9 +23,8 @@ def epsilon(noise: float, sampled: float, steps: int, delta: float) -> float:
     orders = [1 + step / 10 for step in range(1, 100)] + list(range(12, 64))
     # without sampling the best order of little noise is near 1, of much far above
     orders += [1.001, 1.01, 1.05, *(2**power for power in range(6, 14))]
-    spent = compute_rdp(
-        q=sampled, noise_multiplier=noise, steps=steps, orders=sorted(orders)
-    )
-    found, _ = get_privacy_spent(orders=sorted(orders), rdp=spent, delta=delta)
+    orders.sort()
+    spent = compute_rdp(q=sampled, noise_multiplier=noise, steps=steps, orders=orders)
+    found, _ = get_privacy_spent(orders=orders, rdp=spent, delta=delta)
     # where next to nothing is told, the conversion can fall below zero
     return max(0.0, float(found))

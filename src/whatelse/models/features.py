@@ -37,6 +37,20 @@ def module_of(
     return module
 
 
+def laid_out(
+    module: nn.Module, device: torch.device
+) -> Callable[[Tensor], Tensor]:  # fmt: skip
+    """Lay a net out as its device is fast with; return how its inputs are laid out.
+
+    Convolutions of images on a CPU are faster on channels that lie last.
+    """
+    images = any(parameter.dim() == 4 for parameter in module.parameters())
+    if device.type != "cpu" or not images:
+        return lambda inputs: inputs
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return lambda inputs: inputs.contiguous(memory_format=torch.channels_last)
+
+
 def layers_of(module: nn.Module) -> dict[str, nn.Module]:
     """Return the layers whose outputs are looked at, by name.
 

@@ -19,10 +19,8 @@ from whatelse.measures.roc import auc, roc_curve
 from whatelse.models.outputs import about_dataset
 from whatelse.properties.joint import about_joint, summary_of
 from whatelse.properties.settings import Forest, Passive
-from whatelse.records import read_json
 from whatelse.seeding import stream
 from whatelse.training.observations import (
-    ABOUT,
     AUXILIARY,
     CONTROLS,
     OBSERVATIONS,
@@ -43,18 +41,19 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     joint = about_joint(inputs)
     for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
         seen = _observations(folder)
+        of_model, adversary = joint[number]
         rows = _judged(settings, seen, spec.seed, number, folder)
         known = rows["has_it"].to_numpy()
         reports.append(
             {
                 "replicate": number,
-                **joint[number],
+                **of_model,
                 "attack": {
                     "auc": auc(rows["score"], known),
                     "score_with": float(rows["score"][known].mean()),
                     "score_without": float(rows["score"][~known].mean()),
                 },
-                "property": read_json(folder / ABOUT)["adversary"],
+                "property": adversary,
                 "controls": {
                     kind: _control(settings, seen, name, what, spec.seed, number)
                     for kind, name, what in (

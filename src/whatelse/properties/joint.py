@@ -11,11 +11,11 @@ from whatelse.training.observations import ABOUT
 _ACCURACIES = ("test_accuracy", "train_accuracy")
 
 
-def about_joint(inputs: Inputs) -> list[dict[str, Any]]:
-    """Return what a report says of each joint model: accuracies, and privacy.
+def about_joint(inputs: Inputs) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return what a report says of each joint model, and facts of its adversary.
 
-    With the test accuracy of joint models without an adversary, where a study names
-    some.
+    The former are accuracies and privacy, with the test accuracy of joint models
+    without an adversary, where a study names some.
     """
     found = []
     alone = replicates_of(inputs, "alone")
@@ -25,7 +25,8 @@ def about_joint(inputs: Inputs) -> list[dict[str, Any]]:
         if alone:
             (other,) = alone[number]
             target["alone_test_accuracy"] = read_json(other / ABOUT)["test_accuracy"]
-        found.append({"target": target, "privacy": about["privacy"]})
+        report = {"target": target, "privacy": about["privacy"]}
+        found.append((report, about["adversary"]))
     return found
 
 

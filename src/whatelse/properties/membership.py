@@ -22,10 +22,8 @@ from whatelse.measures.roc import auc, roc_curve
 from whatelse.models.outputs import about_dataset
 from whatelse.properties.joint import about_joint, summary_of
 from whatelse.properties.settings import Membership
-from whatelse.records import read_json
 from whatelse.seeding import stream
 from whatelse.training.observations import (
-    ABOUT,
     MEMBERS,
     OBSERVATIONS,
     OWN,
@@ -48,7 +46,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     reports, scores, curves = [], [], []
     joint = about_joint(inputs)
     for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
-        adversary = read_json(folder / ABOUT)["adversary"]
+        of_model, adversary = joint[number]
         seen = _observations(folder)
         rng = stream(spec.seed, "membership", number)
         rows, member = _asked_about(settings, seen, dataset.inputs, rng)
@@ -61,7 +59,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         reports.append(
             {
                 "replicate": number,
-                **joint[number],
+                **of_model,
                 "attack": {
                     "precision": rate(int((called & member).sum()), int(called.sum())),
                     "recall": rate(int((called & member).sum()), int(member.sum())),

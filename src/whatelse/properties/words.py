@@ -16,9 +16,8 @@ from whatelse.datasets.vocabulary import vocabulary_of
 from whatelse.errors import UserError
 from whatelse.models.text import EMBEDDING
 from whatelse.properties.adversary_settings import MembershipAdversary
-from whatelse.seeding import stream
 from whatelse.training.adversary import Cast, Stage
-from whatelse.training.federated import Honest, Scene, Vectors
+from whatelse.training.federated import Honest, Scene, Vectors, dealt
 from whatelse.training.observations import MEMBERS, OWN, SEEN, STRANGERS
 
 ADVERSARY = 1
@@ -45,12 +44,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
             f"iterations: {looks:,} looks at {len(words):,} words; allowed: at most "
             f"{_MOST_KEPT // len(words):,} looks (4 GB), or a later adversary.first"
         )
-    rng = stream(stage.seed, *stage.name, "deal")
-    shares = np.array_split(rng.permutation(stage.rows), stage.count)
-    people = [
-        Honest(own, (*stage.name, "participant", number), stage.seed)
-        for number, own in enumerate(shares)
-    ]
+    people = dealt(stage.rows, stage.count, stage.seed, stage.name)
     others = [person for n, person in enumerate(people) if n != ADVERSARY]
     length = stage.dataset.inputs.shape[1]
     # a batch cannot have more, unless something else moves the embedding
@@ -58,7 +52,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     if stage.averages:
         most = sum(len(person.rows) for person in others)
     about = {"words": len(words), "most_words": min(len(words), most * length)}
-    observer = WordObserver(chosen, stage, others, shares[ADVERSARY])
+    observer = WordObserver(chosen, stage, others, people[ADVERSARY].rows)
     return Cast(people, observer, about)
 
 

@@ -26,7 +26,7 @@ from whatelse.training.adversary import Cast, Stage, cast_of, module_of
 from whatelse.training.blocks import describe, save_block, save_tensors
 from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
-from whatelse.training.federated import Honest, Program, collaborate
+from whatelse.training.federated import Program, collaborate, dealt
 from whatelse.training.federated_settings import Averaging, CollaborationSpec, Gradients
 from whatelse.training.observations import ABOUT, OBSERVATIONS
 from whatelse.training.plan import Plan
@@ -132,13 +132,7 @@ def cast_for(
             name,
         )  # fmt: skip
         return cast_of(spec.adversary, stage)
-    rng = stream(spec.seed, *name, "deal")
-    shares = np.array_split(rng.permutation(rows), spec.participants)
-    people = [
-        Honest(own, (*name, "participant", number), spec.seed)
-        for number, own in enumerate(shares)
-    ]
-    return Cast(people, None, {})
+    return Cast(dealt(rows, spec.participants, spec.seed, name), None, {})
 
 
 def guarantee_of(spec: CollaborationSpec) -> dict[str, float] | None:

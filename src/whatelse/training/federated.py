@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import UserError
-from whatelse.models.features import POOLINGS, module_of
+from whatelse.models.features import POOLINGS, laid_out, module_of
 from whatelse.models.layers import dense
 from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.seeding import stream
@@ -94,6 +94,17 @@ class Honest:
     def local(self, number: int) -> Rows:
         """Return all its records."""
         return self.rows
+
+
+def dealt(
+    rows: Rows, count: int, seed: int, name: tuple[int | str, ...]
+) -> list[Honest]:
+    """Return honest participants among whom records are dealt out by lot."""
+    rng = stream(seed, *name, "deal")
+    return [
+        Honest(own, (*name, "participant", number), seed)
+        for number, own in enumerate(np.array_split(rng.permutation(rows), count))
+    ]
 
 
 def endless(
@@ -282,20 +293,12 @@ class Program:
         self.parameters: dict[str, Tensor] = dict(
             zip(architecture.shapes, self.module.parameters(), strict=True)
         )
-        # Convolutions on a CPU are faster on channels that lie last.
-        self._channels_last = data.device.type == "cpu" and any(
-            parameter.dim() == 4 for parameter in self.parameters.values()
-        )
-        if self._channels_last:
-            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._laid_out = laid_out(self.module, data.device)
         self.data = data
 
     def features(self, rows: Tensor) -> Tensor:
         """Return records as the module takes them."""
-        features = dense(self.data.gather(rows.unsqueeze(0)))[0]
-        if self._channels_last:
-            features = features.contiguous(memory_format=torch.channels_last)
-        return features
+        return self._laid_out(dense(self.data.gather(rows.unsqueeze(0)))[0])
 
     def of_sum(self, batches: Sequence[Rows]) -> tuple[Vectors, float]:
         """Return the sum of the batches' gradients, and the mean of their losses.
