@@ -102,6 +102,9 @@ rule query_block:
     conda:
         ENVIRONMENT
     threads: 1
+    resources:
+        # A scheduler's job that asks one block and trains another wants both to agree.
+        ahead="[]",
     params:
         spec=spec(OUTPUTS),
         data=folders(OUTPUTS, "data"),
