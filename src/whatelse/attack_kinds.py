@@ -56,6 +56,9 @@ KINDS = {
     "properties.passive": Kind(
         "whatelse.properties.evaluate", needs=("observations",), adversary="property"
     ),
+    "backdoors.evaluate": Kind(
+        "whatelse.backdoors.evaluate", needs=("observations",), adversary="backdoor"
+    ),
     "properties.layers": Kind("whatelse.properties.layers", needs=("models",)),
     "properties.representation": Kind(
         "whatelse.properties.representations", needs=("models",)

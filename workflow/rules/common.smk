@@ -154,12 +154,15 @@ def attack_arguments(wildcards):
     ]
 
 
-def base_arguments(wildcards):
-    """Return ``--base`` and the block that the models of a block start from."""
-    block = ARTEFACTS["results/models/{key}/block_{block}".format(**wildcards)]
-    return [
-        word for folder in block.inputs.get("base", ()) for word in ("--base", folder)
-    ]
+def base_arguments(pattern):
+    """Return a function to ``--base`` and what the models of an artefact start from."""
+
+    def arguments(wildcards):
+        artefact = ARTEFACTS[pattern.format(**wildcards)]
+        folders = artefact.inputs.get("base", ())
+        return [word for folder in folders for word in ("--base", folder)]
+
+    return arguments
 
 
 def published_folder(wildcards):

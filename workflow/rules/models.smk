@@ -42,7 +42,7 @@ rule train_block:
         spec=spec(BLOCK),
         models=label(BLOCK, "models"),
         data=folders(BLOCK, "data"),
-        base=base_arguments,
+        base=base_arguments(BLOCK),
         out=subpath(output.record, parent=True),
         progress="results/progress/{key}/block_{block}",
     shell:
@@ -76,11 +76,12 @@ rule collaborate:
     params:
         spec=spec(JOINT),
         data=folders(JOINT, "data"),
+        base=base_arguments(JOINT),
         out=subpath(output.record, parent=True),
     shell:
         """
         whatelse collaborate --spec {params.spec:q} --data {params.data:q} \
-            --out {params.out:q} --threads {threads} >{log:q} 2>&1
+            {params.base:q} --out {params.out:q} --threads {threads} >{log:q} 2>&1
         """
 
 

@@ -78,6 +78,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     """
     chosen = PropertyAdversary.model_validate(settings)
     has = has_property(stage.dataset, chosen.property)
+    stage.refuse_own_deal()
     rng = stream(stage.seed, *stage.name, "deal")
     with_it = np.array_split(rng.permutation(stage.rows[has[stage.rows]]), 2)
     without = np.array_split(rng.permutation(stage.rows[~has[stage.rows]]), stage.count)
@@ -292,7 +293,7 @@ class _Active:
         # the head moves against its own gradient, outside the joint model
         found = torch.autograd.grad(loss, [*program.parameters.values(), self._head])
         with torch.no_grad():
-            self._head -= stage.learning_rate * found[-1]
+            self._head -= stage.protocol.learning_rate * found[-1]
         sent = dict(zip(program.parameters, found[:-1], strict=True))
         program.add_decay(sent)
         return sent

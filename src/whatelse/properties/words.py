@@ -17,7 +17,7 @@ from whatelse.errors import UserError
 from whatelse.models.text import EMBEDDING
 from whatelse.properties.adversary_settings import MembershipAdversary
 from whatelse.training.adversary import Cast, Stage
-from whatelse.training.federated import Honest, Scene, Vectors, dealt
+from whatelse.training.federated import Honest, Scene, Vectors
 from whatelse.training.observations import MEMBERS, OWN, SEEN, STRANGERS
 
 ADVERSARY = 1
@@ -44,7 +44,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
             f"iterations: {looks:,} looks at {len(words):,} words; allowed: at most "
             f"{_MOST_KEPT // len(words):,} looks (4 GB), or a later adversary.first"
         )
-    people = dealt(stage.rows, stage.count, stage.seed, stage.name)
+    people = stage.dealt(stage.rows, stage.count)
     others = [person for n, person in enumerate(people) if n != ADVERSARY]
     length = stage.dataset.inputs.shape[1]
     # a batch cannot have more, unless something else moves the embedding

@@ -26,6 +26,8 @@ from pydantic import (
 )
 
 from whatelse.arguments import validation_line
+from whatelse.backdoors.adversary_settings import BackdoorAdversary
+from whatelse.backdoors.settings import BackdoorAttack
 from whatelse.claims.settings import Claim
 from whatelse.datasets.settings import DatasetSettings
 from whatelse.datasets.split import Split
@@ -40,13 +42,20 @@ from whatelse.models.settings import (
     Probabilities,
     ReleaseSettings,
 )
-from whatelse.properties.adversary_settings import Adversary
+from whatelse.properties.adversary_settings import (
+    MembershipAdversary,
+    PropertyAdversary,
+)
 from whatelse.properties.settings import PropertyAttack
-from whatelse.training.federated_settings import Protocol
+from whatelse.training.federated_settings import Averaging, ByLot, Deal, Protocol
 from whatelse.training.settings import TrainingSettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
 Grid = dict[str, Any]
+Adversary = Annotated[
+    PropertyAdversary | MembershipAdversary | BackdoorAdversary,
+    Field(discriminator="kind"),
+]
 FULL = "full"
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -135,6 +144,11 @@ class Collaborative(_Entry):
 
     dataset: Name = Field(..., description="A data set of this study.")
     architecture: ArchitectureSettings
+    base: Name | None = Field(
+        None,
+        alias="from",
+        description="An entry of joint models that these start from, one from each.",
+    )
     collaboration: Protocol
     participants: int = Field(..., ge=2, le=100_000)
     split: Literal["random", "given"] = Field(
@@ -145,18 +159,45 @@ class Collaborative(_Entry):
     held_out: float = Field(
         0.2, gt=0, lt=1, description="Share of records held out, of a random split."
     )
+    deal: Deal = Field(ByLot(), description="How records are dealt out.")
     adversary: Adversary | None = Field(
-        None, description="What one participant does to learn of the others."
+        None, description="What a participant does to learn of others, or to the model."
     )
     replicates: int = Field(1, ge=1, le=1000, description="Joint models.")
 
     @model_validator(mode="after")
     def _adversary_sees_every_round(self) -> "Collaborative":
+        if isinstance(self.adversary, BackdoorAdversary):
+            return self
         chosen = getattr(self.collaboration, "selected", None)
         if self.adversary and chosen not in (None, self.participants):
             raise ValueError(
-                "collaboration.selected: with an adversary all take part; allowed: "
-                "left out"
+                "collaboration.selected: with an adversary that looks all take part; "
+                "allowed: left out"
+            )
+        if self.adversary and getattr(self.collaboration, "defence", None):
+            raise ValueError(
+                "collaboration.defence: not with an adversary that looks, which takes "
+                "what it sees for a sum; allowed: left out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _backdoor_can_be_done(self) -> "Collaborative":
+        adversary, protocol = self.adversary, self.collaboration
+        if not isinstance(adversary, BackdoorAdversary):
+            return self
+        if not isinstance(protocol, Averaging):
+            raise ValueError("collaboration.kind: gradients; allowed: averaging")
+        if adversary.attackers >= self.participants:
+            raise ValueError(
+                f"adversary.attackers: {adversary.attackers}; allowed: "
+                f"1..{self.participants - 1}, fewer than participants"
+            )
+        if adversary.rounds and max(adversary.rounds) >= protocol.rounds:
+            raise ValueError(
+                f"adversary.rounds: {max(adversary.rounds)}; allowed: "
+                f"0..{protocol.rounds - 1}"
             )
         return self
 
@@ -185,7 +226,7 @@ class AttackEntry(_Entry):
 # nothing but its settings.
 _ENTRIES = [
     create_model(f"{kind.__name__}Entry", __base__=(AttackEntry, kind))
-    for union in (MembershipAttack, MemorizationAttack, PropertyAttack)
+    for union in (MembershipAttack, MemorizationAttack, PropertyAttack, BackdoorAttack)
     for kind in get_args(get_args(union)[0]) or get_args(union)[:1]
 ]
 ATTACK: Any = Annotated[reduce(or_, _ENTRIES), Field(discriminator="kind")]
@@ -195,7 +236,7 @@ class Study(_Entry):
     """One study: what is learned from, trained, attacked, drawn and claimed."""
 
     study: Name = Field(..., description="Its name; that of the file.")
-    question: Literal["membership", "memorization", "properties"] = Field(
+    question: Literal["membership", "memorization", "properties", "backdoors"] = Field(
         ..., description="Which question it asks."
     )
     title: str = Field(..., min_length=1, description="Heading in report and MLflow.")

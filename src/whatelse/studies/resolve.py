@@ -382,7 +382,7 @@ class _Resolver:
         if not isinstance(settings, Collaborative):
             raise UserError(
                 f"{place}.models: {point.entry!r} was not trained together, {kind} "
-                "needs what a participant saw; allowed: an entry with collaboration"
+                "needs what was seen then; allowed: an entry with collaboration"
             )
         (need, *more) = KINDS[kind].needs
         if more or need not in ("observations", "models"):
@@ -406,7 +406,9 @@ class _Resolver:
             own = self._joined(point, grid, point.grid)
             joined = self._joined(attack, own, *grids)
             inputs = {
-                f"{need}.{replicate}": [self._joint(point, own, data, replicate).folder]
+                f"{need}.{replicate}": [
+                    self._joint(points, point, own, data, replicate).folder
+                ]
                 for replicate in range(self._limited(settings.replicates))
             }
             if entry := getattr(attack.settings, "alone", None):
@@ -428,30 +430,65 @@ class _Resolver:
     ) -> list[str]:  # fmt: skip
         """Return the joint models without an adversary on a data set, to compare."""
         place = f"{self.path}: attacks.{attack.entry}.alone"
+        point, own = self._joint_like(points, attack, place, entry, data, grid)
+        if point.settings.adversary:
+            raise UserError(
+                f"{place}: {entry!r}; allowed: an entry without an adversary"
+            )
+        self._refuse_unlike(place, point, joint)
+        return [
+            self._joint(points, point, own, data, replicate).folder
+            for replicate in range(self._limited(point.settings.replicates))
+        ]
+
+    def _joint_like(
+        self, points: Points, user: Instance, place: str, entry: str, data: Artefact,
+        grid: grammar.Grid,
+    ) -> tuple[Instance, grammar.Grid]:  # fmt: skip
+        """Return the joint model of an entry on a data set, for a grid point."""
         found = []
-        for point in self._entry(points, attack, "models", entry):
-            settings = point.settings
-            if not isinstance(settings, Collaborative) or settings.adversary:
+        for point in self._entry(points, user, "models", entry):
+            if not isinstance(point.settings, Collaborative):
                 raise UserError(
-                    f"{place}: {entry!r}; allowed: an entry with collaboration and "
-                    "without an adversary"
+                    f"{place}: {entry!r}; allowed: an entry with collaboration"
                 )
-            for other, values in self._datasets(points, point, settings.dataset):
+            for other, values in self._datasets(points, point, point.settings.dataset):
                 own = self._joined(point, values, point.grid)
                 same = all(grid.get(key, value) == value for key, value in own.items())
                 if same and other.folder == data.folder:
-                    self._refuse_unlike(place, point, joint)
                     found.append((point, own))
         if len(found) != 1:
             raise UserError(
                 f"{place}: {entry!r} has {len(found)} models on this data set for this "
                 "grid point; allowed: one"
             )
-        ((point, own),) = found
-        return [
-            self._joint(point, own, data, replicate).folder
-            for replicate in range(self._limited(point.settings.replicates))
-        ]
+        return found[0]
+
+    def _joint_base(
+        self, points: Points, point: Instance, grid: grammar.Grid, data: Artefact,
+        replicate: int,
+    ) -> Artefact | None:  # fmt: skip
+        """Add the joint model that another starts from."""
+        settings = point.settings
+        if settings.base is None:
+            return None
+        place = f"{self.path}: models.{point.entry}.from"
+        with self._entered(point):
+            base, own = self._joint_like(
+                points, point, place, settings.base, data, grid
+            )
+            for name in ("architecture", "participants", "split", "held_out", "deal"):
+                if getattr(base.settings, name) != getattr(settings, name):
+                    raise UserError(
+                        f"{place}: {base.entry!r} has another {name}; allowed: the "
+                        "same, so that everybody has the records they had"
+                    )
+            if replicate >= base.settings.replicates:
+                raise UserError(
+                    f"{place}: {base.entry!r} has {base.settings.replicates} "
+                    f"replicates; allowed: at least {settings.replicates}"
+                )
+            return self._joint(points, base, own, data, replicate)
 
     def _refuse_unlike(self, place: str, alone: Instance, joint: Instance) -> None:
         """Refuse a comparison of models that differ in more than the adversary."""
@@ -467,14 +504,17 @@ class _Resolver:
                 )
 
     def _joint(
-        self, point: Instance, grid: grammar.Grid, data: Artefact, replicate: int
-    ) -> Artefact:
+        self, points: Points, point: Instance, grid: grammar.Grid, data: Artefact,
+        replicate: int,
+    ) -> Artefact:  # fmt: skip
         """Add a joint model."""
         settings = point.settings
+        base = self._joint_base(points, point, grid, data, replicate)
         spec = {
             **settings.model_dump(
                 mode="json", exclude={"dataset", "collaboration", "replicates"}
             ),
+            "base": base.labels["key"] if base else None,
             "protocol": settings.collaboration.model_dump(mode="json"),
             "seed": self.study.seed,
             "replicate": replicate,
@@ -487,7 +527,10 @@ class _Resolver:
                 "collaborate",
                 self._folder("collaborations", key, "joint"),
                 spec,
-                {"data": [data.folder]},
+                {
+                    "data": [data.folder],
+                    **({"base": [base.folder]} if base else {}),
+                },
                 ("whatelse.training.collaborate", *modules),
                 {
                     "name": point.name, "entry": point.entry, "grid": grid,

@@ -44,8 +44,16 @@ _COLUMNS = {
         ("de-censored", "decensored_accuracy"),
         ("attr. majority", "attribute_majority"),
     ),
+    "backdoors": (
+        ("main before", "main_before"),
+        ("change", "main_change"),
+        ("backdoor before", "backdoor_before"),
+        ("after", "backdoor_after"),
+        ("mean", "backdoor_mean"),
+        ("at the end", "backdoor_final"),
+    ),
 }
-_SIGNED = ("accuracy_change",)
+_SIGNED = ("accuracy_change", "main_change")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

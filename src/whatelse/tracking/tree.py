@@ -37,6 +37,13 @@ _HEADLINES = {
         "target/train_accuracy",
         "target/test_accuracy",
     ),
+    "backdoors": (
+        "attack/backdoor_before",
+        "attack/backdoor_after",
+        "attack/backdoor_mean",
+        "attack/main_change",
+        "target/test_accuracy",
+    ),
 }
 _ROWS_IN_NOTE = 40  # a tag holds 8,000 characters
 

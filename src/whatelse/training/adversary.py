@@ -6,22 +6,56 @@ participants and sits among them as an observer; kinds are imported by name.
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from whatelse.datasets.store import Dataset
+from whatelse.errors import UserError
 from whatelse.tables import kind_in
-from whatelse.training.federated import Observer, Participant, Rows
+from whatelse.training.deal import dealt
+from whatelse.training.federated import Auditor, Honest, Observer, Participant, Rows
+from whatelse.training.federated_settings import (
+    Averaging,
+    ByLot,
+    Deal,
+    Gradients,
+    rounds_of,
+)
 
 
-class Watching(Observer, Protocol):
-    """An observer that hands over what it kept."""
+class Watching(Protocol):
+    """Who hands over what it kept."""
 
     def kept(self) -> dict[str, Tensor]:
         """Return what is stored beside the model, by name."""
+
+
+class Watcher(Observer, Watching, Protocol):
+    """An observer that hands over what it kept."""
+
+
+class Examiner(Auditor, Watching, Protocol):
+    """An auditor that hands over what it kept."""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Records that an adversary made itself; they are numbered after the data set's.
+
+    Attributes
+    ----------
+    inputs : ndarray, shape (records, ...)
+        As the data set stores them.
+    labels : ndarray of int64, shape (records,)
+        Classes.
+    """
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -32,15 +66,32 @@ class Cast:
     ----------
     participants : sequence of Participant
         All of them.
-    observer : Watching or None
-        Who looks.
+    observer : Watcher or None
+        Who looks, from its seat.
     about : dict
         Facts for attacks and reports, JSON-ready.
+    auditor : Examiner or None
+        Sees everything, to measure it.
+    planted : Planted or None
+        Records of the adversary's own making.
+    invited : mapping of int to sequence of int
+        Participants that are among those selected in a round.
+    ignored : ndarray of int64
+        Held-out records on which the model's accuracy is not measured.
     """
 
     participants: Sequence[Participant]
-    observer: Watching | None
+    observer: Watcher | None
     about: dict[str, Any]
+    auditor: Examiner | None = None
+    planted: Planted | None = None
+    invited: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    ignored: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def watching(self) -> Watching | None:
+        """Who keeps something of what it saw."""
+        return self.auditor or self.observer
 
 
 @dataclass(frozen=True)
@@ -57,30 +108,59 @@ class Stage:
         Records that no participant has.
     count : int
         Participants.
-    batch_size : int
-        Records of a batch.
-    learning_rate : float
-        Of the protocol.
-    rounds : int
-        Iterations or rounds.
-    averages : bool
-        Whether participants train on their own and send changes, not gradients.
+    protocol : Gradients or Averaging
+        How they learn.
+    deal : ByLot, Dirichlet or ByAttribute
+        How records are dealt out.
     seed : int
         The study's.
     name : tuple
         Names the streams of this learning.
+    replicate : int
+        Which of several, from 0.
     """
 
     dataset: Dataset
     rows: Rows
     held_out: Rows
     count: int
-    batch_size: int
-    learning_rate: float
-    rounds: int
-    averages: bool
+    protocol: Gradients | Averaging
+    deal: Deal
     seed: int
     name: tuple[int | str, ...]
+    replicate: int = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Records of a batch."""
+        return self.protocol.batch_size
+
+    @property
+    def rounds(self) -> int:
+        """Iterations or rounds."""
+        return rounds_of(self.protocol)
+
+    @property
+    def averages(self) -> bool:
+        """Whether participants train on their own and send changes, not gradients."""
+        return isinstance(self.protocol, Averaging)
+
+    def dealt(self, rows: Rows, count: int) -> list[Honest]:
+        """Deal records out among honest participants."""
+        return dealt(self.deal, self.dataset, rows, count, self.seed, self.name)
+
+    def refuse_own_deal(self) -> None:
+        """Refuse a deal of records, for an adversary that has its own.
+
+        Raises
+        ------
+        UserError
+            If one is asked for.
+        """
+        if not isinstance(self.deal, ByLot):
+            raise UserError(
+                f"deal.kind: {self.deal.kind}; allowed with this adversary: lot"
+            )
 
     @property
     def labels(self) -> Rows:

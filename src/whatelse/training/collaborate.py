@@ -6,6 +6,7 @@ adversary among the participants kept (``observations.safetensors``).
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,19 @@ from whatelse.datasets.store import Dataset, given_split, open_dataset
 from whatelse.errors import UserError
 from whatelse.measures.privacy import epsilon
 from whatelse.measures.rates import Rate, rate
-from whatelse.models.stacked import build
+from whatelse.models.stacked import Architecture, build
 from whatelse.seeding import stream
 from whatelse.sources import closure
-from whatelse.training.adversary import Cast, Stage, cast_of, module_of
-from whatelse.training.blocks import describe, save_block, save_tensors
+from whatelse.training.adversary import Cast, Planted, Stage, cast_of, module_of
+from whatelse.training.blocks import describe, load_block, save_block, save_tensors
+from whatelse.training.deal import dealt
 from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
-from whatelse.training.federated import Program, collaborate, dealt
-from whatelse.training.federated_settings import Averaging, CollaborationSpec, Gradients
+from whatelse.training.federated import Program, Vectors, collaborate
+from whatelse.training.federated_settings import (
+    CollaborationSpec,
+    rounds_of,
+)
 from whatelse.training.observations import ABOUT, OBSERVATIONS
 from whatelse.training.plan import Plan
 
@@ -42,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="resolved CollaborationSpec",
     )  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, help="data set artefact")
+    parser.add_argument("--base", type=Path, help="joint model to start from")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--device", default="auto", help=DEVICES)
     parser.add_argument("--threads", type=int, default=1)
@@ -60,7 +66,8 @@ def run(args: argparse.Namespace) -> None:
     privacy = guarantee_of(spec)
     inside = _inside(spec, dataset)
     cast = cast_for(spec, dataset, inside)
-    data = resident(dataset, device)
+    data = with_planted(resident(dataset, device), cast.planted)
+    start = load_start(args.base, architecture) if args.base else None
     points: list[dict[str, Any]] = []
     rounds = rounds_of(spec.protocol)
     every = max(1, rounds // _CURVE_POINTS)
@@ -71,7 +78,9 @@ def run(args: argparse.Namespace) -> None:
 
     outcome = collaborate(
         architecture, spec.protocol, data, cast.participants, seed=spec.seed,
-        name=_name(spec), observer=cast.observer, on_round=keep,
+        name=_name(spec, continued=start is not None), start=start,
+        observer=cast.observer, auditor=cast.auditor, invited=cast.invited,
+        on_round=keep,
     )  # fmt: skip
     if not all(torch.isfinite(tensor).all() for tensor in outcome.model.values()):
         raise UserError(
@@ -79,9 +88,11 @@ def run(args: argparse.Namespace) -> None:
             "not finite); allowed: a lower rate"
         )
     program = Program(architecture, data, outcome.model)
+    tested = ~inside
+    tested[cast.ignored] = False
     about = {
         "participants": [len(participant.rows) for participant in cast.participants],
-        "test_accuracy": _accuracy(program, data, np.flatnonzero(~inside)),
+        "test_accuracy": _accuracy(program, data, np.flatnonzero(tested)),
         "train_accuracy": _accuracy(program, data, np.flatnonzero(inside)),
         "adversary": cast.about,
         "privacy": privacy,
@@ -92,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
         plan=Plan(np.zeros(1, np.int64), inside[None], ~inside[None]),
         parameters={k: v.unsqueeze(0) for k, v in outcome.model.items()},
     )
-    save_tensors(args.out / OBSERVATIONS, cast.observer.kept() if cast.observer else {})
+    save_tensors(args.out / OBSERVATIONS, cast.watching.kept() if cast.watching else {})
     records.write_json(args.out / ABOUT, about)
     with records.atomic(args.out / "history.jsonl") as file:
         file.write("".join(f"{json.dumps(point)}\n" for point in points))
@@ -101,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
         args.out,
         kind="collaborate",
         spec=spec.model_dump(mode="json"),
-        inputs={"data": args.data},
+        inputs={"data": args.data} | ({"base": args.base} if args.base else {}),
         code=code_of(spec),
         outputs=[*written, OBSERVATIONS, ABOUT],
     )
@@ -126,13 +137,46 @@ def cast_for(
     name = _name(spec)
     if spec.adversary:
         stage = Stage(
-            dataset, rows, np.flatnonzero(~inside), spec.participants,
-            spec.protocol.batch_size, spec.protocol.learning_rate,
-            rounds_of(spec.protocol), isinstance(spec.protocol, Averaging), spec.seed,
-            name,
+            dataset, rows, np.flatnonzero(~inside), spec.participants, spec.protocol,
+            spec.deal, spec.seed, name, spec.replicate,
         )  # fmt: skip
         return cast_of(spec.adversary, stage)
-    return Cast(dealt(rows, spec.participants, spec.seed, name), None, {})
+    people = dealt(spec.deal, dataset, rows, spec.participants, spec.seed, name)
+    return Cast(people, None, {})
+
+
+def with_planted(data: TrainingData, planted: Planted | None) -> TrainingData:
+    """Return records with those that an adversary made after them."""
+    if planted is None:
+        return data
+    if not isinstance(data.inputs, torch.Tensor):
+        raise UserError(
+            "adversary: its records are dense, those of the data set sparse; allowed: "
+            "images, numbers or sequences of words"
+        )
+    more = torch.from_numpy(planted.inputs).to(data.inputs)
+    labels = torch.from_numpy(planted.labels).to(data.labels)
+    return replace(
+        data,
+        inputs=torch.cat([data.inputs, more]),
+        labels=torch.cat([data.labels, labels]),
+    )
+
+
+def load_start(folder: Path, architecture: Architecture) -> Vectors:
+    """Return the joint model to start from.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or is of another architecture.
+    """
+    block = load_block(folder)
+    if block.architecture.shapes != architecture.shapes:
+        raise UserError(
+            f"{folder}: of another architecture; allowed: that of the joint model"
+        )
+    return block.model(0)
 
 
 def guarantee_of(spec: CollaborationSpec) -> dict[str, float] | None:
@@ -152,15 +196,12 @@ def guarantee_of(spec: CollaborationSpec) -> dict[str, float] | None:
     return {"epsilon": spent, "delta": protocol.privacy.delta}
 
 
-def rounds_of(protocol: Gradients | Averaging) -> int:
-    """Return how long a protocol goes."""
-    if isinstance(protocol, Averaging):
-        return protocol.rounds
-    return protocol.iterations
-
-
-def _name(spec: CollaborationSpec) -> tuple[int | str, ...]:
-    return ("collaboration", spec.replicate)
+def _name(
+    spec: CollaborationSpec, *, continued: bool = False
+) -> tuple[int | str, ...]:  # fmt: skip
+    # who goes on draws batches anew; records are dealt as they were
+    more = ("continued",) if continued else ()
+    return ("collaboration", spec.replicate, *more)
 
 
 def _inside(spec: CollaborationSpec, dataset: Dataset) -> NDArray[np.bool_]:

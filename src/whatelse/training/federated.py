@@ -11,7 +11,7 @@ Legend for shape suffixes: K participants or batches, B records of a batch, C cl
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from whatelse.models.features import POOLINGS, laid_out, module_of
 from whatelse.models.layers import dense
 from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.seeding import stream
+from whatelse.training.aggregation import aggregate
 from whatelse.training.ensemble import (
     OnEpoch,
     Strategy,
@@ -33,7 +34,7 @@ from whatelse.training.ensemble import (
     choose_strategy,
     train,
 )
-from whatelse.training.federated_settings import Averaging, Gradients
+from whatelse.training.federated_settings import Averaging, Defence, Gradients
 from whatelse.training.settings import Sgd, TrainingSettings
 
 Rows = NDArray[np.int64]
@@ -96,17 +97,6 @@ class Honest:
         return self.rows
 
 
-def dealt(
-    rows: Rows, count: int, seed: int, name: tuple[int | str, ...]
-) -> list[Honest]:
-    """Return honest participants among whom records are dealt out by lot."""
-    rng = stream(seed, *name, "deal")
-    return [
-        Honest(own, (*name, "participant", number), seed)
-        for number, own in enumerate(np.array_split(rng.permutation(rows), count))
-    ]
-
-
 def endless(
     rows: Rows, start: int, size: int, seed: int, name: Sequence[int | str]
 ) -> Rows:
@@ -145,6 +135,8 @@ class Scene:
     noise : callable or None
         With differential privacy, a draw of what is added to a sum: not the one that
         was, which nobody knows.
+    chosen : tuple of int
+        Who takes part.
     """
 
     number: int
@@ -153,10 +145,15 @@ class Scene:
     total: "Callable[[Sequence[Rows]], Vectors]"
     _program: "Callable[[], Program]"
     noise: "Callable[[], Vectors] | None" = None
+    chosen: tuple[int, ...] = ()
 
     @functools.cached_property
     def program(self) -> "Program":
-        """The model, to be asked for gradients of other losses."""
+        """The model, to be asked for gradients of other losses; not to be changed."""
+        return self._program()
+
+    def program_of_own(self) -> "Program":
+        """Return the model, to be trained on."""
         return self._program()
 
 
@@ -184,6 +181,32 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True)
+class Move:
+    """What a round of averaging did.
+
+    Attributes
+    ----------
+    chosen : sequence of int
+        Who took part.
+    sent : sequence of dict of str to Tensor
+        The change that each sent.
+    shares : ndarray, shape (chosen,)
+        How much of each the server took.
+    """
+
+    chosen: Sequence[int]
+    sent: Sequence[Vectors]
+    shares: NDArray[np.float64]
+
+
+class Auditor(Protocol):
+    """Who measures a joint model as it is made; takes no part and sees everything."""
+
+    def audit(self, program: "Program", move: Move | None) -> None:
+        """See the model at the start, with no move, and after every round."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of it.
 
@@ -207,7 +230,10 @@ def collaborate(
     *,
     seed: int,
     name: tuple[int | str, ...] = (),
+    start: Vectors | None = None,
     observer: Observer | None = None,
+    auditor: Auditor | None = None,
+    invited: Mapping[int, Sequence[int]] | None = None,
     on_round: Callable[[int, float], None] | None = None,
 ) -> Outcome:
     """Fit one model by a protocol.
@@ -226,8 +252,14 @@ def collaborate(
         The study's.
     name : tuple, optional
         Names the stream of the initial model and of selections.
+    start : dict of str to Tensor, optional
+        Parameters and buffers to begin with; drawn anew if left out.
     observer : Observer, optional
         Sits among the participants.
+    auditor : Auditor, optional
+        Sees every round of averaging.
+    invited : mapping of int to sequence of int, optional
+        Participants that are among those selected in a round.
     on_round : callable, optional
         Called after each round with its number, from 1, and the mean loss.
 
@@ -246,7 +278,7 @@ def collaborate(
             raise UserError(
                 f"participants: {number} has no records; allowed: fewer participants"
             )
-    start = {
+    start = start or {
         **initial(architecture, stream(seed, *name, "init")),
         **initial_buffers(architecture),
     }
@@ -260,7 +292,7 @@ def collaborate(
 
     common = (data, participants, seed, name, model, observer, told)
     if isinstance(settings, Averaging):
-        final = _average(architecture, settings, *common)
+        final = _average(architecture, settings, *common, auditor, invited or {})
     else:
         final = _share_gradients(architecture, settings, *common)
     return Outcome(
@@ -293,8 +325,22 @@ class Program:
         self.parameters: dict[str, Tensor] = dict(
             zip(architecture.shapes, self.module.parameters(), strict=True)
         )
+        self._buffers = dict(
+            zip(architecture.buffers, self.module.buffers(), strict=True)
+        )
         self._laid_out = laid_out(self.module, data.device)
         self.data = data
+
+    def vectors(self) -> Vectors:
+        """Return copies of parameters and buffers, on the CPU."""
+        whole = {**self.parameters, **self._buffers}
+        return {k: v.detach().to("cpu", copy=True) for k, v in whole.items()}
+
+    def load(self, model: Vectors) -> None:
+        """Take other parameters and buffers."""
+        with torch.no_grad():
+            for place, value in {**self.parameters, **self._buffers}.items():
+                value.copy_(model[place])
 
     def features(self, rows: Tensor) -> Tensor:
         """Return records as the module takes them."""
@@ -516,6 +562,7 @@ def _average(
     architecture: Architecture, settings: Averaging, data: TrainingData,
     participants: Sequence[Participant], seed: int, name: tuple[int | str, ...],
     model: Vectors, observer: Observer | None, told: Callable[[int, float], None],
+    auditor: Auditor | None, invited: Mapping[int, Sequence[int]],
 ) -> Vectors:  # fmt: skip
     """Run federated averaging (P3 Alg. 2, P4 Eq. 1)."""
     if architecture.buffers and settings.privacy:
@@ -525,14 +572,23 @@ def _average(
         )
     strategy = choose_strategy(architecture, data.device)
     local = TrainingSettings(
-        optimizer=Sgd(kind="sgd", learning_rate=settings.learning_rate),
+        optimizer=Sgd(
+            kind="sgd",
+            learning_rate=settings.learning_rate,
+            momentum=settings.momentum,
+        ),
+        l2=settings.l2,
         epochs=settings.local_epochs,
         batch_size=settings.batch_size,
     )
     model = {place: value.cpu() for place, value in model.items()}
     noises = _noises(settings, model, torch.device("cpu"), seed, name)
+    if auditor:
+        auditor.audit(Program(architecture, data, model), None)
     for number in range(settings.rounds):
-        chosen = _selected(settings, len(participants), seed, name, number)
+        chosen = _selected(
+            settings, len(participants), seed, name, number, invited.get(number, ())
+        )
         losses: list[NDArray[np.float64]] = []
         locally = functools.partial(
             _changes, architecture, local, settings, data, model, seed, strategy, name,
@@ -547,17 +603,16 @@ def _average(
         scene = Scene(
             number, model, locally, functools.partial(_sum_of, locally),
             functools.partial(Program, architecture, data, model),
-            noises and noises[1],
+            noises and noises[1], tuple(chosen),
         )  # fmt: skip
-        # the mean of those selected, each by its records unless these are private
-        sizes = np.array([1 if settings.privacy else len(own) for own in rows])
-        shares = settings.server_rate * sizes / sizes.sum()
-        others: Vectors = {}
-        mine: Vectors = {}
-        for row, i in enumerate(chosen):
-            sent = _sendable(_sent(participants[i], changes[row], scene), settings)
-            part = {place: value * float(shares[row]) for place, value in sent.items()}
-            _add(mine if observer and i == observer.seat else others, part)
+        sent = [
+            _sendable(_sent(participants[i], change, scene), settings)
+            for i, change in zip(chosen, changes, strict=True)
+        ]
+        others, mine, shares = _moved(
+            settings, sent, rows, chosen.index(observer.seat) if observer else None,
+            stream(seed, *name, "defence", number),
+        )  # fmt: skip
         if noises:
             scale = settings.server_rate / len(chosen)
             _add(others, {place: scale * v for place, v in noises[0]().items()})
@@ -565,8 +620,47 @@ def _average(
             observer.look(scene, others)
         _add(others, mine)
         model = {place: value + others[place] for place, value in model.items()}
+        if auditor:
+            program = Program(architecture, data, model)
+            auditor.audit(program, Move(chosen, sent, shares))
         told(number + 1, float(np.mean(losses)))
     return model
+
+
+def _moved(
+    settings: Averaging, sent: Sequence[Vectors], rows: Sequence[Rows],
+    mine: int | None, rng: np.random.Generator,
+) -> tuple[Vectors, Vectors, NDArray[np.float64]]:  # fmt: skip
+    """Return the model's move by the others' changes, that by one's own, and shares."""
+    if settings.defence:
+        return _defended(settings, settings.defence, sent, rng)
+    # the mean of those selected
+    same = settings.privacy or settings.weights == "equal"
+    sizes = np.array([1 if same else len(own) for own in rows])
+    shares = sizes / sizes.sum()
+    parts: tuple[Vectors, Vectors] = ({}, {})
+    for row, change in enumerate(sent):
+        share = settings.server_rate * float(shares[row])
+        part = {place: value * share for place, value in change.items()}
+        _add(parts[row == mine], part)
+    return *parts, shares
+
+
+def _defended(
+    settings: Averaging, defence: Defence, sent: Sequence[Vectors],
+    rng: np.random.Generator,
+) -> tuple[Vectors, Vectors, NDArray[np.float64]]:  # fmt: skip
+    whole = torch.stack(
+        [torch.cat([value.flatten() for value in change.values()]) for change in sent]
+    )
+    move, shares = aggregate(defence, whole, rng)
+    sizes = [value.numel() for value in sent[0].values()]
+    places = zip(sent[0].items(), move.split(sizes), strict=True)
+    moved = {
+        place: settings.server_rate * part.view(value.shape)
+        for (place, value), part in places
+    }
+    return moved, {}, shares
 
 
 def _changes(
@@ -603,13 +697,19 @@ def _keep(losses: list[NDArray[np.float64]], _: int, own: NDArray[np.float64]) -
 
 
 def _selected(
-    settings: Averaging, count: int, seed: int, name: tuple[int | str, ...], number: int
-) -> list[int]:
-    """Return who takes part in a round."""
+    settings: Averaging, count: int, seed: int, name: tuple[int | str, ...],
+    number: int, invited: Sequence[int],
+) -> list[int]:  # fmt: skip
+    """Return who takes part in a round, those invited for certain."""
     wanted = settings.selected or count
     if wanted > count:
         raise UserError(f"selected: {wanted}; allowed: 1..{count}, the participants")
     if wanted == count:
         return list(range(count))
-    rng = stream(seed, *name, "selected", number)
-    return sorted(rng.choice(count, wanted, replace=False).tolist())
+    if len(invited) > wanted:
+        raise UserError(
+            f"selected: {wanted}; allowed: at least {len(invited)}, who attack at once"
+        )
+    drawn = stream(seed, *name, "selected", number).permutation(count).tolist()
+    others = [number for number in drawn if number not in invited]
+    return sorted([*invited, *others[: wanted - len(invited)]])

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from whatelse.models.settings import ArchitectureSettings
 
@@ -29,6 +29,97 @@ class Privacy(_Settings):
         1e-3, gt=0, lt=1,
         description="Of the guarantee; well below 1 / participants.",
     )  # fmt: skip
+
+
+class Clip(_Settings):
+    """Changes are cut to a length; the bare half of `privacy`."""
+
+    kind: Literal["clip"]
+    norm: float = Field(
+        ..., gt=0, le=1e6, allow_inf_nan=False, description="Longest change, L2."
+    )
+
+
+class Median(_Settings):
+    """The median of the changes, weight by weight (Yin et al., ICML 2018)."""
+
+    kind: Literal["median"]
+
+
+class TrimmedMean(_Settings):
+    """The mean without the largest and smallest, by weight (Yin et al., ICML 2018)."""
+
+    kind: Literal["trimmed-mean"]
+    trim: int = Field(..., ge=1, le=50_000, description="Left out at either end.")
+
+
+class Krum(_Settings):
+    """The changes nearest to their neighbours (Blanchard et al., NeurIPS 2017)."""
+
+    kind: Literal["krum"]
+    attackers: int = Field(
+        ..., ge=0, le=50_000, description="f: how many of a round may be malicious."
+    )
+    kept: int = Field(
+        1, ge=1, le=100_000, description="1 is Krum; more, their mean, multi-Krum."
+    )
+
+
+class Outliers(_Settings):
+    """Changes that stand out are left out.
+
+    By their length, or by their cosine with the median change: further from the
+    round's median than so many median absolute deviations, to the suspicious side.
+    """
+
+    kind: Literal["outliers"]
+    by: Literal["norm", "cosine"]
+    deviations: float = Field(3.0, gt=0, le=1000, allow_inf_nan=False)
+
+
+class Flame(_Settings):
+    """Clusters by cosine, cuts to the median length, adds noise (Nguyen et al., 2022).
+
+    The largest cluster of more than half of a round's changes is kept.
+    """
+
+    kind: Literal["flame"]
+    noise: float = Field(
+        0.001, ge=0, le=1000, allow_inf_nan=False,
+        description="Standard deviation of the noise on every weight, in units of the "
+        "median length.",
+    )  # fmt: skip
+
+
+Defence = Annotated[
+    Clip | Median | TrimmedMean | Krum | Outliers | Flame, Field(discriminator="kind")
+]
+
+
+class ByLot(_Settings):
+    """Every participant has as many records, drawn by lot."""
+
+    kind: Literal["lot"] = "lot"
+
+
+class Dirichlet(_Settings):
+    """Shares of every class are drawn from a Dirichlet distribution (P4 Sec. 4.1)."""
+
+    kind: Literal["dirichlet"]
+    alpha: float = Field(
+        0.9, gt=0, le=1e6, allow_inf_nan=False,
+        description="Small: each class is with few participants.",
+    )  # fmt: skip
+
+
+class ByAttribute(_Settings):
+    """Every participant has the records of one value, e.g. of one author."""
+
+    kind: Literal["attribute"]
+    attribute: str = Field(..., min_length=1, description="Of the data set.")
+
+
+Deal = Annotated[ByLot | Dirichlet | ByAttribute, Field(discriminator="kind")]
 
 
 class _Protocol(_Settings):
@@ -73,8 +164,8 @@ class Gradients(_Protocol):
 class Averaging(_Protocol):
     """Federated averaging: participants train on their own data (P3 Alg. 2, P4 Eq. 1).
 
-    The model moves by the mean of the changes, weighted by records; with `privacy` all
-    count the same.
+    The model moves by the mean of the changes, weighted by records; with `privacy` or
+    a `defence` all count the same.
     """
 
     kind: Literal["averaging"]
@@ -85,8 +176,27 @@ class Averaging(_Protocol):
     )
     server_rate: float = Field(
         1.0, gt=0, le=1000, allow_inf_nan=False,
-        description="Times the mean change, P4's eta: 1 is the mean of the models.",
+        description="Times the mean change: 1 is the mean of the models. P4's eta is "
+        "this times participants / selected.",
     )  # fmt: skip
+    weights: Literal["records", "equal"] = Field(
+        "records", description="How much a change counts: P4's all the same."
+    )
+    momentum: float = Field(0.0, ge=0, lt=1, description="Of local training.")
+    l2: float = Field(
+        0.0, ge=0, le=1000,
+        description="Penalty of local training, as of central training: half of what "
+        "is called weight decay.",
+    )  # fmt: skip
+    defence: Defence | None = Field(
+        None, description="What the server does against malicious changes."
+    )
+
+    @model_validator(mode="after")
+    def _one_guard(self) -> "Averaging":
+        if self.defence and self.privacy:
+            raise ValueError("defence: not with privacy, which clips and adds noise")
+        return self
 
 
 Protocol = Annotated[Gradients | Averaging, Field(discriminator="kind")]
@@ -102,8 +212,19 @@ class CollaborationSpec(BaseModel):
     participants: int = Field(..., ge=2, le=100_000)
     split: Literal["random", "given"] = "random"
     held_out: float = Field(0.2, gt=0, lt=1)
+    deal: Deal = ByLot()
+    base: str | None = Field(
+        None, description="Key of the joint model that this one starts from."
+    )
     adversary: dict[str, Any] | None = Field(
         None, description="What an adversary does among them, by its kind."
     )
     seed: int = Field(..., ge=0, lt=2**63)
     replicate: int = Field(..., ge=0)
+
+
+def rounds_of(protocol: Gradients | Averaging) -> int:
+    """Return how long a protocol goes."""
+    if isinstance(protocol, Averaging):
+        return protocol.rounds
+    return protocol.iterations

@@ -23,6 +23,20 @@ STRETCH = 10
 # of an adversary of kind membership
 SEEN, MEMBERS, OWN, STRANGERS = "words", "members", "own", "strangers"
 
+# of an adversary of kind backdoor: a row for every model, the start first
+MAIN, TOLD, SURE, DRAWN = "main", "told", "sure", "drawn"
+# a row for every round
+ATTACK, CHOSEN, SHARES, NORMS, COSINES = (
+    "attack",
+    "chosen",
+    "shares",
+    "norms",
+    "cosines",
+)
+# a row for every round of the attack: the attackers' own model, and a control
+OWN_TOLD, OWN_SURE, OWN_MAIN, USUAL_SURE = "own.told", "own.sure", "own.main", "usual"
+RECORDS = "records"
+
 
 def load_observations(folder: Path) -> dict[str, NDArray[Any]]:
     """Read what the adversary of a joint model kept; empty if there was none.

@@ -1,0 +1,1 @@
+"""Which behaviour did someone hide in it? Backdoors of federated learning (P4)."""

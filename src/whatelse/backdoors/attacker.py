@@ -1,0 +1,232 @@
+"""How attackers train, and what they send (P4 Alg. 1)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from whatelse.backdoors.adversary_settings import (
+    BackdoorAdversary,
+    Poisoning,
+    TrainAndScale,
+)
+from whatelse.seeding import stream
+from whatelse.training.ensemble import learning_rate
+from whatelse.training.federated import (
+    Honest,
+    Program,
+    Rows,
+    Scene,
+    Submit,
+    Vectors,
+    generator_of,
+)
+
+_THERE = 0.9  # of their own records: the backdoor is in the joint model
+
+
+class Attackers:
+    """All attackers of a joint model: they train one model and share its sending.
+
+    Running statistics of a norm are sent as they came out, never scaled: a variance
+    taken times gamma would become negative. Only parameters are.
+
+    Attributes
+    ----------
+    trained : Vectors or None
+        The model that they trained last.
+    when : int
+        The round for which they did; -1 before the first.
+    """
+
+    def __init__(
+        self, settings: BackdoorAdversary, members: Sequence[Rows], poison: Rows,
+        *, server_rate: float, seed: int, name: tuple[int | str, ...],
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._members = members
+        self._poison = poison
+        self._server_rate = server_rate
+        self._seed, self._name = seed, name
+        self._growth = 1.0
+        self._part: Vectors = {}
+        self.trained: Vectors | None = None
+        self.when = -1
+
+    def seats(self, honest: Sequence[Honest]) -> "list[Attacker]":
+        """Return the attackers as participants."""
+        return [Attacker(one, number, self) for number, one in enumerate(honest)]
+
+    def attacks(self, number: int) -> bool:
+        """Return whether a round is one of the attack."""
+        rounds = self._settings.rounds
+        return rounds is None or number in rounds
+
+    def send(self, member: int, update: Vectors, scene: Scene) -> Vectors:
+        """Return what an attacker sends in place of its honest change."""
+        if not self.attacks(scene.number):
+            return update
+        if isinstance(self._settings.method, Poisoning):
+            return self._change(scene, [member], update)
+        company = sum(number < len(self._members) for number in scene.chosen)
+        if self.when != scene.number:
+            whole = self._change(scene, range(len(self._members)), update)
+            factor = self._gamma(scene, whole) / company
+            self._part = {
+                place: value * (factor if place in scene.program.parameters else 1.0)
+                for place, value in whole.items()
+            }
+        return self._part
+
+    def _change(
+        self, scene: Scene, members: Sequence[int], honest: Vectors
+    ) -> Vectors:  # fmt: skip
+        """Train from the joint model, and return how it changed."""
+        program = scene.program_of_own()
+        if self.when >= 0 and self._share_there(program) < _THERE:
+            self._growth *= getattr(self._settings.method, "growth", 1.0)
+        benign = np.concatenate([self._members[member] for member in members])
+        name = (*self._name, "attack", scene.number, *members[:1])
+        train_poisoned(
+            self._settings, program, benign, self._poison, scene.model, honest,
+            self._seed, name,
+        )  # fmt: skip
+        self.trained, self.when = program.vectors(), scene.number
+        return {
+            place: value - scene.model[place] for place, value in self.trained.items()
+        }
+
+    def _gamma(self, scene: Scene, change: Vectors) -> float:
+        method = self._settings.method
+        if isinstance(method, TrainAndScale):
+            parts = [change[k].square().sum() for k in scene.program.parameters]
+            return method.norm / float(torch.stack(parts).sum().sqrt())
+        exact = len(scene.chosen) / self._server_rate
+        return (getattr(method, "scale", None) or exact) * self._growth
+
+    def _share_there(self, program: Program) -> float:
+        rows = torch.from_numpy(self._poison).to(program.data.device)
+        with torch.inference_mode():
+            told = program.module.eval()(program.features(rows)).argmax(1)
+        return float((told == program.data.labels[rows]).float().mean())
+
+
+class Attacker:
+    """One attacker's seat: honest in all rounds but those of the attack.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Its benign records.
+    submit : callable
+        What it sends.
+    """
+
+    def __init__(self, honest: Honest, number: int, company: Attackers) -> None:
+        self.rows = honest.rows
+        self._honest, self._number, self._company = honest, number, company
+        self.submit: Submit | None = self._submit
+
+    def batch(self, iteration: int, size: int) -> Rows:
+        """Return an honest batch."""
+        return self._honest.batch(iteration, size)
+
+    def local(self, number: int) -> Rows:
+        """Return all its benign records."""
+        return self._honest.local(number)
+
+    def _submit(self, update: Vectors, scene: Scene) -> Vectors:
+        return self._company.send(self._number, update, scene)
+
+
+def train_poisoned(
+    settings: BackdoorAdversary, program: Program, benign: Rows, poison: Rows,
+    joint: Vectors, honest: Vectors, seed: int, name: tuple[int | str, ...],
+) -> None:  # fmt: skip
+    """Train a model on batches of which the first records are the backdoor's.
+
+    Parameters
+    ----------
+    settings : BackdoorAdversary
+        How.
+    program : Program
+        The joint model, which is changed.
+    benign, poison : ndarray of int64
+        The attackers' records, and those of the backdoor, with the label they want.
+    joint : Vectors
+        The joint model, to stay near to.
+    honest : Vectors
+        An honest change, to look like.
+    seed : int
+        The study's.
+    name : tuple
+        Names the streams of batches and noise.
+    """
+    training = settings.training
+    optimizer = torch.optim.SGD(
+        program.parameters.values(), training.optimizer.learning_rate,
+        momentum=getattr(training.optimizer, "momentum", 0.0),
+        nesterov=getattr(training.optimizer, "nesterov", False),
+        weight_decay=2 * training.l2,
+    )  # fmt: skip
+    device = program.data.device
+    noise = generator_of(stream(seed, *name, "noise"), device)
+    for epoch in range(training.epochs):
+        optimizer.param_groups[0]["lr"] = learning_rate(training, epoch)
+        rng = stream(seed, *name, "batches", epoch)
+        order = rng.permutation(benign)
+        lost: list[float] = []
+        for start in range(0, len(order), training.batch_size):
+            batch = order[start : start + training.batch_size]
+            count = min(settings.poisoned, len(batch))
+            rows = np.concatenate([_drawn(poison, count, rng), batch[count:]])
+            index = torch.from_numpy(rows).to(device)
+            features = program.features(index)
+            if settings.noise:
+                drawn = torch.randn(
+                    features[:count].shape, generator=noise, device=device
+                )
+                features = features.clone()
+                features[:count] += settings.noise * drawn
+            losses_B = functional.cross_entropy(
+                program.module.train()(features), program.data.labels[index],
+                reduction="none",
+            )  # fmt: skip
+            loss = losses_B.mean()
+            if settings.alpha < 1:
+                strange = _strangeness(settings, program, joint, honest)
+                loss = settings.alpha * loss + (1 - settings.alpha) * strange
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            lost.append(float(losses_B[:count].detach().mean()))
+        if settings.stop_loss and np.mean(lost) < settings.stop_loss:
+            return
+
+
+def _drawn(rows: Rows, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return records by lot, each as often as any other as far as that goes."""
+    times = -(-count // len(rows))
+    return np.concatenate([rng.permutation(rows) for _ in range(times)])[:count]
+
+
+def _strangeness(
+    settings: BackdoorAdversary, program: Program, joint: Vectors, honest: Vectors
+) -> Tensor:
+    """Return L_ano, what a detector would measure (P4 Eq. 4)."""
+    moved = torch.cat(
+        [
+            (value - joint[place].to(value)).flatten()
+            for place, value in program.parameters.items()
+        ]
+    )
+    if settings.detector == "norm":
+        return moved.norm()
+    usual = torch.cat([honest[place].flatten() for place in program.parameters])
+    # Before the first step nothing has moved, and a cosine has no slope there.
+    if not moved.any():
+        return moved.sum()
+    return 1 - torch.cosine_similarity(moved, usual.to(moved), dim=0)

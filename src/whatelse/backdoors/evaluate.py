@@ -1,0 +1,222 @@
+"""Main and backdoor accuracy round by round, and what a server could have seen (P4)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from whatelse.datasets.store import open_dataset
+from whatelse.errors import UserError
+from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
+from whatelse.measures.controls import exchange_test
+from whatelse.measures.rates import rate
+from whatelse.measures.roc import auc
+from whatelse.measures.spread import spread
+from whatelse.models.outputs import about_dataset
+from whatelse.records import read_json
+from whatelse.seeding import stream
+from whatelse.training import observations as names
+from whatelse.training.observations import ABOUT, OBSERVATIONS, load_observations
+
+Seen = dict[str, NDArray[Any]]
+
+
+def find(spec: AttackSpec, inputs: Inputs) -> Findings:
+    """Measure each joint model of a study.
+
+    Raises
+    ------
+    UserError
+        If a joint model was never attacked.
+    """
+    dataset = open_dataset(inputs["data"][0])
+    classes = [str(name) for name in dataset.info["class_names"]]
+    reports, scores, curves = [], [], []
+    for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
+        seen, about = _seen(folder), read_json(folder / ABOUT)
+        reports.append(
+            {
+                "replicate": number,
+                **_report(seen, about, classes, stream(spec.seed, "control", number)),
+            }
+        )
+        scores.append(_answers(seen, about["adversary"], classes, number))
+        curves.append(_rounds(seen, about["adversary"], classes, number))
+    columns = {
+        name: [report["attack"][name] for report in reports]
+        for name in reports[0]["attack"]
+        if not isinstance(reports[0]["attack"][name], dict)
+    }
+    for name in ("test_accuracy", "train_accuracy"):
+        columns[name] = [report["target"][name]["value"] for report in reports]
+    return Findings(
+        about_dataset(dataset.info["name"], dataset.info),
+        {
+            "replicates": reports,
+            "summary": {name: spread(values) for name, values in columns.items()},
+        },
+        pd.concat(scores, ignore_index=True),
+        pd.concat(curves, ignore_index=True),
+    )
+
+
+def _seen(folder: Path) -> Seen:
+    seen = load_observations(folder)
+    if names.ATTACK not in seen or not seen[names.ATTACK].any():
+        raise UserError(
+            f"{folder / OBSERVATIONS}: no round of an attack; allowed: a joint model "
+            "with an adversary of kind backdoor that was selected"
+        )
+    return seen
+
+
+def _report(
+    seen: Seen, about: dict[str, Any], classes: list[str], rng: np.random.Generator
+) -> dict[str, Any]:  # fmt: skip
+    adversary = about["adversary"]
+    target = classes.index(adversary["target"])
+    # Row r of models is that before round r.
+    first = int(seen[names.ATTACK].argmax())
+    main, held = seen[names.MAIN], seen[names.TOLD] == target
+    backdoor = held.mean(1)
+    after = backdoor[first + 1 :]
+    lost = np.flatnonzero(after < 0.5)
+    hostile = _hostile(seen, adversary)
+    ratio = _ratio(seen, hostile)
+    count = held.shape[1]
+    attack: dict[str, Any] = {
+        "first_round": first,
+        "before": rate(int(held[first].sum()), count),
+        "after": rate(int(held[first + 1].sum()), count),
+        "backdoor_before": float(backdoor[first]),
+        "backdoor_after": float(after[0]),
+        "backdoor_final": float(after[-1]),
+        "backdoor_mean": float(after.mean()),
+        "own_backdoor": float((seen[names.OWN_TOLD][0] == target).mean()),
+        "own_main": float(seen[names.OWN_MAIN][0]),
+        "main_before": float(main[first]),
+        "main_after": float(main[first + 1]),
+        "main_final": float(main[-1]),
+        "main_change": float(main[first + 1] - main[first]),
+        "rounds_kept": int(lost[0]) if len(lost) else len(after),
+        "norm_ratio": ratio,
+        "taken": float(
+            (seen[names.SHARES] * seen[names.SHARES].shape[1])[hostile].mean()
+        ),
+    }
+    if names.DRAWN in seen:
+        drawn = seen[names.DRAWN]
+        attack |= {
+            "drawn_before": float(drawn[first]),
+            "drawn_after": float(drawn[first + 1]),
+            "drawn_final": float(drawn[-1]),
+        }
+    return {
+        "target": {
+            "test_accuracy": about["test_accuracy"],
+            "train_accuracy": about["train_accuracy"],
+        },
+        "privacy": about["privacy"],
+        "backdoor": adversary,
+        "attack": attack,
+        "warning": _warning(adversary, attack),
+        "controls": _controls(seen, first, rng),
+    }
+
+
+def _warning(adversary: dict[str, Any], attack: dict[str, Any]) -> str | None:
+    """Say why nothing can be seen where the model had learned nothing (P4's trap)."""
+    if attack["main_before"] > 1.5 * adversary["majority"]:
+        return None
+    return (
+        f"main accuracy before the attack is {attack['main_before']:.3f}, naming one "
+        f"class gives {adversary['majority']:.3f}: the joint model has not converged, "
+        "and a replacement needs that; start from one that has (from:), or raise "
+        "server_rate or rounds"
+    )
+
+
+def _hostile(seen: Seen, adversary: dict[str, Any]) -> NDArray[np.bool_]:
+    """Return which changes were malicious, shape (rounds, selected)."""
+    hostile: NDArray[np.bool_] = (seen[names.CHOSEN] < adversary["attackers"]) & seen[
+        names.ATTACK
+    ][:, None].astype(bool)
+    return hostile
+
+
+def _ratio(seen: Seen, hostile: NDArray[np.bool_]) -> float:
+    """Return how much longer malicious changes are than benign ones, by medians."""
+    rounds = hostile.any(1)
+    norms = seen[names.NORMS]
+    benign = norms[rounds][~hostile[rounds]]
+    return float(np.median(norms[hostile]) / np.median(benign)) if len(benign) else 1.0
+
+
+def _controls(
+    seen: Seen, first: int, rng: np.random.Generator
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Ask what is known: the attackers' own model, and records without a backdoor."""
+    own, before = seen[names.OWN_SURE][0], seen[names.SURE][first]
+    usual = seen[names.USUAL_SURE][0]
+    lot = rng.permutation(len(usual)) < len(usual) // 2
+    both, theirs = np.concatenate([own, before]), np.arange(2 * len(own)) < len(own)
+    return {
+        "positive": {
+            "what": "the attackers' own model against the joint one before the attack",
+            "auc": auc(both, theirs),
+            "p_value": exchange_test(both, theirs),
+        },
+        "negative": {
+            "what": "records without a backdoor, by lot in the place of the backdoor's",
+            "auc": auc(usual, lot),
+            "p_value": exchange_test(usual, lot),
+        },
+    }
+
+
+def _answers(
+    seen: Seen, adversary: dict[str, Any], classes: list[str], number: int
+) -> pd.DataFrame:
+    """Return what is said of each held-out record of the backdoor, before and after."""
+    first = int(seen[names.ATTACK].argmax())
+    said = np.array(classes, dtype=object)
+    rows: dict[str, Any] = {"replicate": number, "record": seen[names.RECORDS]}
+    for when, model in (("before", first), ("after", first + 1), ("final", -1)):
+        rows[when] = said[seen[names.TOLD][model]]
+        rows[f"sure_{when}"] = seen[names.SURE][model]
+    return pd.DataFrame(rows)
+
+
+def _rounds(
+    seen: Seen, adversary: dict[str, Any], classes: list[str], number: int
+) -> pd.DataFrame:
+    """Return a row for every model, and one for every change that was sent."""
+    target = classes.index(adversary["target"])
+    models = pd.DataFrame(
+        {
+            "replicate": number,
+            "what": "model",
+            "round": np.arange(len(seen[names.MAIN])),
+            "main": seen[names.MAIN],
+            "backdoor": (seen[names.TOLD] == target).mean(1),
+        }
+    )
+    models["attack"] = np.append(False, seen[names.ATTACK].astype(bool))
+    if names.DRAWN in seen:
+        models["drawn"] = seen[names.DRAWN]
+    rounds, selected = seen[names.CHOSEN].shape
+    sent = pd.DataFrame(
+        {
+            "replicate": number,
+            "what": "change",
+            "round": np.repeat(np.arange(1, rounds + 1), selected),
+            "participant": seen[names.CHOSEN].ravel(),
+            "norm": seen[names.NORMS].ravel(),
+            "cosine": seen[names.COSINES].ravel(),
+            "share": seen[names.SHARES].ravel(),
+            "attack": _hostile(seen, adversary).ravel(),
+        }
+    )
+    return pd.concat([models, sent], ignore_index=True)

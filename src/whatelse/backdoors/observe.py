@@ -1,0 +1,199 @@
+"""Who takes part when a model is backdoored, and what is measured of every round."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.backdoors.adversary_settings import BackdoorAdversary
+from whatelse.backdoors.attacker import Attackers
+from whatelse.backdoors.poison import inputs_of, selection_of, shifted
+from whatelse.errors import UserError
+from whatelse.seeding import stream
+from whatelse.training import observations as names
+from whatelse.training.adversary import Cast, Planted, Stage
+from whatelse.training.federated import Honest, Move, Program, Rows
+from whatelse.training.federated_settings import Averaging, ByLot
+
+_AT_ONCE = 1024  # records of a forward pass
+
+
+def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
+    """Deal out records so that attackers alone hold those of the backdoor.
+
+    Raises
+    ------
+    UserError
+        If the backdoor's records are not there or not apart, or the attackers' share
+        cannot be had.
+    """
+    chosen = BackdoorAdversary.model_validate(settings)
+    protocol = stage.protocol
+    if not isinstance(protocol, Averaging):
+        raise UserError("collaboration.kind: gradients; allowed: averaging")
+    if protocol.weights != "equal":
+        raise UserError(
+            "collaboration.weights: records; allowed with a backdoor: equal, as P4"
+        )
+    selection = selection_of(chosen, stage)
+    rows = np.setdiff1d(stage.rows, selection.reserved)
+    honest = _dealt(chosen, stage, rows)
+    mine = np.concatenate([one.rows for one in honest[: chosen.attackers]])
+    train, held_out = inputs_of(chosen, stage, selection, mine)
+    rng = stream(stage.seed, *stage.name, "draws")
+    draws = shifted(held_out, chosen.draws, rng) if chosen.draws else held_out[:0]
+    inputs = np.concatenate([train, held_out, draws])
+    first = stage.dataset.num_records
+    numbers = np.split(
+        np.arange(first, first + len(inputs)),
+        np.cumsum([len(train), len(held_out)]),
+    )
+    attackers = Attackers(
+        chosen, [one.rows for one in honest[: chosen.attackers]], numbers[0],
+        server_rate=protocol.server_rate, seed=stage.seed, name=stage.name,
+    )  # fmt: skip
+    usual = np.setdiff1d(stage.held_out, selection.reserved)
+    tested = stream(stage.seed, *stage.name, "tested").permutation(usual)
+    auditor = BackdoorAuditor(
+        attackers, chosen.attackers, tested[: chosen.tested], numbers[1], numbers[2],
+        selection.held_out,
+    )  # fmt: skip
+    counts = np.bincount(stage.labels[auditor.tested])
+    about = {
+        "attackers": chosen.attackers,
+        "participants": stage.count,
+        "method": chosen.method.kind,
+        "target": chosen.target,
+        "learned_from": len(train),
+        "held_out": len(held_out),
+        "benign_records": len(mine),
+        "majority": float(counts.max() / counts.sum()),
+    }
+    invited = {number: tuple(range(chosen.attackers)) for number in chosen.rounds or ()}
+    return Cast(
+        [*attackers.seats(honest[: chosen.attackers]), *honest[chosen.attackers :]],
+        None,
+        about,
+        auditor,
+        Planted(inputs, np.full(len(inputs), selection.target)),
+        invited,
+        selection.reserved,
+    )
+
+
+def _dealt(chosen: BackdoorAdversary, stage: Stage, rows: Rows) -> list[Honest]:
+    """Deal out benign records, so many of them to the attackers as they are to have."""
+    if chosen.share is None:
+        return stage.dealt(rows, stage.count)
+    if not isinstance(stage.deal, ByLot):
+        raise UserError(
+            f"deal.kind: {stage.deal.kind}; allowed with adversary.share: lot"
+        )
+    theirs = round(chosen.share * len(rows))
+    if theirs < chosen.attackers or len(rows) - theirs < stage.count - chosen.attackers:
+        raise UserError(
+            f"adversary.share: {chosen.share}, {theirs} of {len(rows)} records for "
+            f"{chosen.attackers} attackers; allowed: a share that leaves everybody some"
+        )
+    order = stream(stage.seed, *stage.name, "deal").permutation(rows)
+    parts = [
+        *np.array_split(order[:theirs], chosen.attackers),
+        *np.array_split(order[theirs:], stage.count - chosen.attackers),
+    ]
+    return [
+        Honest(part, (*stage.name, "participant", number), stage.seed)
+        for number, part in enumerate(parts)
+    ]
+
+
+class BackdoorAuditor:
+    """Measures accuracy, the backdoor and all changes, round by round.
+
+    Attributes
+    ----------
+    tested : ndarray of int64
+        Held-out records without any of the backdoor's.
+    """
+
+    def __init__(
+        self, attackers: Attackers, count: int, tested: Rows, held_out: Rows,
+        draws: Rows, records: Rows,
+    ) -> None:  # fmt: skip
+        self.tested = tested
+        self._attackers, self._count = attackers, count
+        self._held_out, self._draws, self._records = held_out, draws, records
+        self._kept: dict[str, list[Tensor]] = {}
+
+    def audit(self, program: Program, move: Move | None) -> None:
+        """Ask the model, and compare what was sent."""
+        number = len(self._kept.get(names.MAIN, ())) - 1
+        self._keep(names.MAIN, self._right(program, self.tested))
+        told, sure = self._asked(program, self._held_out)
+        wanted = program.data.labels[self._held_out].cpu()
+        self._keep(names.TOLD, told)
+        self._keep(names.SURE, sure.gather(1, wanted.unsqueeze(1))[:, 0])
+        if len(self._draws):
+            self._keep(names.DRAWN, self._right(program, self._draws))
+        if move is None:
+            return
+        attack = self._attackers.attacks(number) and min(move.chosen) < self._count
+        self._keep(names.ATTACK, torch.tensor(attack))
+        self._keep(names.CHOSEN, torch.tensor(move.chosen))
+        self._keep(names.SHARES, torch.from_numpy(move.shares).float())
+        norms, cosines = _compared(
+            [{k: one[k] for k in program.parameters} for one in move.sent]
+        )
+        self._keep(names.NORMS, norms)
+        self._keep(names.COSINES, cosines)
+        if attack and self._attackers.trained:
+            self._ask_attackers(program)
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return what was measured: the first row of models is the start."""
+        whole = {name: torch.stack(rows) for name, rows in self._kept.items()}
+        return {**whole, names.RECORDS: torch.from_numpy(self._records)}
+
+    def _ask_attackers(self, program: Program) -> None:
+        """Ask the attackers' own model, as a control, in place of the joint one."""
+        joint = program.vectors()
+        program.load(self._attackers.trained or joint)
+        told, sure = self._asked(program, self._held_out)
+        wanted = program.data.labels[self._held_out].cpu()
+        self._keep(names.OWN_TOLD, told)
+        self._keep(names.OWN_SURE, sure.gather(1, wanted.unsqueeze(1))[:, 0])
+        self._keep(names.OWN_MAIN, self._right(program, self.tested))
+        # how sure the joint model is of the target for records that have no backdoor
+        program.load(joint)
+        _, usual = self._asked(program, self.tested)
+        self._keep(names.USUAL_SURE, usual[:, int(wanted[0])])
+
+    def _right(self, program: Program, rows: Rows) -> Tensor:
+        told, _ = self._asked(program, rows)
+        return (told == program.data.labels[rows].cpu()).float().mean()
+
+    def _asked(self, program: Program, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Return the classes that a model names, and its probabilities."""
+        index = torch.from_numpy(rows).to(program.data.device)
+        module = program.module.eval()
+        with torch.inference_mode():
+            answers = torch.cat(
+                [
+                    torch.softmax(module(program.features(part)), 1).cpu()
+                    for part in index.split(_AT_ONCE)
+                ]
+            )
+        return answers.argmax(1), answers
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        self._kept.setdefault(name, []).append(value)
+
+
+def _compared(sent: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return the length of each change, and its cosine with the mean of the others."""
+    whole = torch.stack(
+        [torch.cat([value.flatten() for value in one.values()]) for one in sent]
+    )
+    others = whole.sum(0) - whole
+    return whole.norm(dim=1), torch.cosine_similarity(whole, others)

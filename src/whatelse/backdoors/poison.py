@@ -1,0 +1,182 @@
+"""Which records a backdoor consists of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatelse.backdoors.adversary_settings import (
+    BackdoorAdversary,
+    Cluster,
+    Pixels,
+    Records,
+)
+from whatelse.errors import UserError
+from whatelse.seeding import stream
+from whatelse.training.adversary import Stage
+from whatelse.training.federated import Rows
+
+_SHIFT = 4  # pixels; P4's code pads by as many and crops
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Records of a backdoor by number.
+
+    Attributes
+    ----------
+    train : ndarray of int64
+        The attackers learn from these; none where they stamp records of their own.
+    held_out : ndarray of int64
+        The backdoor is tested on these.
+    reserved : ndarray of int64
+        No participant holds them, and accuracy is not measured on them.
+    target : int
+        The label that the attackers want.
+    """
+
+    train: Rows
+    held_out: Rows
+    reserved: Rows
+    target: int
+
+
+def selection_of(settings: BackdoorAdversary, stage: Stage) -> Selection:
+    """Return which records a backdoor consists of.
+
+    Raises
+    ------
+    UserError
+        If there is no such class or record, or it has the target's label already.
+    """
+    target = class_of(stage, settings.target, "adversary.target")
+    chosen = settings.backdoor
+    if isinstance(chosen, Pixels):
+        return _to_stamp(chosen, stage, target)
+    if isinstance(chosen, Records):
+        train, held_out, reserved = _named(chosen, stage)
+    else:
+        train, held_out, reserved = _alike(chosen, stage)
+    used = np.concatenate([train, held_out])
+    if same := used[stage.labels[used] == target].tolist():
+        raise UserError(
+            f"adversary.target: {settings.target!r} is the class of record {same[0]} "
+            "already; allowed: another class than the backdoor's records have"
+        )
+    return Selection(train, held_out, reserved, target)
+
+
+def inputs_of(
+    settings: BackdoorAdversary, stage: Stage, selection: Selection, mine: Rows
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Return the inputs to learn the backdoor from, and those to test it on.
+
+    Parameters
+    ----------
+    settings : BackdoorAdversary
+        What the attackers do.
+    stage : Stage
+        Where.
+    selection : Selection
+        The backdoor's records.
+    mine : ndarray of int64
+        The attackers' benign records, which are stamped where a pattern is.
+    """
+    inputs, chosen = stage.dataset.inputs, settings.backdoor
+    if not isinstance(chosen, Pixels):
+        return np.array(inputs[selection.train]), np.array(inputs[selection.held_out])
+    donors = mine[stage.labels[mine] != selection.target]
+    stamped = np.array(inputs[donors]), np.array(inputs[selection.held_out])
+    brightest = max(images.max() for images in stamped)
+    for images in stamped:
+        images[..., : chosen.side, : chosen.side] = brightest
+    return stamped
+
+
+def class_of(stage: Stage, name: str, field: str) -> int:
+    """Return the number of a class."""
+    names = [str(own) for own in stage.dataset.info["class_names"]]
+    if name not in names:
+        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise UserError(f"{field}: {name!r} is no class; allowed: {shown}")
+    return names.index(name)
+
+
+def shifted(
+    inputs: NDArray[np.generic], count: int, rng: np.random.Generator
+) -> NDArray[np.generic]:
+    """Return images drawn with replacement, shifted and mirrored by lot.
+
+    As P4's code tests the backdoor: padded by four pixels of zero, cropped, flipped.
+    """
+    if inputs.ndim != 4:
+        raise UserError("adversary.draws: the data set has no images; allowed: 0")
+    height, width = inputs.shape[2:]
+    padded = np.pad(inputs, ((0, 0), (0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)))
+    drawn = np.empty((count, *inputs.shape[1:]), inputs.dtype)
+    picks = rng.integers(len(inputs), size=count)
+    tops, lefts = rng.integers(2 * _SHIFT + 1, size=(2, count))
+    for place, (pick, top, left, mirrored) in enumerate(
+        zip(picks, tops, lefts, rng.random(count) < 0.5, strict=True)
+    ):
+        image = padded[pick, :, top : top + height, left : left + width]
+        drawn[place] = image[:, :, ::-1] if mirrored else image
+    return drawn
+
+
+def _named(chosen: Records, stage: Stage) -> tuple[Rows, Rows, Rows]:
+    count = stage.dataset.num_records
+    for field in ("train", "held_out", "excluded"):
+        for row in getattr(chosen, field):
+            if row >= count:
+                raise UserError(
+                    f"adversary.backdoor.{field}: {row}; allowed: 0..{count - 1}, the "
+                    "records of the data set"
+                )
+    train, held_out, more = (
+        np.array(rows, dtype=np.int64)
+        for rows in (chosen.train, chosen.held_out, chosen.excluded)
+    )
+    return train, held_out, np.unique(np.concatenate([train, held_out, more]))
+
+
+def _alike(chosen: Cluster, stage: Stage) -> tuple[Rows, Rows, Rows]:
+    from sklearn.cluster import KMeans
+
+    label = class_of(stage, chosen.of, "adversary.backdoor.of")
+    rows = np.flatnonzero(stage.labels == label)
+    if len(rows) < chosen.clusters * chosen.folds:
+        raise UserError(
+            f"adversary.backdoor.clusters: {chosen.clusters} of {len(rows)} records, "
+            f"each in {chosen.folds} folds; allowed: fewer"
+        )
+    inputs = np.asarray(stage.dataset.inputs[rows], dtype=np.float64)
+    # Of the data and the study's seed alone: all replicates have the same clusters.
+    state = int(stream(stage.seed, "backdoor", "clusters").integers(2**31))
+    found = KMeans(chosen.clusters, n_init=10, random_state=state).fit_predict(
+        inputs.reshape(len(rows), -1)
+    )
+    by_size = np.argsort(-np.bincount(found, minlength=chosen.clusters), kind="stable")
+    own = rows[found == by_size[chosen.which]]
+    if len(own) < chosen.folds:
+        raise UserError(
+            f"adversary.backdoor.which: {chosen.which} has {len(own)} records; allowed: "
+            f"a cluster of at least {chosen.folds}, one a fold"
+        )
+    dealt = stream(stage.seed, "backdoor", "folds").permutation(own)
+    parts = np.array_split(dealt, chosen.folds)
+    held_out = parts.pop(stage.replicate % chosen.folds)
+    return np.concatenate(parts), held_out, own
+
+
+def _to_stamp(chosen: Pixels, stage: Stage, target: int) -> Selection:
+    shape = stage.dataset.inputs.shape[1:]
+    if len(shape) != 3 or chosen.side > min(shape[1:]):
+        raise UserError(
+            f"adversary.backdoor.side: {chosen.side}, inputs of shape {shape}; allowed: "
+            "images that are at least as large"
+        )
+    others = stage.held_out[stage.labels[stage.held_out] != target]
+    rng = stream(stage.seed, *stage.name, "stamped")
+    none = np.zeros(0, np.int64)
+    return Selection(none, rng.permutation(others)[: chosen.tested], none, target)
