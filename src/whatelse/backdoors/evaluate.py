@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from whatelse.datasets.store import open_dataset
+from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import exchange_test
@@ -42,7 +42,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                 **_report(seen, about, classes, stream(spec.seed, "control", number)),
             }
         )
-        scores.append(_answers(seen, about["adversary"], classes, number))
+        scores.append(_answers(seen, dataset, classes, number))
         curves.append(_rounds(seen, about["adversary"], classes, number))
     columns = {
         name: [report["attack"][name] for report in reports]
@@ -177,7 +177,7 @@ def _controls(
 
 
 def _answers(
-    seen: Seen, adversary: dict[str, Any], classes: list[str], number: int
+    seen: Seen, dataset: Dataset, classes: list[str], number: int
 ) -> pd.DataFrame:
     """Return what is said of each held-out record of the backdoor, before and after."""
     first = int(seen[names.ATTACK].argmax())
@@ -186,6 +186,13 @@ def _answers(
     for when, model in (("before", first), ("after", first + 1), ("final", -1)):
         rows[when] = said[seen[names.TOLD][model]]
         rows[f"sure_{when}"] = seen[names.SURE][model]
+    inputs = dataset.inputs
+    if len(inputs.shape) == 4 and inputs.shape[1] in (1, 3):
+        # as they are in the data set: a pattern is stamped on them for the model alone
+        shown = np.asarray(inputs[seen[names.RECORDS]], dtype=np.float64)
+        grey = np.rint(shown * (255 / max(shown.max(), 1e-9))).astype(np.uint8)
+        rows["shape"] = ",".join(map(str, inputs.shape[1:]))
+        rows["picture"] = [image.tobytes() for image in grey]
     return pd.DataFrame(rows)
 
 

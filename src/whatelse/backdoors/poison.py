@@ -160,8 +160,8 @@ def _alike(chosen: Cluster, stage: Stage) -> tuple[Rows, Rows, Rows]:
     own = rows[found == by_size[chosen.which]]
     if len(own) < chosen.folds:
         raise UserError(
-            f"adversary.backdoor.which: {chosen.which} has {len(own)} records; allowed: "
-            f"a cluster of at least {chosen.folds}, one a fold"
+            f"adversary.backdoor.which: {chosen.which} has {len(own)} records; "
+            f"allowed: a cluster of at least {chosen.folds}, one a fold"
         )
     dealt = stream(stage.seed, "backdoor", "folds").permutation(own)
     parts = np.array_split(dealt, chosen.folds)
@@ -173,8 +173,8 @@ def _to_stamp(chosen: Pixels, stage: Stage, target: int) -> Selection:
     shape = stage.dataset.inputs.shape[1:]
     if len(shape) != 3 or chosen.side > min(shape[1:]):
         raise UserError(
-            f"adversary.backdoor.side: {chosen.side}, inputs of shape {shape}; allowed: "
-            "images that are at least as large"
+            f"adversary.backdoor.side: {chosen.side}, inputs of shape {shape}; "
+            "allowed: images that are at least as large"
         )
     others = stage.held_out[stage.labels[stage.held_out] != target]
     rng = stream(stage.seed, *stage.name, "stamped")

@@ -278,6 +278,76 @@ class Layers(Figure):
     ]
 
 
+class Rounds(Figure):
+    """Main and backdoor accuracy over rounds (P4 Fig. 4)."""
+
+    draws = ("backdoors.",)
+
+    kind: Annotated[
+        Literal["rounds"],
+        Field(
+            description="The main task's accuracy and the backdoor's over the rounds, "
+            "a curve for every attack and grid point: the mean over seeds, and each "
+            "seed faintly."
+        ),
+    ]
+    backdoor: Annotated[
+        Literal["backdoor", "drawn"],
+        Field(
+            description="Whether held-out backdoor records are tested as they are, or "
+            "images shifted and mirrored by lot (`draws` of the adversary)."
+        ),
+    ] = "backdoor"
+
+
+class Updates(Figure):
+    """What a server sees of benign and malicious changes (P4 Sec. 4.3)."""
+
+    draws = ("backdoors.",)
+
+    kind: Annotated[
+        Literal["updates"],
+        Field(
+            description="Length of every change against its cosine with the mean of "
+            "the others, benign and malicious, a panel for every attack and grid point."
+        ),
+    ]
+
+
+class BackdoorTable(Figure):
+    """What attacks and defences do to main and backdoor accuracy (P4)."""
+
+    draws = ("backdoors.",)
+
+    kind: Annotated[
+        Literal["backdoor_table"],
+        Field(
+            description="A row for every attack and grid point: main and backdoor "
+            "accuracy before and after the attack, and what the server took of it, as "
+            "mean and standard deviation over seeds."
+        ),
+    ]
+
+
+class BackdoorSheet(Figure):
+    """Backdoor images with what the model says before and after (P4 Fig. 2)."""
+
+    draws = ("backdoors.",)
+
+    kind: Annotated[
+        Literal["backdoor_sheet"],
+        Field(
+            description="Held-out backdoor images, and the class that the model names "
+            "before the attack and right after."
+        ),
+    ]
+    columns: Annotated[int, Field(ge=1, le=24, description="Pictures of a row.")] = 10
+    rows: Annotated[int, Field(ge=1, le=24, description="Rows of an attack.")] = 3
+    replicate: Annotated[
+        int, Field(ge=0, description="The seed that is shown, from 0.")
+    ] = 0
+
+
 FigureSettings = Annotated[
     ClassCDF
     | Trend
@@ -291,7 +361,11 @@ FigureSettings = Annotated[
     | PropertyTable
     | AttributeTable
     | Timeline
-    | Layers,
+    | Layers
+    | Rounds
+    | Updates
+    | BackdoorTable
+    | BackdoorSheet,
     Field(discriminator="kind"),
 ]
 """The settings of any figure; ``kind`` says which."""

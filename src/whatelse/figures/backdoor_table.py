@@ -1,0 +1,59 @@
+"""Table of backdoors, and of what defences do against them (P4)."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from whatelse.figures import style
+from whatelse.figures.columns import Column, draw_table, share
+from whatelse.figures.results import AttackResult, percent, points
+from whatelse.figures.settings import BackdoorTable
+
+_MAIN, _BACKDOOR, _SERVER = "main accuracy", "backdoor accuracy", "malicious changes"
+_COLUMNS = {
+    "main_before": share(_MAIN, "before"),
+    "main_change": Column(_MAIN, "change", "points", points, percent),
+    "main_final": share(_MAIN, "at the end"),
+    "backdoor_before": share(_BACKDOOR, "before"),
+    "backdoor_after": share(_BACKDOOR, "after"),
+    "backdoor_mean": share(_BACKDOOR, "mean"),
+    "backdoor_final": share(_BACKDOOR, "at the end"),
+    "own_backdoor": share(_BACKDOOR, "own model"),
+    "norm_ratio": Column(_SERVER, "times as long", "", "{:,.1f}".format, None),
+    "taken": share(_SERVER, "taken"),
+}
+_NOTES = {
+    "main_change": "Before and after: the first round of the attack. Mean: over all "
+    "rounds from then on.",
+    "backdoor_after": "Backdoor accuracy: share of held-out backdoor records that get "
+    "the attackers' label.",
+    "own_backdoor": "Own model: the one that attackers trained, before it was sent.",
+    "norm_ratio": "Times as long: L2 norm of malicious changes to that of benign ones "
+    "of the same rounds, medians.",
+    "taken": "Taken: how much of a malicious change the server took, 100% as of a "
+    "benign one without a defence.",
+}
+
+
+@style.context()
+def draw(
+    settings: BackdoorTable, results: Sequence[AttackResult]
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw a row for every result.
+
+    Parameters
+    ----------
+    settings : BackdoorTable
+        What is asked for.
+    results : sequence of AttackResult
+        At least one, in the order of the rows.
+
+    Returns
+    -------
+    Figure
+        The table, as mean and standard deviation over seeds.
+    DataFrame
+        The same numbers unrounded, with the 95% interval of each mean.
+    """
+    return draw_table(settings.title, settings.caption, results, _COLUMNS, _NOTES)
