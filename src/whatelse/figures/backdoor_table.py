@@ -10,17 +10,17 @@ from whatelse.figures.columns import Column, draw_table, share
 from whatelse.figures.results import AttackResult, percent, points
 from whatelse.figures.settings import BackdoorTable
 
-_MAIN, _BACKDOOR, _SERVER = "main accuracy", "backdoor accuracy", "malicious changes"
+_MAIN, _BACKDOOR, _SERVER = "main accuracy", "backdoor accuracy", "malicious"
 _COLUMNS = {
     "main_before": share(_MAIN, "before"),
     "main_change": Column(_MAIN, "change", "points", points, percent),
-    "main_final": share(_MAIN, "at the end"),
+    "main_final": share(_MAIN, "end"),
     "backdoor_before": share(_BACKDOOR, "before"),
     "backdoor_after": share(_BACKDOOR, "after"),
     "backdoor_mean": share(_BACKDOOR, "mean"),
-    "backdoor_final": share(_BACKDOOR, "at the end"),
-    "own_backdoor": share(_BACKDOOR, "own model"),
-    "norm_ratio": Column(_SERVER, "times as long", "", "{:,.1f}".format, None),
+    "backdoor_final": share(_BACKDOOR, "end"),
+    "own_backdoor": share(_BACKDOOR, "own"),
+    "norm_ratio": Column(_SERVER, "length", "ratio", "{:,.1f}".format, None),
     "taken": share(_SERVER, "taken"),
 }
 _NOTES = {
@@ -28,8 +28,8 @@ _NOTES = {
     "rounds from then on.",
     "backdoor_after": "Backdoor accuracy: share of held-out backdoor records that get "
     "the attackers' label.",
-    "own_backdoor": "Own model: the one that attackers trained, before it was sent.",
-    "norm_ratio": "Times as long: L2 norm of malicious changes to that of benign ones "
+    "own_backdoor": "Own: of the model that attackers trained, before it was sent. End: of all rounds.",
+    "norm_ratio": "Length: L2 norm of malicious changes to that of benign ones "
     "of the same rounds, medians.",
     "taken": "Taken: how much of a malicious change the server took, 100% as of a "
     "benign one without a defence.",

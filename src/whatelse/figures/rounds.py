@@ -37,11 +37,10 @@ def draw(
     """
     tables = [_models(result) for result in results]
     labels, looks = named(results), style.looks(len(results))
-    below = style.legend_height(labels, beside=2 * _PANEL)
     figure, part = style.sheet(
         settings.title, shared(results),
         [settings.caption, *_notes(results), *remarks(results)],
-        height=2 * _PANEL + below,
+        height=style.legend_height(labels, beside=2 * _PANEL),
     )  # fmt: skip
     panels = part.subplots(2, 1, sharex=True)
     for panel, column in zip(panels, ("main", settings.backdoor), strict=True):
@@ -86,7 +85,7 @@ def _lines(panel: Axes, table: pd.DataFrame, column: str, look: style.Look) -> N
 
 
 def _start(table: pd.DataFrame) -> float:
-    """Return the last round before the first attack: it moves the model after it."""
+    """Return the middle of the first round of an attack."""
     return float(table.loc[table["attack"].astype(bool), "round"].min()) - 0.5
 
 
