@@ -35,7 +35,7 @@ from whatelse.training.blocks import load_block, load_tensors, save_tensors
 from whatelse.training.device import resident
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated import Program, Rows, Scene, Vectors, collaborate
-from whatelse.training.federated_settings import Gradients
+from whatelse.training.federated_settings import ByLot, Gradients
 
 SEED = 5
 CPU = torch.device("cpu")
@@ -76,7 +76,10 @@ def stage(data: Path, count: int = 2, batch: int = 8) -> Stage:
     dataset = open_dataset(data)
     rows = np.arange(320)
     held_out = np.arange(320, 400)
-    return Stage(dataset, rows, held_out, count, batch, 0.1, 60, False, SEED, ("t",))
+    protocol = Gradients(
+        kind="gradients", iterations=60, batch_size=batch, learning_rate=0.1
+    )
+    return Stage(dataset, rows, held_out, count, protocol, ByLot(), SEED, ("t",))
 
 
 def adversary(**changes: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from whatelse.training.adversary import Stage
 from whatelse.training.blocks import load_tensors
 from whatelse.training.device import resident
 from whatelse.training.federated import Rows, collaborate
-from whatelse.training.federated_settings import Averaging, Gradients
+from whatelse.training.federated_settings import Averaging, ByLot, Gradients
 from whatelse.training.observations import MEMBERS, OWN, SEEN, STRANGERS
 
 SEED = 3
@@ -68,18 +68,16 @@ def test_the_words_kept_are_those_of_the_others_batches(
     dataset = open_dataset(data)
     rows, held_out = np.arange(200), np.arange(200, RECORDS)
     averages = kind == "averaging"
-    stage = Stage(
-        dataset, rows, held_out, count, 8, 0.1, 6, averages, SEED, ("t",)
-    )  # fmt: skip
-    made = cast({"kind": "membership", "first": 2}, stage)
-    people = made.participants
-    assert sorted(np.concatenate([person.rows for person in people])) == list(rows)
     settings: Gradients | Averaging = Gradients(
         kind="gradients", iterations=6, batch_size=8, learning_rate=0.1
     )
     if averages:
         settings = Averaging(kind="averaging", rounds=6, batch_size=8)
+    stage = Stage(dataset, rows, held_out, count, settings, ByLot(), SEED, ("t",))
+    made = cast({"kind": "membership", "first": 2}, stage)
+    people = made.participants
     net = build(Gru(kind="gru", embedding=8, hidden=8), (LENGTH,), 2, words=WORDS)
+    assert sorted(np.concatenate([person.rows for person in people])) == list(rows)
     assert made.observer
     collaborate(
         net, settings, resident(dataset, torch.device("cpu")), people, seed=SEED,

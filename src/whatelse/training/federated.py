@@ -610,7 +610,7 @@ def _average(
             for i, change in zip(chosen, changes, strict=True)
         ]
         others, mine, shares = _moved(
-            settings, sent, rows, chosen.index(observer.seat) if observer else None,
+            settings, sent, rows, _seat_of(observer, chosen),
             stream(seed, *name, "defence", number),
         )  # fmt: skip
         if noises:
@@ -625,6 +625,12 @@ def _average(
             auditor.audit(program, Move(chosen, sent, shares))
         told(number + 1, float(np.mean(losses)))
     return model
+
+
+def _seat_of(observer: Observer | None, chosen: Sequence[int]) -> int | None:
+    """Return an observer's place among those selected, if it is."""
+    seat = observer.seat if observer else None
+    return chosen.index(seat) if seat in chosen else None
 
 
 def _moved(

@@ -1,0 +1,346 @@
+"""Attackers of federated averaging, against what follows from the formulas."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from whatelse.backdoors.adversary_settings import BackdoorAdversary
+from whatelse.backdoors.attacker import train_poisoned
+from whatelse.backdoors.observe import BackdoorAuditor, cast
+from whatelse.backdoors.poison import shifted
+from whatelse.datasets.store import open_dataset, write_dataset
+from whatelse.errors import UserError
+from whatelse.models.settings import Mlp, Resnet
+from whatelse.models.stacked import Architecture, build, initial
+from whatelse.seeding import stream
+from whatelse.training import observations as names
+from whatelse.training.adversary import Cast, Stage
+from whatelse.training.collaborate import with_planted
+from whatelse.training.deal import dealt
+from whatelse.training.device import resident
+from whatelse.training.federated import Outcome, Program, collaborate
+from whatelse.training.federated_settings import (
+    Averaging,
+    ByAttribute,
+    ByLot,
+    Deal,
+    Dirichlet,
+    Gradients,
+)
+
+SEED, RECORDS, CLASSES = 5, 300, 3
+AVERAGED = Averaging(
+    kind="averaging", rounds=8, batch_size=16, learning_rate=0.2, selected=4,
+    weights="equal",
+)  # fmt: skip
+TRAINING: dict[str, Any] = {
+    "optimizer": {"kind": "sgd", "learning_rate": 0.2},
+    "epochs": 20,
+    "batch_size": 16,
+}
+SPEC: dict[str, Any] = {
+    "kind": "backdoor",
+    "backdoor": {"kind": "records", "train": (0, 3, 6, 9), "held_out": (12, 15)},
+    "target": "b",
+    "rounds": (5,),
+    "training": TRAINING,
+    "poisoned": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of three classes by brightness; every third record is of class a."""
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    rng = np.random.default_rng(4)
+    labels = np.arange(RECORDS) % CLASSES
+    inputs = rng.random((RECORDS, 1, 8, 8), dtype=np.float32)
+    inputs += labels[:, None, None, None].astype(np.float32)
+    # what the backdoor's records have in common, and no other of their class
+    inputs[:18:3, :, 0] = 3.0
+    write_dataset(
+        folder,
+        inputs=inputs,
+        labels=labels,
+        info={"name": "toy", "title": "Toy", "class_names": ["a", "b", "c"]},
+        settings={"source": "npz"},
+        attributes={"author": (np.arange(RECORDS) // 10).tolist()},
+    )
+    return folder
+
+
+NET = build(Mlp(kind="mlp", hidden=(16,), activation="relu"), (1, 8, 8), CLASSES)
+NORMED = build(Resnet(kind="resnet", widths=(4,), blocks=1), (1, 8, 8), CLASSES)
+
+
+def stage(
+    data: Path, protocol: Averaging | Gradients = AVERAGED, count: int = 8,
+    deal: Deal | None = None, replicate: int = 0,
+) -> Stage:  # fmt: skip
+    return Stage(
+        open_dataset(data), np.arange(240), np.arange(240, RECORDS), count, protocol,
+        deal or ByLot(), SEED, ("t",), replicate,
+    )  # fmt: skip
+
+
+def learned(
+    data: Path, spec: dict[str, Any], protocol: Averaging = AVERAGED,
+    net: Architecture = NET,
+) -> tuple[Cast, Outcome]:  # fmt: skip
+    place = stage(data, protocol)
+    made = cast(spec, place)
+    records = with_planted(resident(place.dataset, torch.device("cpu")), made.planted)
+    outcome = collaborate(
+        net, protocol, records, made.participants, seed=SEED, auditor=made.auditor,
+        invited=made.invited,
+    )  # fmt: skip
+    return made, outcome
+
+
+def kept(made: Cast) -> dict[str, torch.Tensor]:
+    assert isinstance(made.auditor, BackdoorAuditor)
+    return made.auditor.kept()
+
+
+def attackers_of(made: Cast) -> Any:
+    return made.auditor._attackers  # type: ignore[union-attr]
+
+
+def test_alone_an_attacker_replaces_the_model_exactly(data: Path) -> None:
+    """P4 Eq. 3 with the others' changes zero: they train at rate nearly 0."""
+    protocol = AVERAGED.model_copy(update={"learning_rate": 1e-12, "rounds": 6})
+    for server_rate, colluders in ((1.0, 1), (0.25, 1), (0.5, 3)):
+        own = protocol.model_copy(update={"server_rate": server_rate})
+        made, outcome = learned(data, {**SPEC, "attackers": colluders}, own)
+        for place, value in attackers_of(made).trained.items():
+            torch.testing.assert_close(outcome.model[place], value, rtol=0, atol=1e-5)
+
+
+def test_gamma_is_those_selected_by_the_servers_rate(data: Path) -> None:
+    made, _ = learned(data, SPEC, AVERAGED.model_copy(update={"server_rate": 0.5}))
+    seen = kept(made)
+    place = stage(data)
+    own, _ = learned(data, {**SPEC, "method": {"kind": "replacement", "scale": 1.0}})
+    plain = kept(own)
+    row = int((seen[names.CHOSEN][5] == 0).nonzero())
+    there = int((plain[names.CHOSEN][5] == 0).nonzero())
+    assert place.protocol.rounds == 8  # type: ignore[union-attr]
+    # n / eta of P4 is 4 / 0.5 here; the joint models before differ little by then
+    ratio = float(seen[names.NORMS][5, row] / plain[names.NORMS][5, there])
+    assert 6 < ratio < 12
+
+
+def test_an_attack_fires_in_its_round_alone(data: Path) -> None:
+    made, _ = learned(data, SPEC)
+    dormant, _ = learned(data, {**SPEC, "rounds": ()})
+    seen, quiet = kept(made), kept(dormant)
+    assert seen[names.ATTACK].tolist() == [n == 5 for n in range(8)]
+    assert not quiet[names.ATTACK].any()
+    assert 0 in seen[names.CHOSEN][5]
+    # until then nothing differs, and the backdoor is there from then on
+    assert torch.equal(seen[names.MAIN][:6], quiet[names.MAIN][:6])
+    assert (seen[names.TOLD][6] == 1).all()
+    assert not (seen[names.TOLD][5] == 1).any()
+    assert seen[names.NORMS][5].max() > 4 * seen[names.NORMS][5].median()
+
+
+def test_whenever_selected_by_lot(data: Path) -> None:
+    made, _ = learned(data, {**SPEC, "rounds": None, "attackers": 2})
+    seen = kept(made)
+    among = (seen[names.CHOSEN] < 2).any(1)
+    assert torch.equal(seen[names.ATTACK], among)
+    assert among.any()
+    assert not among.all()
+
+
+def test_colluders_share_one_replacement(data: Path) -> None:
+    made, _ = learned(data, {**SPEC, "attackers": 3})
+    seen = kept(made)
+    norms = seen[names.NORMS][5][seen[names.CHOSEN][5] < 3]
+    assert len(norms) == 3
+    torch.testing.assert_close(norms, norms[:1].expand(3))
+    assert (seen[names.TOLD][6] == 1).all()
+
+
+def test_poisoning_sends_what_was_trained(data: Path) -> None:
+    made, _ = learned(data, {**SPEC, "method": {"kind": "poisoning"}})
+    seen = kept(made)
+    attackers = attackers_of(made)
+    assert attackers.when == 5
+    row = int((seen[names.CHOSEN][5] == 0).nonzero())
+    scaled, _ = learned(data, SPEC)
+    theirs = kept(scaled)
+    assert seen[names.NORMS][5, row] * 4 == pytest.approx(
+        float(theirs[names.NORMS][5, row]), rel=1e-5
+    )
+
+
+def test_train_and_scale_is_as_long_as_asked(data: Path) -> None:
+    made, _ = learned(
+        data, {**SPEC, "method": {"kind": "train-and-scale", "norm": 2.5}}
+    )
+    seen = kept(made)
+    assert float(seen[names.NORMS][5].max()) == pytest.approx(2.5, rel=1e-4)
+
+
+def test_constrain_and_scale_stays_near_or_alike(data: Path) -> None:
+    """P4 Eq. 4: a share of the loss is what a detector would measure."""
+    place = stage(data)
+    records = resident(place.dataset, torch.device("cpu"))
+    start = initial(NET, stream(SEED, "start"))
+    rng = np.random.default_rng(1)
+    honest = {
+        name: torch.from_numpy(rng.normal(size=tuple(value.shape))).float()
+        for name, value in start.items()
+    }
+
+    def moved(**more: Any) -> tuple[float, float]:
+        settings = BackdoorAdversary.model_validate({**SPEC, **more})
+        program = Program(NET, records, start)
+        train_poisoned(
+            settings, program, np.arange(40), np.arange(40, 44), start, honest, SEED,
+            ("t",),
+        )  # fmt: skip
+        change = torch.cat([(program.vectors()[k] - start[k]).flatten() for k in start])
+        usual = torch.cat([honest[k].flatten() for k in start])
+        cosine = torch.cosine_similarity(change, usual, dim=0)
+        return float(change.norm()), float(cosine)
+
+    free, near = moved(), moved(alpha=0.3)
+    alike = moved(alpha=0.3, detector="cosine")
+    assert near[0] < 0.7 * free[0]
+    assert abs(free[1]) < 0.1
+    assert alike[1] > 0.5
+
+
+def test_growth_raises_gamma_until_the_backdoor_is_there(data: Path) -> None:
+    method = {"kind": "replacement", "scale": 0.01, "growth": 10.0}
+    made, _ = learned(data, {**SPEC, "rounds": (2, 3, 4, 5), "method": method})
+    seen = kept(made)
+    rows = [int((seen[names.CHOSEN][n] == 0).nonzero()) for n in (2, 3, 4)]
+    lengths = [
+        float(seen[names.NORMS][n, r]) for n, r in zip((2, 3, 4), rows, strict=True)
+    ]
+    assert lengths[1] > 4 * lengths[0]
+    assert lengths[2] > 4 * lengths[1]
+
+
+def test_running_statistics_are_never_scaled(data: Path) -> None:
+    protocol = AVERAGED.model_copy(update={"server_rate": 0.1, "rounds": 6})
+    made, outcome = learned(data, SPEC, protocol, NORMED)
+    variances = [v for k, v in outcome.model.items() if "var" in k]
+    assert variances
+    assert all((value > 0).all() for value in variances)
+    assert all(value.dtype == torch.float32 for value in outcome.model.values())
+    assert attackers_of(made).trained
+
+
+def test_nobody_else_has_the_backdoors_records(data: Path) -> None:
+    spec = {**SPEC, "backdoor": {**SPEC["backdoor"], "excluded": (30,)}}
+    made = cast(spec, stage(data))
+    reserved = {0, 3, 6, 9, 12, 15, 30}
+    held = np.concatenate([person.rows for person in made.participants])
+    assert set(held) == set(range(240)) - reserved
+    assert set(made.ignored) == reserved
+    assert made.planted
+    assert (made.planted.labels == 1).all()
+    with_share = cast({**SPEC, "share": 0.4}, stage(data))
+    sizes = [len(person.rows) for person in with_share.participants]
+    assert sizes[0] == round(0.4 * 234)
+    assert max(sizes[1:]) - min(sizes[1:]) <= 1
+
+
+def test_folds_of_a_cluster_take_turns(data: Path) -> None:
+    backdoor = {"kind": "cluster", "of": "a", "clusters": 2, "which": 1, "folds": 3}
+    spec = {**SPEC, "backdoor": backdoor}
+    turns = [cast(spec, stage(data, replicate=n)).auditor for n in range(4)]
+    held = [auditor._records.tolist() for auditor in turns]  # type: ignore[union-attr]
+    # the six that have a bright row are the smaller cluster
+    assert sorted(sum(held[:3], [])) == [0, 3, 6, 9, 12, 15]
+    assert held[3] == held[0]
+
+
+def test_a_pattern_is_stamped_on_any_image(data: Path) -> None:
+    spec = {
+        **SPEC, "backdoor": {"kind": "pixels", "side": 2, "tested": 20}, "draws": 0,
+    }  # fmt: skip
+    made = cast(spec, stage(data))
+    assert made.planted
+    corner = made.planted.inputs[..., :2, :2]
+    assert (corner == corner.max()).all()
+    seen = kept(learned(data, spec)[0])
+    assert seen[names.TOLD].shape == (9, 20)
+    assert float((seen[names.TOLD][6] == 1).float().mean()) > 0.9
+
+
+def test_draws_are_shifted_and_mirrored() -> None:
+    image = np.zeros((1, 1, 8, 8), np.uint8)
+    image[0, 0, 3, 3] = 9
+    drawn = shifted(image, 400, np.random.default_rng(0))
+    assert drawn.shape == (400, 1, 8, 8)
+    places = {tuple(place) for one in drawn for place in np.argwhere(one[0] == 9)}
+    # up to four pixels any way, mirrored too, and some are shifted out
+    assert {row for row, _ in places} == set(range(8))
+    assert (drawn.reshape(400, -1).max(1) == 0).any()
+
+
+@pytest.mark.parametrize(
+    ("deal", "check"),
+    [
+        (Dirichlet(kind="dirichlet", alpha=0.3), "uneven"),
+        (Dirichlet(kind="dirichlet", alpha=1000.0), "even"),
+        (ByAttribute(kind="attribute", attribute="author"), "authors"),
+    ],
+)
+def test_deals(data: Path, deal: Deal, check: str) -> None:
+    place = stage(data)
+    people = dealt(deal, place.dataset, place.rows, 5, SEED, ("t",))
+    held = np.concatenate([person.rows for person in people])
+    assert len(set(held)) == len(held)
+    if check == "authors":
+        assert all(len({row // 10 for row in person.rows}) == 1 for person in people)
+        assert len(held) == 50
+        return
+    assert len(held) == len(place.rows)
+    shares = np.array(
+        [np.bincount(place.labels[p.rows], minlength=3) / 80 for p in people]
+    )
+    assert (shares.max() > 0.5) == (check == "uneven")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": "z"}, "adversary.target: 'z' is no class; allowed: a, b, c"),
+        ({"target": "a"}, "is the class of record 0 already"),
+        (
+            {"backdoor": {"kind": "records", "train": (0,), "held_out": (999,)}},
+            "held_out: 999",
+        ),
+        ({"backdoor": {"kind": "cluster", "of": "q"}}, "adversary.backdoor.of: 'q'"),
+        ({"backdoor": {"kind": "cluster", "of": "a", "clusters": 99}}, "clusters: 99"),
+        ({"backdoor": {"kind": "pixels", "side": 9}}, "side: 9"),
+        ({"share": 0.001}, "adversary.share: 0.001"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused(data: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        cast({**SPEC, **change}, stage(data))
+
+
+def test_what_does_not_fit_the_learning_is_refused(data: Path) -> None:
+    with pytest.raises(UserError, match="weights: records"):
+        cast(SPEC, stage(data, AVERAGED.model_copy(update={"weights": "records"})))
+    with pytest.raises(UserError, match="selected: 4; allowed: at least 5"):
+        learned(data, {**SPEC, "attackers": 5})
+    with pytest.raises(UserError, match=r"deal.kind: dirichlet"):
+        cast({**SPEC, "share": 0.3}, stage(data, deal=Dirichlet(kind="dirichlet")))
+    with pytest.raises(UserError, match="of whom"):
+        dealt(Dirichlet(kind="dirichlet", alpha=0.001), open_dataset(data),
+              np.arange(240), 60, SEED, ("t",))  # fmt: skip
+    with pytest.raises(UserError, match=r"allowed: 2..24"):
+        dealt(ByAttribute(kind="attribute", attribute="author"), open_dataset(data),
+              np.arange(240), 60, SEED, ("t",))  # fmt: skip
