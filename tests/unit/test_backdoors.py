@@ -213,7 +213,7 @@ def test_constrain_and_scale_stays_near_or_alike(data: Path) -> None:
     alike = moved(alpha=0.3, detector="cosine")
     assert near[0] < 0.7 * free[0]
     assert abs(free[1]) < 0.1
-    assert alike[1] > 0.5
+    assert alike[1] > 0.3
 
 
 def test_growth_raises_gamma_until_the_backdoor_is_there(data: Path) -> None:

@@ -61,6 +61,21 @@ class Cluster(_Settings):
         return self
 
 
+class Cars(_Settings):
+    """P4's semantic backdoors of CIFAR-10, by the published numbers of the images.
+
+    Nobody but the attackers has any image of the three groups. They learn from all
+    folds of one but one, and the backdoor is tested on that one: another in each
+    replicate.
+    """
+
+    kind: Literal["cars"]
+    group: Literal["green", "stripes", "walls"] = Field(
+        ..., description="Green, with racing stripes, or before a striped wall."
+    )
+    folds: int = Field(3, ge=2, le=12, description="Parts that take turns.")
+
+
 class Pixels(_Settings):
     """A pattern in the corner of any image (BadNets; P4 App. A.5).
 
@@ -74,7 +89,7 @@ class Pixels(_Settings):
     )
 
 
-Backdoor = Annotated[Records | Cluster | Pixels, Field(discriminator="kind")]
+Backdoor = Annotated[Records | Cars | Cluster | Pixels, Field(discriminator="kind")]
 
 
 class Replacement(_Settings):

@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from whatelse.backdoors.adversary_settings import (
     BackdoorAdversary,
+    Cars,
     Cluster,
     Pixels,
     Records,
 )
+from whatelse.backdoors.cars import CARS, CLASS
 from whatelse.errors import UserError
 from whatelse.seeding import stream
 from whatelse.training.adversary import Stage
@@ -55,6 +57,8 @@ def selection_of(settings: BackdoorAdversary, stage: Stage) -> Selection:
         return _to_stamp(chosen, stage, target)
     if isinstance(chosen, Records):
         train, held_out, reserved = _named(chosen, stage)
+    elif isinstance(chosen, Cars):
+        train, held_out, reserved = _cars(chosen, stage)
     else:
         train, held_out, reserved = _alike(chosen, stage)
     used = np.concatenate([train, held_out])
@@ -163,10 +167,28 @@ def _alike(chosen: Cluster, stage: Stage) -> tuple[Rows, Rows, Rows]:
             f"adversary.backdoor.which: {chosen.which} has {len(own)} records; "
             f"allowed: a cluster of at least {chosen.folds}, one a fold"
         )
+    return *_folded(own, chosen.folds, stage), own
+
+
+def _cars(chosen: Cars, stage: Stage) -> tuple[Rows, Rows, Rows]:
+    reserved = np.array(sorted(sum(CARS.values(), ())), dtype=np.int64)
+    names = [str(name) for name in stage.dataset.info["class_names"]]
+    known = CLASS in names and reserved[-1] < stage.dataset.num_records
+    if not known or (stage.labels[reserved] != names.index(CLASS)).any():
+        raise UserError(
+            "adversary.backdoor.kind: cars: records of these numbers are not all of "
+            f"class {CLASS}; allowed: CIFAR-10 in the published order"
+        )
+    own = np.array(CARS[chosen.group], dtype=np.int64)
+    return *_folded(own, chosen.folds, stage), reserved
+
+
+def _folded(own: Rows, folds: int, stage: Stage) -> tuple[Rows, Rows]:
+    """Return records to learn from, and this replicate's turn of those held out."""
     dealt = stream(stage.seed, "backdoor", "folds").permutation(own)
-    parts = np.array_split(dealt, chosen.folds)
-    held_out = parts.pop(stage.replicate % chosen.folds)
-    return np.concatenate(parts), held_out, own
+    parts = np.array_split(dealt, folds)
+    held_out = parts.pop(stage.replicate % folds)
+    return np.concatenate(parts), held_out
 
 
 def _to_stamp(chosen: Pixels, stage: Stage, target: int) -> Selection:

@@ -28,7 +28,7 @@ _NOTES = {
     "rounds from then on.",
     "backdoor_after": "Backdoor accuracy: share of held-out backdoor records that get "
     "the attackers' label.",
-    "own_backdoor": "Own: of the model that attackers trained, before it was sent. End: of all rounds.",
+    "own_backdoor": "Own: of the model that attackers trained, before it was sent.",
     "norm_ratio": "Length: L2 norm of malicious changes to that of benign ones "
     "of the same rounds, medians.",
     "taken": "Taken: how much of a malicious change the server took, 100% as of a "
