@@ -12,7 +12,7 @@ ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
-DEMOS := membership memorization properties
+DEMOS := membership memorization properties backdoors
 
 # rules of the workflow call `whatelse` and `snakemake` by name
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -43,6 +43,9 @@ demo-memorization: $(READY)  ## digits hidden in models and read out again, unde
 
 demo-properties: $(READY)  ## what participants and layers give away of digits, under 60 s
 	@$(BIN)/whatelse run config/studies/properties-digits.yaml
+
+demo-backdoors: $(READY)  ## one participant rewrites a model of digits, under 60 s
+	@$(BIN)/whatelse run config/studies/backdoors-digits.yaml
 
 test: $(READY)  ## unit and property tests
 	@$(BIN)/pytest $(ARGS)

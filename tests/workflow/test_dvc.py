@@ -17,6 +17,7 @@ pytestmark = pytest.mark.workflow
 FILE = f"config/studies/{STUDY}.yaml"
 OTHER = "config/studies/memorization-digits.yaml"
 JOINT = "config/studies/properties-digits.yaml"
+HIDDEN = "config/studies/backdoors-digits.yaml"
 TREES = "attacks.shadow.attack_model.trees"
 
 
@@ -63,6 +64,15 @@ def shared(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout
     joint["attacks"]["primes"]["models"] = "joint"
     joint |= {"figures": {"timeline": joint["figures"]["timeline"]}, "claims": []}
     (checkout.root / JOINT).write_text(yaml.safe_dump(joint, sort_keys=False))
+    hidden = yaml.safe_load((pristine / HIDDEN).read_text())
+    del hidden["models"]["poisoned"], hidden["attacks"]["baseline"]
+    for entry in hidden["models"].values():
+        entry |= {"replicates": 1}
+        entry["collaboration"]["rounds"] = 2
+        entry["adversary"]["training"]["epochs"] = 2
+    table = {**hidden["figures"]["table"], "attacks": ["replacement"]}
+    hidden |= {"figures": {"table": table}, "claims": []}
+    (checkout.root / HIDDEN).write_text(yaml.safe_dump(hidden, sort_keys=False))
     git(checkout.root, "init", "--quiet")
     git(checkout.root, "config", "user.name", "Somebody")
     git(checkout.root, "config", "user.email", "somebody@example.org")

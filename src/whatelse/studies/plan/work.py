@@ -21,6 +21,7 @@ NO_SHADOWS = frozenset(
         "membership.threshold", "memorization.decode", "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
         "properties.layers", "properties.representation", "properties.membership",
+        "backdoors.evaluate",
     }
 )  # fmt: skip
 """Attacks that are fitted on no shadows: their modules' ``NEEDS_SHADOWS`` is false, or
@@ -38,6 +39,7 @@ _SEQUENCES = ("blogs", "yelp", "foursquare", "csi")
 _SKLEARN = ("digits", "retail", "faces", *_TEXTS)
 _TEXT = 0.025  # megabytes of a table that take as long as a text
 _LOOK = 100  # passes over the weights that take as long as to look at a model
+_AUDITED = 1024  # records of a forward pass over a joint model
 _SWEPT = 27  # numbers of low bits that a sweep writes
 _FINE_TUNED = 64  # records of a batch
 _CURVE_POINTS = 50
@@ -463,7 +465,8 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
 
     None is in the benchmark. An iteration is taken to take as long as a step of the
     plain loop on as many records as all batches have, those of the adversary's own
-    updates included; a round of averaging, as training its participants one by one.
+    updates included; a round of averaging, as training its participants: one by one
+    where they have convolutions, else as one ensemble.
     What was observed is held and written: of words a bit each a round, and whose
     records are which.
     """
@@ -486,10 +489,14 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
         wide = batch
         own = -(-shape.num_records // count)
         seconds = training(
-            net, num_models=round(rounds * trained), steps=-(-own // batch),
-            epochs=protocol["local_epochs"], batch_size=batch, stacked=False,
+            net, num_models=round(trained), steps=rounds * -(-own // batch),
+            epochs=protocol["local_epochs"], batch_size=batch,
+            stacked=not net.convolutional,
         )  # fmt: skip
     kept = rounds * (updates + bool(adversary)) * adversary.get("max_features", 0) * 4
+    if adversary.get("kind") == "backdoor":
+        kept = float(rounds * _HISTORY)
+        _add(seconds, _attack_on(net, adversary, shape, protocol, count))
     if adversary.get("kind") == "membership":
         looked = max(0, rounds - adversary["first"])
         kept = looked * -(-(shape.words or 0) // 8) + 8.0 * shape.num_records
@@ -506,6 +513,36 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
     )  # fmt: skip
 
 
+def _attack_on(
+    net: Net, adversary: Mapping[str, Any], shape: Shape, protocol: Mapping[str, Any],
+    count: int,
+) -> Features:  # fmt: skip
+    """Return the work of attackers, and of measuring the model after every round.
+
+    The latter is taken for a third of a step of training on as many records.
+    """
+    rounds, fitting = protocol["rounds"], adversary["training"]
+    mine = (adversary["share"] or adversary["attackers"] / count) * shape.num_records
+    present = adversary["attackers"] / count * (protocol["selected"] or count)
+    if adversary["method"]["kind"] == "poisoning":
+        # each of them trains a model of its own
+        attacks, mine = rounds * present, mine / adversary["attackers"]
+    else:
+        attacks = rounds * min(1.0, present)
+    if adversary["rounds"] is not None:
+        attacks = len(adversary["rounds"])
+    seconds: Features = {}
+    for times, records, batch in (
+        (attacks * fitting["epochs"], mine, fitting["batch_size"]),
+        (rounds / 3, adversary["tested"] + adversary["draws"], _AUDITED),
+    ):
+        _add(seconds, training(
+            net, num_models=1, steps=max(1, round(times * records / batch)), epochs=1,
+            batch_size=batch, stacked=False,
+        ))  # fmt: skip
+    return seconds
+
+
 def inference(
     settings: Mapping[str, Any], joint: Mapping[str, Any], shape: Shape, replicates: int
 ) -> Work:
@@ -517,6 +554,10 @@ def inference(
     """
     rounds = joint["protocol"].get("iterations") or joint["protocol"]["rounds"]
     adversary = joint["adversary"]
+    if adversary["kind"] == "backdoor":
+        # only what was counted is read
+        rows = replicates * rounds * (joint["protocol"]["selected"] or 1)
+        return Work({"attack.job": 1.0}, {"attack.job": 1.0}, _RECORDED + rows * _SCORE)
     seconds = {"attack.job": 1.0, "attack.replicate": float(replicates)}
     if adversary["kind"] == "membership":
         looked = max(0, rounds - adversary["first"])
