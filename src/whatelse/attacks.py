@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whatelse import records
+from whatelse.allocator import keep_freed_memory
 from whatelse.arguments import json_argument
 from whatelse.findings import AttackSpec, Findings
 from whatelse.sources import closure
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     # it takes seconds to load: attacks that do without are spared it
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(args.threads)
+        keep_freed_memory()
     findings: Findings = entry.find(spec, inputs)
     about = dict(findings.dataset)
     about.pop("class_names")

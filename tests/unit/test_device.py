@@ -1,6 +1,9 @@
 """Choice of the device, and stacks that do not fit it."""
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +190,24 @@ def test_other_records_in_place_of_its_own(tmp_path: Path) -> None:
     assert (data.num_records, data.labels.tolist()) == (2, [0, 0])
     taken = data.gather(torch.tensor([1]))
     assert taken.tolist() == [[3.0, 3.5, 4.0, 4.5, 5.0, 5.5]]
+
+
+_TOUCH = """
+from resource import RUSAGE_SELF, getrusage
+import numpy
+from whatelse.allocator import keep_freed_memory
+{keep}
+before = getrusage(RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    numpy.ones(1 << 22)
+print(getrusage(RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone")
+def test_freed_memory_is_kept() -> None:
+    def faults(keep: str) -> int:
+        code = _TOUCH.format(keep=keep)
+        return int(subprocess.check_output([sys.executable, "-c", code]))
+
+    assert faults("assert keep_freed_memory()") < faults("") / 4

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from whatelse.allocator import keep_freed_memory
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 from whatelse.training.ensemble import SparseInputs, TrainingData
@@ -18,7 +19,7 @@ DEVICES = "auto (a GPU if there is one), cpu, cuda, or cuda:N for the N-th GPU"
 
 
 def prepare_device(name: str, threads: int) -> torch.device:
-    """Choose the device and make PyTorch deterministic on it.
+    """Choose the device and make PyTorch deterministic on it, and quick on a CPU.
 
     Parameters
     ----------
@@ -37,6 +38,7 @@ def prepare_device(name: str, threads: int) -> torch.device:
         If the name is none of these, or that GPU is not there.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     allowed = ", ".join(["auto", "cpu", *["cuda"] * bool(count)])
     allowed += "".join(f", cuda:{number}" for number in range(count))
