@@ -193,13 +193,17 @@ def test_other_records_in_place_of_its_own(tmp_path: Path) -> None:
 
 
 _TOUCH = """
+from ctypes import CDLL, c_size_t, c_void_p
 from resource import RUSAGE_SELF, getrusage
-import numpy
 from whatelse.allocator import keep_freed_memory
 {keep}
+library = CDLL(None)
+library.malloc.restype = c_void_p
 before = getrusage(RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    numpy.ones(1 << 22)
+    place = c_void_p(library.malloc(c_size_t(40_000_000)))
+    library.memset(place, 1, c_size_t(40_000_000))
+    library.free(place)
 print(getrusage(RUSAGE_SELF).ru_minflt - before)
 """
 
