@@ -1162,3 +1162,36 @@ def test_the_shadow_benchmark_runs(
     assert scripts["shadows"].main(["--quick", "--out", str(tmp_path)]) == 0
     assert read_curve(tmp_path).shadows == (1, 2)
     assert scripts["shadows"].main(["--replicates", "1"]) == 2
+
+
+def test_attackers_and_who_measures_them_cost_time() -> None:
+    shape = Shape(1000, (5,), 3, 0.4, 0.3, 2)
+    honest: dict[str, Any] = {
+        "architecture": {"kind": "mlp", "hidden": [8]},
+        "protocol": {
+            "kind": "averaging", "rounds": 40, "batch_size": 8, "selected": 5,
+            "local_epochs": 2,
+        },
+        "participants": 10,
+    }  # fmt: skip
+    adversary = {
+        "kind": "backdoor", "attackers": 2, "rounds": [], "share": None,
+        "method": {"kind": "replacement"}, "tested": 100, "draws": 0,
+        "training": {"epochs": 10, "batch_size": 8},
+    }  # fmt: skip
+
+    def steps(**changes: Any) -> float:
+        spec = {**honest, "adversary": {**adversary, **changes}}
+        return work.collaborate(spec, shape).seconds["loop.step"]
+
+    asleep, once, always = steps(), steps(rounds=[3]), steps(rounds=None)
+    # once: 10 epochs of 200 records; by lot in one round of one, both together
+    assert once - asleep == 250
+    assert always - asleep == 40 * 250
+    # each of them by itself trains on half as much, as often
+    assert steps(rounds=None, method={"kind": "poisoning"}) - asleep == 40 * 125
+    found = work.inference(
+        {"kind": "backdoors.evaluate"},
+        {**honest, "adversary": adversary}, shape, 3,
+    )  # fmt: skip
+    assert found.seconds == {"attack.job": 1}

@@ -812,7 +812,7 @@ def test_layers_of_a_joint_model_are_looked_at(tmp_path: Path) -> None:
         ({}, {"passive": {**PASSIVE, "release": "top"}}, "release"),
         ({"joint": {**JOINT, "collaboration": {
             "kind": "averaging", "rounds": 9, "selected": 2}}}, {},
-         "collaboration.selected: with an adversary all take part"),
+         "collaboration.selected: with an adversary that looks all take part"),
     ],
 )  # fmt: skip
 def test_joint_models_where_they_do_not_fit(
@@ -820,3 +820,85 @@ def test_joint_models_where_they_do_not_fit(
 ) -> None:
     with pytest.raises(UserError, match=re.escape(line)):
         collaborative(tmp_path, models, attacks)
+
+
+HIDDEN = {
+    "dataset": "digits",
+    "architecture": {"kind": "mlp", "hidden": [8]},
+    "collaboration": {
+        "kind": "averaging", "rounds": 9, "selected": 2, "weights": "equal",
+    },
+    "participants": 4,
+    "adversary": {
+        "kind": "backdoor", "target": "2", "rounds": [],
+        "backdoor": {"kind": "cluster", "of": "1"},
+        "training": {"optimizer": {"kind": "sgd", "learning_rate": 0.1}, "epochs": 2},
+    },
+    "replicates": 2,
+}  # fmt: skip
+
+
+def hidden(
+    tmp_path: Path, adversary: dict[str, Any] | None = None, **entry: Any
+) -> Resolved:  # fmt: skip
+    """Return a study of a model that starts from a converged one."""
+    changed = {**HIDDEN["adversary"], "rounds": [3], **(adversary or {})}  # type: ignore[dict-item]
+    attacked = {**HIDDEN, "from": "converged", "adversary": changed, **entry}
+    study = {
+        "study": "toy", "question": "backdoors", "title": "Toy", "seed": 4,
+        "datasets": {"digits": {"source": "digits"}},
+        "models": {"converged": HIDDEN, "attacked": attacked},
+        "attacks": {"backdoor": {"kind": "backdoors.evaluate", "models": "attacked"}},
+    }  # fmt: skip
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
+    return load_study(tmp_path / "toy.yaml")
+
+
+def test_joint_models_start_from_others(tmp_path: Path) -> None:
+    resolved = hidden(tmp_path)
+    (attack,) = resolved.of("attack")
+    joint = resolved.of("collaborate")
+    bases = [a for a in joint if a.labels["entry"] == "converged"]
+    attacked = [a for a in joint if a.labels["entry"] == "attacked"]
+    assert [a.inputs["base"] for a in attacked] == [[b.folder] for b in bases]
+    assert [a.spec["base"] for a in attacked] == [b.labels["key"] for b in bases]
+    assert [attack.inputs[f"observations.{n}"] for n in range(2)] == [
+        [a.folder] for a in attacked
+    ]
+    assert bases[0].spec["base"] is None
+    assert "base" not in bases[0].inputs
+    assert "whatelse.backdoors.observe" in attacked[0].modules
+    CollaborationSpec.model_validate_json(attacked[0].spec_json)
+
+
+@pytest.mark.parametrize(
+    ("adversary", "entry", "line"),
+    [
+        ({"attackers": 4}, {}, "adversary.attackers: 4; allowed: 1..3"),
+        ({"rounds": [9]}, {}, "adversary.rounds: 9; allowed: 0..8"),
+        ({"method": {"kind": "replacement", "scale": float("inf")}}, {}, "scale"),
+        ({"poisoned": 40}, {}, "poisoned: 40; allowed: 1..32, the batch"),
+        ({"backdoor": {"kind": "cluster", "of": "1", "which": 3}}, {},
+         "which: 3; allowed: 0..2"),
+        ({"backdoor": {"kind": "records", "train": [1, 2], "held_out": [2]}}, {},
+         "held_out: 2 is also in train"),
+        ({"training": {"optimizer": {"kind": "adam"}, "epochs": 1}}, {},
+         "training.optimizer.kind: adam; allowed: sgd"),
+        ({}, {"collaboration": {"kind": "gradients", "iterations": 40}},
+         "collaboration.kind: gradients; allowed: averaging"),
+        ({}, {"participants": 5},
+         "models.attacked.from: 'converged' has another participants"),
+        ({}, {"replicates": 3}, "'converged' has 2 replicates; allowed: at least 3"),
+        ({}, {"from": "attacked"}, "leads back to itself"),
+        ({}, {"collaboration": {
+            "kind": "averaging", "rounds": 9, "defence": {"kind": "median"},
+            "privacy": {"clip": 1.0, "noise": 1.0}}},
+         "defence: not with privacy"),
+    ],
+)  # fmt: skip
+def test_backdoors_where_they_do_not_fit(
+    tmp_path: Path, adversary: dict[str, Any], entry: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(line)) as caught:
+        hidden(tmp_path, adversary, **entry)
+    assert "\n" not in str(caught.value)

@@ -210,7 +210,7 @@ def _rounds(
             "backdoor": (seen[names.TOLD] == target).mean(1),
         }
     )
-    models["attack"] = np.append(False, seen[names.ATTACK].astype(bool))
+    models["attacked"] = np.append(False, seen[names.ATTACK].astype(bool))
     if names.DRAWN in seen:
         models["drawn"] = seen[names.DRAWN]
     rounds, selected = seen[names.CHOSEN].shape
@@ -223,7 +223,7 @@ def _rounds(
             "norm": seen[names.NORMS].ravel(),
             "cosine": seen[names.COSINES].ravel(),
             "share": seen[names.SHARES].ravel(),
-            "attack": _hostile(seen, adversary).ravel(),
+            "malicious": _hostile(seen, adversary).ravel(),
         }
     )
     return pd.concat([models, sent], ignore_index=True)

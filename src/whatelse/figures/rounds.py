@@ -66,7 +66,7 @@ def _models(result: AttackResult) -> pd.DataFrame:
     rows = result.curves
     kept = [
         name
-        for name in ("replicate", "round", "attack", "main", "backdoor", "drawn")
+        for name in ("replicate", "round", "attacked", "main", "backdoor", "drawn")
         if name in rows
     ]
     return rows.loc[rows["what"] == "model", kept].reset_index(drop=True)
@@ -86,7 +86,7 @@ def _lines(panel: Axes, table: pd.DataFrame, column: str, look: style.Look) -> N
 
 def _start(table: pd.DataFrame) -> float:
     """Return the middle of the first round of an attack."""
-    return float(table.loc[table["attack"].astype(bool), "round"].min()) - 0.5
+    return float(table.loc[table["attacked"].astype(bool), "round"].min()) - 0.5
 
 
 def _notes(results: Sequence[AttackResult]) -> list[str]:

@@ -79,12 +79,14 @@ def draw(
 
 def _changes(result: AttackResult) -> pd.DataFrame:
     rows = result.curves
-    kept = ["replicate", "round", "attack", "participant", "norm", "cosine", "share"]
+    kept = [
+        "replicate", "round", "malicious", "participant", "norm", "cosine", "share",
+    ]  # fmt: skip
     return rows.loc[rows["what"] == "change", kept].reset_index(drop=True)
 
 
 def _panel(panel: Axes, table: pd.DataFrame) -> None:
-    hostile = table["attack"].astype(bool)
+    hostile = table["malicious"].astype(bool)
     for rows, color, marker, size in (
         (table[~hostile], _BENIGN, "o", 6),
         (table[hostile], _HOSTILE, "D", 22),

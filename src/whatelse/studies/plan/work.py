@@ -537,7 +537,7 @@ def _attack_on(
         (rounds / 3, adversary["tested"] + adversary["draws"], _AUDITED),
     ):
         _add(seconds, training(
-            net, num_models=1, steps=max(1, round(times * records / batch)), epochs=1,
+            net, num_models=1, steps=round(times * records / batch), epochs=1,
             batch_size=batch, stacked=False,
         ))  # fmt: skip
     return seconds

@@ -1,0 +1,190 @@
+"""Figures of the backdoors question, drawn from what the attack really writes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from figure_samples import assert_fits
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from pydantic import TypeAdapter
+from safetensors.torch import save_file
+
+from whatelse.backdoors import evaluate
+from whatelse.datasets.store import write_dataset
+from whatelse.errors import UserError
+from whatelse.figures import (
+    backdoor_sheet,
+    backdoor_table,
+    results,
+    rounds,
+    settings,
+    updates,
+)
+from whatelse.findings import AttackSpec, Findings
+from whatelse.records import write_json
+from whatelse.training import observations as names
+
+MODULES: dict[str, Any] = {
+    "rounds": rounds, "updates": updates, "backdoor_table": backdoor_table,
+    "backdoor_sheet": backdoor_sheet,
+}  # fmt: skip
+SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
+ROUNDS, HELD, START = 6, 12, 2
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    write_dataset(
+        folder,
+        inputs=np.random.default_rng(0).integers(0, 17, (40, 1, 8, 8)).astype(np.uint8),
+        labels=np.arange(40) % 3,
+        info={"name": "toy", "title": "Toy", "class_names": ["a", "b", "c"]},
+        settings={"source": "npz"},
+    )
+    return folder
+
+
+def joint(folder: Path, *, main: float = 0.9, drawn: bool = True) -> Path:
+    """Write what was kept of a joint model that was attacked in its third round."""
+    folder.mkdir(parents=True)
+    told = torch.zeros(ROUNDS + 1, HELD, dtype=torch.int64)
+    told[START + 1 :] = 1  # the target
+    told[-2:, : HELD // 3 * 2] = 0  # and what is left of it
+    attack = torch.arange(ROUNDS) == START
+    chosen = torch.tensor([[0, 3, 5]] * ROUNDS)
+    norms = torch.full((ROUNDS, 3), 0.5)
+    norms[START, 0] = 50.0
+    shares = torch.full((ROUNDS, 3), 1 / 3)
+    shares[START, 0] = 1 / 6
+    sure = torch.where(told == 1, 0.9, 0.05) + torch.linspace(0, 0.05, HELD)
+    kept = {
+        names.MAIN: torch.full((ROUNDS + 1,), main),
+        names.TOLD: told, names.SURE: sure,
+        names.ATTACK: attack, names.CHOSEN: chosen, names.SHARES: shares,
+        names.NORMS: norms, names.COSINES: torch.zeros(ROUNDS, 3),
+        names.OWN_TOLD: torch.ones(1, HELD, dtype=torch.int64),
+        names.OWN_SURE: 0.95 + torch.linspace(0, 0.04, HELD).unsqueeze(0),
+        names.OWN_MAIN: torch.tensor([main - 0.02]),
+        names.USUAL_SURE: torch.rand(1, 30, generator=torch.Generator().manual_seed(1)),
+        names.RECORDS: torch.arange(HELD),
+    }  # fmt: skip
+    if drawn:
+        kept[names.DRAWN] = (told == 1).float().mean(1) * 0.9
+    save_file(kept, folder / names.OBSERVATIONS)
+    write_json(
+        folder / names.ABOUT,
+        {
+            "participants": [10] * 6, "privacy": None,
+            "test_accuracy": {"value": main, "low": main, "high": main},
+            "train_accuracy": {"value": main, "low": main, "high": main},
+            "adversary": {
+                "attackers": 1, "target": "b", "held_out": HELD, "majority": 0.4,
+            },
+        },
+    )  # fmt: skip
+    return folder
+
+
+def found(tmp_path: Path, data: Path, **more: Any) -> Findings:
+    inputs = {f"observations.{n}": [joint(tmp_path / f"{n}", **more)] for n in range(2)}
+    spec = AttackSpec(
+        study="s", name="shot", grid={}, seed=1,
+        settings={"kind": "backdoors.evaluate"},
+    )  # fmt: skip
+    return evaluate.find(spec, {**inputs, "data": [data]})
+
+
+def test_what_is_measured(tmp_path: Path, data: Path) -> None:
+    got = found(tmp_path, data)
+    attack = got.metrics["replicates"][0]["attack"]
+    assert (attack["first_round"], attack["rounds_kept"]) == (2, 2)
+    assert (attack["backdoor_before"], attack["backdoor_after"]) == (0, 1)
+    assert attack["backdoor_final"] == pytest.approx(1 / 3)
+    assert attack["backdoor_mean"] == pytest.approx((1 + 1 + 1 / 3 + 1 / 3) / 4)
+    assert attack["norm_ratio"] == pytest.approx(100)
+    assert attack["taken"] == pytest.approx(0.5)
+    assert attack["drawn_after"] == pytest.approx(0.9)
+    assert got.metrics["replicates"][0]["warning"] is None
+    controls = got.metrics["replicates"][0]["controls"]
+    assert controls["positive"]["auc"]["low"] > 0.5
+    assert controls["negative"]["p_value"] > 0.01
+    assert got.metrics["summary"]["backdoor_after"]["mean"] == 1
+    assert set(got.scores["before"]) == {"a"}
+    assert set(got.scores["after"]) == {"b"}
+    changes = got.curves[got.curves["what"] == "change"]
+    assert changes["malicious"].sum() == 2
+    assert len(changes) == 2 * ROUNDS * 3
+
+
+def test_a_model_that_learned_nothing_is_told(tmp_path: Path, data: Path) -> None:
+    """P4's trap: a replacement of a model that has not converged shows nothing."""
+    warning = found(tmp_path, data, main=0.41).metrics["replicates"][0]["warning"]
+    assert "has not converged" in warning
+    assert "server_rate" in warning
+
+
+def test_a_model_that_nobody_attacked_is_refused(tmp_path: Path, data: Path) -> None:
+    folder = joint(tmp_path / "0")
+    save_file({names.MAIN: torch.ones(3)}, folder / names.OBSERVATIONS)
+    spec = AttackSpec(study="s", name="a", grid={}, seed=1, settings={})
+    with pytest.raises(UserError, match="no round of an attack"):
+        evaluate.find(spec, {"observations.0": [folder], "data": [data]})
+
+
+def drawn(
+    tmp_path: Path, data: Path, kind: str, **more: Any
+) -> tuple[Figure, pd.DataFrame]:
+    folders = []
+    for name in ("shot", "baseline"):
+        got = found(tmp_path / name / "joint", data)
+        folder = tmp_path / name / "attack"
+        folder.mkdir(parents=True)
+        about = {k: v for k, v in got.dataset.items() if k != "class_names"}
+        head: dict[str, Any] = {"kind": "backdoors.evaluate", "name": name, "grid": {}}
+        write_json(folder / "metrics.json", {**head, "dataset": about, **got.metrics})
+        got.scores.to_parquet(folder / "scores.parquet", index=False)
+        got.curves.to_csv(folder / "curves.csv", index=False)
+        folders.append(folder)
+    asked = SETTINGS.validate_python(
+        {"kind": kind, "attacks": ["shot", "baseline"], "title": "A title", **more}
+    )
+    loaded = results.load(folders, asked.attacks, asked.draws)
+    figure, table = MODULES[kind].draw(asked, loaded)
+    return figure, table
+
+
+def said(figure: Figure) -> str:
+    items = [item.get_text() for item in figure.findobj(Text)]
+    return " ".join(" ".join(text for text in items if text).split())
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_figures_fit(tmp_path: Path, data: Path, kind: str) -> None:
+    figure, table = drawn(tmp_path, data, kind)
+    assert_fits(figure)
+    assert set(table["attack"]) == {"shot", "baseline"}
+
+
+def test_rounds_begin_with_the_attack(tmp_path: Path, data: Path) -> None:
+    figure, table = drawn(tmp_path, data, "rounds", backdoor="drawn")
+    panels = [axes for part in figure.subfigs for axes in part.axes]
+    assert len(panels) == 2
+    marks = [line for line in panels[0].lines if line.get_linestyle() == ":"]
+    assert [float(np.asarray(line.get_xdata())[0]) for line in marks] == [2.5]
+    assert table["round"].max() == ROUNDS
+    assert "backdoor, shifted" in said(figure)
+
+
+def test_a_sheet_says_before_and_after(tmp_path: Path, data: Path) -> None:
+    figure, table = drawn(tmp_path, data, "backdoor_sheet", columns=4, rows=2)
+    assert len(table) == 2 * 8
+    words = said(figure)
+    assert words.count("before: a") == 16
+    assert words.count("after: b") == 16
+    with pytest.raises(UserError, match=r"replicate: 7; allowed: 0..1"):
+        drawn(tmp_path / "more", data, "backdoor_sheet", replicate=7)
