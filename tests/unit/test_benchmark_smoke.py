@@ -188,3 +188,17 @@ def test_a_quick_run_writes_results_and_table(benchmark, study, repository, tmp_
     assert text.endswith(f"{benchmark.END}\nafter\n")
     assert "| 64-8-10 tanh | 64 | 32 | 3 |" in text
     assert "old" not in text
+
+
+def test_a_round_of_clients_either_way(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "round.json"
+    round_of = load_benchmark(repository, "round")
+    assert (
+        round_of.main(["--cases", "digits", "--repeats", "1", "--out", str(out)]) == 0
+    )
+    found = json.loads(out.read_text())["rounds"]["digits"]
+    assert found["ratio"] == pytest.approx(found["loop"] / found["stacked"])
+    assert found["auto"] == "stacked"
+    assert "auto takes stacked" in capsys.readouterr().out
