@@ -528,6 +528,8 @@ def _average(
         optimizer=Sgd(kind="sgd", learning_rate=settings.learning_rate),
         epochs=settings.local_epochs,
         batch_size=settings.batch_size,
+        loss=settings.loss,
+        clip_gradient=settings.clip_gradient,
     )
     model = {place: value.cpu() for place, value in model.items()}
     noises = _noises(settings, model, torch.device("cpu"), seed, name)

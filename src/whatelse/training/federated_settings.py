@@ -87,6 +87,13 @@ class Averaging(_Protocol):
         1.0, gt=0, le=1000, allow_inf_nan=False,
         description="Times the mean change, P4's eta: 1 is the mean of the models.",
     )  # fmt: skip
+    loss: Literal["cross-entropy", "next-word"] = Field(
+        "cross-entropy", description="Of local training; next-word: of language models."
+    )
+    clip_gradient: float | None = Field(
+        None, gt=0, le=1e6, allow_inf_nan=False,
+        description="Longest gradient of a step of local training, L2.",
+    )  # fmt: skip
 
 
 Protocol = Annotated[Gradients | Averaging, Field(discriminator="kind")]
