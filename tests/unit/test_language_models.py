@@ -20,6 +20,7 @@ from whatelse.models.features import module_of
 from whatelse.models.settings import Gru, Lstm, Mlp
 from whatelse.models.stacked import Architecture, build, initial
 from whatelse.models.text import LanguageModel, StackedLstm
+from whatelse.seeding import stream
 from whatelse.training.blocks import load_block
 from whatelse.training.ensemble import Stack, TrainingData, train
 from whatelse.training.federated import Honest, collaborate
@@ -290,32 +291,24 @@ def test_averaging_trains_language_models() -> None:
         loss="next-word", clip_gradient=0.25,
     )  # fmt: skip
     outcome = collaborate(
-        architecture, settings, data, [Honest(np.arange(20), ("p",), 3)], seed=3
-    )
+        architecture, settings, data, [Honest(np.arange(20), ("p",), 3)], seed=3,
+        name=("joint",),
+    )  # fmt: skip
     found = {}
     for changes in ({}, {"loss": "cross-entropy"}, {"clip_gradient": None}):
         given = {"loss": "next-word", "clip_gradient": 0.25, **changes}
         optimizer = {"kind": "sgd", "learning_rate": 2.0}
         trained = train(
             architecture, training(optimizer=optimizer, epochs=1, **given), data,
-            [np.arange(20)], streams=[("collaboration", "round", 0, 0)], seed=3,
-            strategy="loop",
-            starts=[initial(architecture, stream_of_start())],
+            [np.arange(20)], streams=[("joint", "round", 0, 0)], seed=3,
+            strategy="loop", starts=[initial(architecture, stream(3, "joint", "init"))],
         )  # fmt: skip
         found[json.dumps(changes)] = {n: v[0] for n, v in trained.items()}
     for name in architecture.shapes:
         torch.testing.assert_close(outcome.model[name], found["{}"][name])
-    others = [own for changes, own in found.items() if changes != "{}"]
-    for other in others:
-        assert any(
-            not torch.allclose(outcome.model[n], other[n], atol=1e-4) for n in other
-        )
-
-
-def stream_of_start() -> np.random.Generator:
-    from whatelse.seeding import stream
-
-    return stream(3, "collaboration", "init")
+    for changes, other in found.items():
+        same = all(torch.allclose(outcome.model[n], other[n], atol=1e-4) for n in other)
+        assert same == (changes == "{}")
 
 
 def test_a_block_of_language_models(tmp_path: Path) -> None:
