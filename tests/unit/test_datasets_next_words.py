@@ -169,9 +169,7 @@ def lines(comments: Iterable[object]) -> bytes:
     return "".join(f"{json.dumps(one)}\n" for one in comments).encode()
 
 
-def reddit(
-    tmp_path: Path, content: bytes | None = None, **changes: object
-) -> Dataset:
+def reddit(tmp_path: Path, content: bytes | None = None, **changes: object) -> Dataset:
     path = tmp_path / "reddit" / "RC_2017-11.bz2"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(bz2.compress(lines(COMMENTS)) if content is None else content)

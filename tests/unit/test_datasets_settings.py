@@ -60,8 +60,10 @@ def test_defaults_and_lists() -> None:
         ({"source": "blogs", "vocabulary": 65536}, ("blogs", "vocabulary")),
         ({"source": "blogs", "length": 0}, ("blogs", "length")),
         ({"source": "blogs-words", "least": 1}, ("blogs-words", "least")),
-        ({"source": "blogs-words", "least": 99, "words_per_author": 98},
-         ("blogs-words",)),
+        (
+            {"source": "blogs-words", "least": 99, "words_per_author": 98},
+            ("blogs-words",),
+        ),
         ({"source": "reddit", "min_posts": 0}, ("reddit", "min_posts")),
         ({"source": "yelp", "subset": "all"}, ("yelp", "subset")),
         ({"source": "foursquare", "vocabulary": 9}, ("foursquare", "vocabulary")),

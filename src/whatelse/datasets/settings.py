@@ -316,9 +316,7 @@ class NextWordsBase(DatasetBase):
         description="Of each author at most so many words, the first, with unknown "
         "ones and ends of posts.",
     )
-    least: int = Field(
-        100, ge=2, description="Authors with fewer words are left out."
-    )
+    least: int = Field(100, ge=2, description="Authors with fewer words are left out.")
     authors: int | None = Field(
         None,
         ge=1,

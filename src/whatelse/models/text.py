@@ -196,7 +196,8 @@ class StackedLstm:
         embedding, hidden = self.settings.embedding, self.settings.hidden
         shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (self.rows, embedding)}
         for layer in range(self.settings.layers):
-            shapes[f"input{layer}.weight"] = (4 * hidden, hidden if layer else embedding)
+            given = hidden if layer else embedding
+            shapes[f"input{layer}.weight"] = (4 * hidden, given)
             shapes[f"state{layer}.weight"] = (4 * hidden, hidden)
             shapes[f"input{layer}.bias"] = (4 * hidden,)
             shapes[f"state{layer}.bias"] = (4 * hidden,)
@@ -430,7 +431,8 @@ def _long_short(parameters: Parameters, layer: int, inputs_SLBx: Tensor) -> Tens
     for gates_SBG in gates_SLBG.unbind(1):
         whole_SBG = gates_SBG + torch.baddbmm(bias_S1G, state_SBH, weight_SHG)
         take, keep, new, give = whole_SBG.chunk(4, -1)
-        cell_SBH = torch.sigmoid(keep) * cell_SBH + torch.sigmoid(take) * torch.tanh(new)
+        added_SBH = torch.sigmoid(take) * torch.tanh(new)
+        cell_SBH = torch.sigmoid(keep) * cell_SBH + added_SBH
         state_SBH = torch.sigmoid(give) * torch.tanh(cell_SBH)
         states.append(state_SBH)
     return torch.stack(states, 1)

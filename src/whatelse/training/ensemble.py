@@ -610,9 +610,10 @@ def _plain_loss(
         assert isinstance(module, LanguageModel)
         with _precision(settings, features.device):
             logits_BLC = module.all_logits(features)
-        shares_B = torch.ones_like(labels_B, dtype=torch.float32)
         targets_BL = targets_of(features, labels_B)
-        return mean_losses(logits_BLC.float()[None], targets_BL[None], shares_B[None])[0]
+        shares_B = torch.ones_like(labels_B, dtype=torch.float32)
+        single = (logits_BLC.float(), targets_BL, shares_B)
+        return mean_losses(*(value.unsqueeze(0) for value in single))[0]
     with _precision(settings, features.device):
         logits_BC = module(features)
     return _losses(settings, logits_BC.float(), labels_B).mean()

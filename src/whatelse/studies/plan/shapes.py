@@ -236,9 +236,8 @@ def _varied(spec: Mapping[str, Any]) -> Shape:
         # All are taken to have as many words; fewer have more than 2,000.
         authors = min(spec.get("authors") or math.inf, _AUTHORS[source])
         windows = -(-(most - 1) // shape.num_features)
-        shape = replace(
-            shape, num_records=int(authors) * windows, num_classes=spec["vocabulary"] + 1
-        )
+        total, classes = int(authors) * windows, spec["vocabulary"] + 1
+        shape = replace(shape, num_records=total, num_classes=classes)
     if posts := spec.get("posts"):
         near = min(_POSTS, key=lambda count: abs(math.log(count / posts)))
         shape = replace(shape, num_records=_POSTS[near])
