@@ -148,8 +148,8 @@ def choose_strategy(architecture: Architecture, device: torch.device) -> Strateg
     Measured by ``benchmarks/ensemble.py``: on a CPU, stacks of perceptrons and of
     gated recurrent nets win and stacks of convolutional nets (grouped convolution)
     lose, those over words too. So do stacks of LSTMs, whose many classes and layers
-    fill a core without company. The number of models is no criterion, so that a model
-    does not change with the company it is trained in.
+    fill a core without company (docs/performance.md). The number of models is no
+    criterion, so that a model does not change with the company it is trained in.
     """
     convolutional = any(len(shape) > 2 for shape in architecture.shapes.values())
     looped = convolutional or isinstance(architecture, StackedLstm)
