@@ -235,7 +235,7 @@ def test_a_language_is_learned(settings: Lstm, strategy: Any) -> None:
     told: list[float] = []
     fitted = train(
         architecture,
-        training(epochs=30, loss="next-word",
+        training(epochs=60, loss="next-word",
                  optimizer={"kind": "adam", "learning_rate": 0.05}),
         data, [starts], streams=[("m",)], seed=0, strategy=strategy,
         on_epoch=lambda _, loss: told.append(float(loss[0])),
