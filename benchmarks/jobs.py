@@ -439,7 +439,7 @@ def on_record(folder: Path) -> Iterator[Measured]:
             )  # fmt: skip
             settings = cell["training"]
             for strategy in ("stacked", "loop"):
-                if (strategy == "stacked") == net.convolutional:
+                if (strategy == "stacked") == net.looped:
                     continue
                 rate = cell["models_per_second"].get(f"{strategy}, 2 processes")
                 features = work.training(

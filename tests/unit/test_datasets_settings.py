@@ -59,6 +59,12 @@ def test_defaults_and_lists() -> None:
         ({"source": "imdb", "min_documents": 0.5}, ("imdb", "min_documents")),
         ({"source": "blogs", "vocabulary": 65536}, ("blogs", "vocabulary")),
         ({"source": "blogs", "length": 0}, ("blogs", "length")),
+        ({"source": "blogs-words", "least": 1}, ("blogs-words", "least")),
+        (
+            {"source": "blogs-words", "least": 99, "words_per_author": 98},
+            ("blogs-words",),
+        ),
+        ({"source": "reddit", "min_posts": 0}, ("reddit", "min_posts")),
         ({"source": "yelp", "subset": "all"}, ("yelp", "subset")),
         ({"source": "foursquare", "vocabulary": 9}, ("foursquare", "vocabulary")),
         ({"source": "csi", "length": 300.0}, ("csi", "length")),
@@ -74,7 +80,7 @@ def test_bad_settings_are_refused(given: dict, field: tuple) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_depends_on_no_other_loader(source: str) -> None:
     own = loaders.LOADERS[source].partition(":")[0].rpartition(".")[2]
-    shared = {"archives", "encode", "pictures", "tokens"}
+    shared = {"archives", "encode", "json_lines", "next_words", "pictures", "tokens"}
     found = {p.stem for p in prepare.code_of(source) if p.parent.name == "loaders"}
     assert own in found
     assert found <= {own} | shared

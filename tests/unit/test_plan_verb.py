@@ -426,7 +426,7 @@ def test_nets_are_counted_as_they_are_built(settings: dict[str, Any]) -> None:
     architecture = build(whole, record, 10)
     net = work.net_of(whole.model_dump(mode="json"), record, 10)
     assert net.weights == sum(math.prod(s) for s in architecture.shapes.values())
-    assert net.convolutional == (settings["kind"] != "mlp")
+    assert net.looped == (settings["kind"] != "mlp")
     if settings["kind"] != "resnet":
         for batch in (1, 32, 100):
             expected = padded_batch(architecture, batch, math.prod(record))
@@ -440,6 +440,8 @@ def test_nets_are_counted_as_they_are_built(settings: dict[str, Any]) -> None:
         {"kind": "text-cnn", "embedding": 8, "windows": [2, 4], "hidden": 7},
         {"kind": "gru", "embedding": 6, "hidden": 5},
         {"kind": "gru"},
+        {"kind": "lstm", "embedding": 6, "hidden": 5, "tied": False},
+        {"kind": "lstm", "layers": 3, "hidden": 200},
     ],
 )
 def test_nets_for_words_are_counted_as_they_are_built(settings: dict[str, Any]) -> None:
@@ -451,11 +453,12 @@ def test_nets_for_words_are_counted_as_they_are_built(settings: dict[str, Any]) 
 
     adapter: TypeAdapter[Any] = TypeAdapter(ArchitectureSettings)
     whole = adapter.validate_json(json.dumps(settings))
-    architecture = build(whole, (9,), 3, words=41)
-    net = work.net_of(whole.model_dump(mode="json"), (9,), 3, words=41)
+    classes = 42 if getattr(whole, "tied", False) else 3
+    architecture = build(whole, (9,), classes, words=41)
+    net = work.net_of(whole.model_dump(mode="json"), (9,), classes, words=41)
     assert net.weights == sum(math.prod(s) for s in architecture.shapes.values())
     loop = choose_strategy(architecture, torch.device("cpu")) == "loop"
-    assert net.convolutional == loop == (settings["kind"] == "text-cnn")
+    assert net.looped == loop == (settings["kind"] != "gru")
     for batch in (1, 32, 100):
         expected = padded_batch(architecture, batch, 9)
         assert work.padded_batch(net, batch) == expected
@@ -483,6 +486,13 @@ def test_operations_of_nets_for_words() -> None:
     assert net.conv == 6 * (4 * 2 * 2 * 4 + 4 * 2 * 3 * 3)
     assert (net.dense, net.turns) == (6 * 4 * 3, 1)
     assert net.values == 5 + 5 * 4 + 2 * 4 + 2 * 3 + 4 + 3
+    lstm = {"kind": "lstm", "embedding": 4, "hidden": 4, "layers": 2, "tied": True}
+    net = work.net_of(lstm, (5,), 8, words=7)
+    # four gates of a word and four of the state, twice; an answer after each word
+    assert net.dense == 6 * 5 * (2 * (4 * 16 + 4 * 16) + 4 * 8)
+    assert (net.conv, net.turns, net.looped) == (0, 10, True)
+    assert net.values == 5 + 5 * 4 + 2 * 5 * (16 + 16 + 8) + 5 * 8
+    assert net.weights == 8 * 4 + 2 * (4 * 16 * 2 + 32) + 8
 
 
 @pytest.mark.parametrize(
@@ -644,6 +654,16 @@ def test_shapes_of_what_is_prepared(tmp_path: Path) -> None:
         (
             {"source": "blogs", "length": 50, "posts": 9, "vocabulary": 400},
             (50,), 3, 17525,
+        ),
+        (
+            {"source": "blogs-words", "length": 10, "vocabulary": 400,
+             "words_per_author": 101, "authors": None},
+            (10,), 401, 20000,
+        ),
+        (
+            {"source": "reddit", "length": 20, "vocabulary": 5000,
+             "words_per_author": 1000, "authors": 300},
+            (20,), 5001, 15000,
         ),
         (
             {"source": "yelp", "length": 100, "subset": "authors", "authors": 20},

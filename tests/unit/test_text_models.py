@@ -16,7 +16,7 @@ from whatelse import records
 from whatelse.datasets.store import INFO, open_dataset, write_dataset
 from whatelse.errors import UserError
 from whatelse.models.features import layers_of, module_of
-from whatelse.models.settings import Gru, Mlp, TextCnn
+from whatelse.models.settings import Gru, Lstm, Mlp, TextCnn
 from whatelse.models.stacked import Architecture, build, initial
 from whatelse.models.text import EMBEDDING, MaxOverTime
 from whatelse.properties.pooling import pooled
@@ -39,14 +39,19 @@ SETTINGS = [
     TextCnn(kind="text-cnn", embedding=6, windows=(2, 3), filters=4),
     TextCnn(kind="text-cnn", embedding=5, windows=(7, 1, 1), filters=3, hidden=4),
     Gru(kind="gru", embedding=5, hidden=6),
+    Lstm(kind="lstm", embedding=5, hidden=6, layers=1, tied=False),
+    Lstm(kind="lstm", embedding=6, hidden=6),
 ]
-EACH = pytest.mark.parametrize(
-    "settings", SETTINGS, ids=["text-cnn", "text-cnn-dense", "gru"]
-)
+NAMES = ["text-cnn", "text-cnn-dense", "gru", "lstm", "lstm-tied"]
+EACH = pytest.mark.parametrize("settings", SETTINGS, ids=NAMES)
+UNTIED = pytest.mark.parametrize("settings", SETTINGS[:-1], ids=NAMES[:-1])
+GRU, TIED = SETTINGS[2], SETTINGS[-1]
 
 
 def of(settings: Any) -> Architecture:
-    return build(settings, (LENGTH,), CLASSES, words=WORDS)
+    # the classes of a tied net are the words and the filler
+    classes = WORDS + 1 if settings is TIED else CLASSES
+    return build(settings, (LENGTH,), classes, words=WORDS)
 
 
 def texts(count: int, seed: int = 0, most: int = WORDS) -> torch.Tensor:
@@ -74,7 +79,7 @@ def test_each_model_of_a_stack_answers_and_learns_like_its_module(settings: Any)
     # one record in 8 has no word
     inputs_SBL = texts(3 * 16).view(3, 16, LENGTH).float()
     logits_SBC = architecture.forward(leaves, inputs_SBL)
-    assert logits_SBC.shape == (3, 16, CLASSES)
+    assert logits_SBC.shape == (3, 16, architecture.shapes["output.bias"][0])
     weights = torch.randn(logits_SBC.shape, generator=torch.Generator().manual_seed(0))
     found = torch.autograd.grad((logits_SBC * weights).sum(), list(leaves.values()))
     for i in range(3):
@@ -102,7 +107,7 @@ def test_gradients_are_those_of_differences(settings: Any) -> None:
     torch.autograd.gradcheck(forward, leaves)
 
 
-@EACH
+@UNTIED
 def test_words_that_are_not_there_have_rows_of_zeros(settings: Any) -> None:
     """Exactly: P3 tells members by the rows that are not."""
     architecture = of(settings)
@@ -144,12 +149,12 @@ def test_a_stack_equals_the_loop(settings: Any, optimizer: dict[str, Any]) -> No
     for name in architecture.shapes:
         torch.testing.assert_close(stacked[name], looped[name], rtol=1e-3, atol=2e-5)
         assert torch.equal(stacked[name], again[name])
-        if settings.kind == "gru":  # convolutions are trained by the loop on a CPU
+        if settings.kind != "text-cnn":  # trained by the loop on a CPU, as LSTMs are
             assert torch.equal(stacked[name][2], alone[name][0])
 
 
 @pytest.mark.parametrize("strategy", ["stacked", "loop"])
-@EACH
+@UNTIED
 def test_training_learns(settings: Any, strategy: Any) -> None:
     """The class of a record is one of its words."""
     architecture = of(settings)
@@ -182,7 +187,7 @@ def test_mixed_precision_stays_near(settings: Any, strategy: Any) -> None:
 
 def test_the_state_is_that_after_the_last_word() -> None:
     """What follows it changes nothing; the words before it do."""
-    architecture = of(SETTINGS[-1])
+    architecture = of(GRU)
     model = initial(architecture, np.random.default_rng(0))
     gru = nn.GRU(5, 6, batch_first=True)
     named = dict(zip(gru.state_dict(), list(model.values())[1:5], strict=True))
@@ -210,9 +215,11 @@ def test_shapes_by_hand(settings: Any) -> None:
         *architecture.shapes.values()
     ]
     assert len(module) == 2
-    assert isinstance(module[-1], nn.Linear)
     hidden = module[:-1](texts(5).float())
-    assert hidden.shape == (5, module[-1].in_features)
+    last = architecture.shapes.get("output.weight", (0, settings.embedding))[1]
+    assert hidden.shape == (5, last)
+    assert module[-1](hidden).shape == (5, *architecture.shapes["output.bias"])
+    assert isinstance(module[-1], nn.Linear) == (settings is not TIED)
 
 
 def test_the_published_nets() -> None:
@@ -226,6 +233,10 @@ def test_the_published_nets() -> None:
     reviews = build(Gru(kind="gru"), (200,), 2, words=5_000).shapes
     total = sum(math.prod(shape) for shape in reviews.values())
     assert total == 5_001 * 100 + 384 * (100 + 128 + 2) + 2 * 129
+    # Bagdasaryan et al.: 10 million parameters
+    posts = build(Lstm(kind="lstm"), (64,), 50_001, words=50_000).shapes
+    total = sum(math.prod(shape) for shape in posts.values())
+    assert total == 50_001 * 201 + 2 * 800 * (200 + 200 + 2)
 
 
 def test_initial_embeddings_stay_within_one_over_the_root_of_their_size() -> None:
@@ -235,10 +246,12 @@ def test_initial_embeddings_stay_within_one_over_the_root_of_their_size() -> Non
 
 
 def test_auto_stacks_what_is_faster_stacked() -> None:
-    words, recurrent = of(SETTINGS[0]), of(SETTINGS[-1])
+    words, recurrent, long = of(SETTINGS[0]), of(GRU), of(TIED)
     assert choose_strategy(words, CPU) == "loop"
     assert choose_strategy(recurrent, CPU) == "stacked"
-    assert choose_strategy(words, torch.device("cuda")) == "stacked"
+    assert choose_strategy(long, CPU) == "loop"
+    for architecture in (words, recurrent, long):
+        assert choose_strategy(architecture, torch.device("cuda")) == "stacked"
 
 
 def test_the_rows_of_an_embedding_are_no_width() -> None:
@@ -258,6 +271,11 @@ def test_the_rows_of_an_embedding_are_no_width() -> None:
          "(3, 8, 8)"),
         (TextCnn(kind="text-cnn"), (4,), 9, "architecture.windows: 5; allowed: at most "
          "4, the words of a record"),
+        (Lstm(kind="lstm"), (7,), None, "architecture.kind: lstm needs records of "
+         "words, shape (length,), with a vocabulary; the data set has no vocabulary"),
+        (Lstm(kind="lstm"), (7,), 9, "architecture.tied: true with 2 classes; allowed: "
+         "classes that are the next word, 10 with the filler, such as of blogs-words, "
+         "or tied: false"),
     ],
 )  # fmt: skip
 def test_records_that_do_not_fit_are_refused(
@@ -276,7 +294,9 @@ def test_records_that_do_not_fit_are_refused(
     [
         (SETTINGS[0], {"0.activation": 8, "1": 3}),
         (SETTINGS[1], {"0.activation": 9, "0.after": 4, "1": 3}),
-        (SETTINGS[2], {"0.last": 6, "1": 3}),
+        (GRU, {"0.last": 6, "1": 3}),
+        (SETTINGS[3], {"0.last": 6, "1": 3}),
+        (TIED, {"0.last": 6, "1": 21}),
     ],
 )
 def test_layers_are_seen(settings: Any, expected: dict[str, int]) -> None:
@@ -326,7 +346,7 @@ def word_records(folder: Path) -> Path:
     return folder
 
 
-@EACH
+@UNTIED
 def test_a_block_knows_its_words(settings: Any, tmp_path: Path) -> None:
     data = word_records(tmp_path / "data")
     spec = train_spec(

@@ -105,6 +105,19 @@ def test_the_words_kept_are_those_of_the_others_batches(
     assert kept[STRANGERS].tolist() == held_out.tolist()
 
 
+def test_rows_of_a_tied_embedding_say_nothing(data: Path) -> None:
+    rows, held_out = np.arange(200), np.arange(200, RECORDS)
+    stage = Stage(
+        open_dataset(data), rows, held_out, 2, 8, 0.1, 6, False, SEED, ("t",)
+    )  # fmt: skip
+    observer = cast({"kind": "membership", "first": 2}, stage).observer
+    assert observer
+    seen: Any = None  # refused before anything of the round is looked at
+    moved = {"embedding.weight": torch.ones(3, 2), "output.bias": torch.ones(3)}
+    with pytest.raises(UserError, match=r"no embedding of its own.*lstm with tied: fa"):
+        observer.look(seen, moved)
+
+
 def test_bags_and_coverage_by_hand() -> None:
     rows = np.array([[3, 1, 3, 0], [2, 2, 2, 2], [4, 3, 2, 1]], dtype=np.uint16)
     bags = bags_of_words(rows, 4)

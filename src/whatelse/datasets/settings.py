@@ -6,7 +6,7 @@ the same classes. Numbers are strict: YAML's ``1e-3`` is text and is refused.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -288,6 +288,74 @@ class Csi(TokensBase):
     )
 
 
+class NextWordsBase(DatasetBase):
+    """What every data set of words has whose classes are the next word."""
+
+    length: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="Words of a window; those of an author follow each other, and each "
+        "one's class is the first word of the next.",
+    )
+    vocabulary: int = Field(
+        5000,
+        ge=10,
+        le=65_535,
+        description="So many words are known: one for all unknown ones, the end of a "
+        "post, `words`, and the most frequent.",
+    )
+    words: Names = Field(
+        (),
+        description="Words that are known however rare they are: those of a backdoor.",
+    )
+    words_per_author: int = Field(
+        1000,
+        ge=2,
+        le=10_000_000,
+        description="Of each author at most so many words, the first, with unknown "
+        "ones and ends of posts.",
+    )
+    least: int = Field(100, ge=2, description="Authors with fewer words are left out.")
+    authors: int | None = Field(
+        None,
+        ge=1,
+        description="Only so many authors, the first in order; all if left out.",
+    )
+
+    @model_validator(mode="after")
+    def _some_have_enough(self) -> "NextWordsBase":
+        if self.least > self.words_per_author:
+            raise ValueError(
+                f"least: {self.least}; allowed: 2..{self.words_per_author}, as "
+                "words_per_author says"
+            )
+        return self
+
+
+class BlogsWords(NextWordsBase):
+    """Blog Authorship Corpus: what bloggers write, word by word."""
+
+    source: Literal["blogs-words"] = Field(
+        description="Windows of words by 2,000 authors; the class is the next word."
+    )
+
+
+class Reddit(NextWordsBase):
+    """Comments of November 2017, by author."""
+
+    source: Literal["reddit"] = Field(
+        description="Windows of words by the authors of a month; the class is the next "
+        "word; no digest is known to us."
+    )
+    min_posts: int = Field(
+        150, ge=1, description="Authors of fewer comments are left out."
+    )
+    max_posts: int = Field(
+        500, ge=1, description="Authors of more comments are left out."
+    )
+
+
 class Npz(DatasetBase):
     """Your own arrays."""
 
@@ -362,6 +430,8 @@ DatasetSettings = Annotated[
     | Newsgroups
     | Imdb
     | Blogs
+    | BlogsWords
+    | Reddit
     | Yelp
     | Foursquare
     | Csi

@@ -222,7 +222,8 @@ def write_dataset(
         float32, shape (records, features); they are written with increasing columns,
         doubles summed.
     labels : ndarray of int, shape (records,)
-        Classes 0 to ``len(class_names) - 1``, each with at least two records.
+        Classes 0 to ``len(class_names) - 1``, each with at least two records unless
+        classes are words: a first one for none, then the vocabulary.
     info : mapping
         `name`, `title`, `class_names`, and optionally `scale` and `shift` (models see
         ``raw * scale + shift``; a number, or one per feature or channel; `shift` is 0
@@ -256,7 +257,7 @@ def write_dataset(
     vocabulary = info.get("vocabulary")
     _check_shapes(where, checked, labels, attributes or {})
     _check_words(where, checked, vocabulary)
-    _check_labels(where, labels, class_names)
+    _check_labels(where, labels, class_names, vocabulary)
     _check_finite(where, checked, feature_names)
     scale = _factor(where, "scale", info.get("scale", 1.0), checked)
     shift = _factor(where, "shift", info.get("shift", 0.0), checked)
@@ -467,8 +468,9 @@ def _check_words(where: str, inputs: Any, vocabulary: Sequence[str] | None) -> N
 
 
 def _check_labels(
-    where: str, labels: npt.NDArray[Any], class_names: Sequence[str]
-) -> None:
+    where: str, labels: npt.NDArray[Any], class_names: Sequence[str],
+    vocabulary: Sequence[str] | None,
+) -> None:  # fmt: skip
     num_classes = len(class_names)
     if num_classes < 2:
         raise UserError(f"{where}: labels: {num_classes} class; allowed: at least 2")
@@ -479,6 +481,9 @@ def _check_labels(
             f"{where}: labels, record {row}: label {labels[row]}; "
             f"allowed: 0 to {num_classes - 1}"
         )
+    # Where the next word is the class, most words are rare, and 0 is none.
+    if vocabulary is not None and class_names[1:] == list(vocabulary):
+        return
     counts = np.bincount(labels.astype(np.int64), minlength=num_classes)
     small = np.flatnonzero(counts < MIN_CLASS_RECORDS)
     if small.size:

@@ -7,6 +7,10 @@ import numpy as np
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 
+UNKNOWN = 1
+"""The number of the word that stands for all others, where records predict the next
+word. It is no answer: `loss: next-word` does not teach it."""
+
 
 def vocabulary_of(dataset: Dataset) -> list[str]:
     """Return what the word numbers stand for; word i is number i + 1.

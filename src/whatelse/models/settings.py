@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Activation = Literal["tanh", "relu"]
 
@@ -105,9 +105,38 @@ class Gru(ArchitectureBase):
     )
 
 
-TextSettings = TextCnn | Gru
+class Lstm(ArchitectureBase):
+    """A language model: recurrent layers whose state says the next word.
+
+    The defaults are the word model of Bagdasaryan et al. (AISTATS 2020), without its
+    dropout.
+    """
+
+    kind: Literal["lstm"]
+    embedding: int = Field(
+        200, ge=1, le=4096, description="Numbers that stand for a word."
+    )
+    hidden: int = Field(200, ge=2, le=65536, description="Units of each layer's state.")
+    layers: int = Field(2, ge=1, le=16, description="Recurrent layers.")
+    tied: bool = Field(
+        True,
+        description="The weights of the output are the embedding: `embedding` equals "
+        "`hidden`, and classes are the next word.",
+    )
+
+    @model_validator(mode="after")
+    def _tied_sizes(self) -> "Lstm":
+        if self.tied and self.embedding != self.hidden:
+            raise ValueError(
+                f"tied: embedding is {self.embedding}, hidden {self.hidden}; allowed: "
+                "both equal, or tied: false"
+            )
+        return self
+
+
+TextSettings = TextCnn | Gru | Lstm
 ArchitectureSettings = Annotated[
-    Mlp | Cnn | Resnet | TextCnn | Gru, Field(discriminator="kind")
+    Mlp | Cnn | Resnet | TextCnn | Gru | Lstm, Field(discriminator="kind")
 ]
 
 

@@ -24,8 +24,15 @@ from whatelse.models.layers import (
     linear,
 )
 from whatelse.models.resnet import StackedResnet
-from whatelse.models.settings import ArchitectureSettings, Cnn, Gru, Mlp, TextCnn
-from whatelse.models.text import StackedGru, StackedTextCnn
+from whatelse.models.settings import (
+    ArchitectureSettings,
+    Cnn,
+    Gru,
+    Lstm,
+    Mlp,
+    TextCnn,
+)
+from whatelse.models.text import StackedGru, StackedLstm, StackedTextCnn
 
 
 class Architecture(Protocol):
@@ -104,6 +111,8 @@ def build(
         return StackedTextCnn(settings, input_shape, num_classes, words)
     if isinstance(settings, Gru):
         return StackedGru(settings, input_shape, num_classes, words)
+    if isinstance(settings, Lstm):
+        return StackedLstm(settings, input_shape, num_classes, words)
     return StackedResnet(settings, input_shape, num_classes)
 
 

@@ -6,7 +6,7 @@ is asked for its state after the last word before it.
 
 Legend for shape suffixes: S models of the stack, B records of a batch, L words of a
 record, E numbers of an embedded word, V rows of the embedding, H hidden units, G gates
-(three times the hidden units), C channels.
+(three times the hidden units, four of an LSTM), C channels or classes.
 """
 
 import math
@@ -27,7 +27,7 @@ from whatelse.models.layers import (
     dense,
     linear,
 )
-from whatelse.models.settings import Gru, TextCnn
+from whatelse.models.settings import Gru, Lstm, TextCnn
 
 EMBEDDING = "embedding.weight"
 
@@ -158,7 +158,7 @@ class StackedGru:
             1, embedded_SBLE.shape[1:3]
         )
         states_LSBH = _recurrent(parameters, gates_SBLG)
-        last_SBH = _at(states_LSBH, _last(dense(inputs_SBx)))
+        last_SBH = _at(states_LSBH, last_words(dense(inputs_SBx)))
         return linear(parameters, "output", last_SBH)
 
     def module(self) -> nn.Module:
@@ -167,6 +167,108 @@ class StackedGru:
             _GruBody(self.settings, self.rows),
             nn.Linear(self.settings.hidden, self.num_classes),
         )
+
+
+class StackedLstm:
+    """Recurrent nets of some layers (Hochreiter & Schmidhuber, 1997).
+
+    Language models, where the classes are the words: after each word, the state says
+    the next one.
+    """
+
+    def __init__(
+        self, settings: Lstm, input_shape: tuple[int, ...], num_classes: int,
+        words: int | None,
+    ) -> None:  # fmt: skip
+        self.rows = _rows(settings.kind, input_shape, words)
+        if settings.tied and num_classes != self.rows:
+            raise UserError(
+                f"architecture.tied: true with {num_classes} classes; allowed: classes "
+                f"that are the next word, {self.rows} with the filler, such as of "
+                "blogs-words, or tied: false"
+            )
+        self.settings = settings
+        self.num_classes = num_classes
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter of one model; biases of gates after both weights."""
+        embedding, hidden = self.settings.embedding, self.settings.hidden
+        shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (self.rows, embedding)}
+        for layer in range(self.settings.layers):
+            given = hidden if layer else embedding
+            shapes[f"input{layer}.weight"] = (4 * hidden, given)
+            shapes[f"state{layer}.weight"] = (4 * hidden, hidden)
+            shapes[f"input{layer}.bias"] = (4 * hidden,)
+            shapes[f"state{layer}.bias"] = (4 * hidden,)
+        if not self.settings.tied:
+            shapes["output.weight"] = (self.num_classes, hidden)
+        shapes["output.bias"] = (self.num_classes,)
+        return shapes
+
+    @property
+    def buffers(self) -> dict[str, tuple[int, ...]]:
+        """None."""
+        return {}
+
+    @property
+    def start(self) -> Literal["uniform", "he"]:
+        """As all but residual nets."""
+        return "uniform"
+
+    def forward(
+        self, parameters: Parameters, inputs_SBx: Batch, *,
+        buffers: Parameters = NO_BUFFERS, training: bool = False,
+        shares_SB: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return logits after the last word, shape (S, B, C)."""
+        states_SLBH = self._states(parameters, inputs_SBx)
+        last_SBH = _at(states_SLBH.transpose(0, 1), last_words(dense(inputs_SBx)))
+        return linear(self._output(parameters), "output", last_SBH)
+
+    def all_logits(self, parameters: Parameters, inputs_SBx: Batch) -> Tensor:
+        """Return logits after each word, shape (S, B, L, C).
+
+        They lie as (S, L, B, C), in the order in which they are computed.
+        """
+        states_SLBH = self._states(parameters, inputs_SBx)
+        logits_SNC = linear(
+            self._output(parameters), "output", states_SLBH.flatten(1, 2)
+        )
+        return logits_SNC.unflatten(1, states_SLBH.shape[1:3]).transpose(1, 2)
+
+    def module(self) -> nn.Module:
+        """Return one model in PyTorch's plain form."""
+        body = _LstmBody(self.settings, self.rows)
+        if self.settings.tied:
+            return LanguageModel(body, _TiedLinear(body.embedding))
+        return LanguageModel(body, nn.Linear(self.settings.hidden, self.num_classes))
+
+    def _states(self, parameters: Parameters, inputs_SBx: Batch) -> Tensor:
+        # The embedding's gradient has no place of its own where another is added.
+        first = dict(parameters) if self.settings.tied else parameters
+        states_SLBx = embedded(first, dense(inputs_SBx).transpose(1, 2))
+        for layer in range(self.settings.layers):
+            states_SLBx = _long_short(parameters, layer, states_SLBx)
+        return states_SLBx
+
+    def _output(self, parameters: Parameters) -> Parameters:
+        if not self.settings.tied:
+            return parameters
+        return {
+            "output.weight": parameters[EMBEDDING],
+            "output.bias": parameters["output.bias"],
+        }
+
+
+class LanguageModel(nn.Sequential):
+    """A body, whose state after the last word it returns, and an output layer."""
+
+    def all_logits(self, words_BL: Tensor) -> Tensor:
+        """Return logits after each word, shape (B, L, C)."""
+        body, output = self
+        result: Tensor = output(body.states(words_BL))
+        return result
 
 
 class MaxOverTime(nn.Module):
@@ -182,7 +284,7 @@ class LastState(nn.Module):
 
     def forward(self, states_BLH: Tensor, words_BL: Tensor) -> Tensor:
         """Return shape (B, H)."""
-        return _at(states_BLH.transpose(0, 1), _last(words_BL))
+        return _at(states_BLH.transpose(0, 1), last_words(words_BL))
 
 
 class _CnnBody(nn.Module):
@@ -220,6 +322,40 @@ class _GruBody(nn.Module):
         states_BLH, _ = self.gru(self.embedding(words_BL.long()))
         result: Tensor = self.last(states_BLH, words_BL)
         return result
+
+
+class _LstmBody(nn.Module):
+    def __init__(self, settings: Lstm, rows: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(rows, settings.embedding)
+        self.lstm = nn.LSTM(
+            settings.embedding, settings.hidden, settings.layers, batch_first=True
+        )
+        self.last = LastState()
+
+    def states(self, words_BL: Tensor) -> Tensor:
+        # Not every CPU has a kernel for an LSTM in bfloat16.
+        with torch.autocast("cpu", enabled=False):
+            states_BLH: Tensor = self.lstm(self.embedding(words_BL.long()))[0]
+        return states_BLH
+
+    def forward(self, words_BL: Tensor) -> Tensor:
+        result: Tensor = self.last(self.states(words_BL), words_BL)
+        return result
+
+
+class _TiedLinear(nn.Module):
+    """A dense layer whose weights are those of an embedding."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        # Not a part of this module: its weight is the embedding's parameter. And not
+        # the weight, which is another one after the net is moved.
+        self._embedding = (embedding,)
+        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+
+    def forward(self, hidden_xH: Tensor) -> Tensor:
+        return functional.linear(hidden_xH, self._embedding[0].weight, self.bias)
 
 
 class _Embedded(torch.autograd.Function):
@@ -282,12 +418,32 @@ def _recurrent(parameters: Parameters, gates_SBLG: Tensor) -> Tensor:
     return torch.stack(states)
 
 
+def _long_short(parameters: Parameters, layer: int, inputs_SLBx: Tensor) -> Tensor:
+    """Return the states of a layer of ``torch.nn.LSTM``, shape (S, L, B, H)."""
+    gates_SLBG = linear(
+        parameters, f"input{layer}", inputs_SLBx.flatten(1, 2)
+    ).unflatten(1, inputs_SLBx.shape[1:3])
+    weight_SHG = parameters[f"state{layer}.weight"].transpose(1, 2)
+    bias_S1G = parameters[f"state{layer}.bias"].unsqueeze(1)
+    stack, _, batch = gates_SLBG.shape[:3]
+    state_SBH = cell_SBH = gates_SLBG.new_zeros(stack, batch, weight_SHG.shape[1])
+    states = []
+    for gates_SBG in gates_SLBG.unbind(1):
+        whole_SBG = gates_SBG + torch.baddbmm(bias_S1G, state_SBH, weight_SHG)
+        take, keep, new, give = whole_SBG.chunk(4, -1)
+        added_SBH = torch.sigmoid(take) * torch.tanh(new)
+        cell_SBH = torch.sigmoid(keep) * cell_SBH + added_SBH
+        state_SBH = torch.sigmoid(give) * torch.tanh(cell_SBH)
+        states.append(state_SBH)
+    return torch.stack(states, 1)
+
+
 def _largest(answers: Sequence[Tensor]) -> Tensor:
     """Return the largest of each row, side by side."""
     return torch.cat([own.amax(-1) for own in answers], -1)
 
 
-def _last(words_xL: Tensor) -> Tensor:
+def last_words(words_xL: Tensor) -> Tensor:
     """Return the place of the last word of each record; 0 if there is none."""
     places_L = torch.arange(words_xL.shape[-1], device=words_xL.device)
     return torch.where(words_xL > 0, places_L, 0).amax(-1)

@@ -273,7 +273,7 @@ class _Active:
         if not isinstance(program.module, torch.nn.Sequential):
             raise UserError(
                 "adversary.alpha: the active attack needs a net whose last layer is "
-                "its own; allowed: mlp, cnn, resnet, text-cnn or gru, or alpha: 0"
+                "its own; allowed: mlp, cnn, resnet, text-cnn, gru, lstm, or alpha: 0"
             )
         rows = torch.from_numpy(self._honest.batch(scene.number, stage.batch_size))
         there = rows.to(program.data.device)

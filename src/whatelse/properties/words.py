@@ -72,10 +72,11 @@ class WordObserver:
 
     def look(self, scene: Scene, others: Vectors) -> None:
         """See a round."""
-        if EMBEDDING not in others:
+        # Where the output's weights are the embedding, every row moves.
+        if EMBEDDING not in others or "output.weight" not in others:
             raise UserError(
-                "architecture: has no embedding, whose rows adversary.kind membership "
-                "reads; allowed: text-cnn, gru"
+                "architecture: has no embedding of its own, whose rows adversary.kind "
+                "membership reads; allowed: text-cnn, gru, lstm with tied: false"
             )
         if scene.number < self._settings.first:
             return

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
@@ -35,8 +35,9 @@ from whatelse.models.layers import (
     stacked_weights,
 )
 from whatelse.models.stacked import Architecture, initial, initial_buffers
-from whatelse.models.text import EMBEDDING
+from whatelse.models.text import EMBEDDING, LanguageModel, StackedLstm
 from whatelse.seeding import stream
+from whatelse.training.next_word import language_model, mean_losses, targets_of
 from whatelse.training.settings import (
     Adam,
     Cosine,
@@ -145,12 +146,14 @@ def choose_strategy(architecture: Architecture, device: torch.device) -> Strateg
     """Return the faster strategy for an architecture on a device.
 
     Measured by ``benchmarks/ensemble.py``: on a CPU, stacks of perceptrons and of
-    recurrent nets win and stacks of convolutional nets (grouped convolution) lose,
-    those over words too. The number of models is no criterion, so that a model does not
-    change with the company it is trained in.
+    gated recurrent nets win and stacks of convolutional nets (grouped convolution)
+    lose, those over words too. So do stacks of LSTMs, whose many classes and layers
+    fill a core without company (docs/performance.md). The number of models is no
+    criterion, so that a model does not change with the company it is trained in.
     """
     convolutional = any(len(shape) > 2 for shape in architecture.shapes.values())
-    return "loop" if convolutional and device.type == "cpu" else "stacked"
+    looped = convolutional or isinstance(architecture, StackedLstm)
+    return "loop" if looped and device.type == "cpu" else "stacked"
 
 
 def train(
@@ -200,6 +203,8 @@ def train(
     dict of str to Tensor
         Parameters and buffers stacked over models, float32, on the CPU.
     """
+    if settings.loss == "next-word":
+        language_model(architecture)
     if starts is None:
         starts = [
             {
@@ -330,10 +335,18 @@ class Stack:
 
     def losses(self, index_SB: Tensor, shares_SB: Tensor, full: bool) -> Tensor:
         """Return each model's mean loss, shape (S,), and move the buffers."""
+        inputs_SBx = self.data.gather(index_SB)
+        labels_N = self.data.labels[index_SB.flatten()]
+        if self.settings.loss == "next-word":
+            model = language_model(self.architecture)
+            with _precision(self.settings, index_SB.device):
+                logits_SBLC = model.all_logits(self.leaves, inputs_SBx)
+            targets_SBL = targets_of(dense(inputs_SBx), labels_N.view(index_SB.shape))
+            return mean_losses(logits_SBLC.float(), targets_SBL, shares_SB)
         with _precision(self.settings, index_SB.device):
             logits_SBC = self.architecture.forward(
                 self.leaves,
-                self.data.gather(index_SB),
+                inputs_SBx,
                 buffers=self.buffers,
                 training=True,
                 shares_SB=None if full else shares_SB,
@@ -341,7 +354,7 @@ class Stack:
         losses_SB = _losses(
             self.settings,
             logits_SBC.float().flatten(0, 1),
-            self.data.labels[index_SB.flatten()],
+            labels_N,
         ).view(index_SB.shape)
         return (losses_SB * shares_SB).sum(1)
 
@@ -368,6 +381,8 @@ class Stack:
         optimizer = self.settings.optimizer
         decay = 2 * self.settings.l2
         with torch.no_grad():
+            if self.settings.clip_gradient is not None:
+                _clip(gradients, self.settings.clip_gradient)
             if isinstance(optimizer, Adam):
                 adam(
                     values,
@@ -400,6 +415,17 @@ class Stack:
                     nesterov=optimizer.nesterov,
                     maximize=False,
                 )
+
+
+def _clip(gradients: Sequence[Tensor], longest: float) -> None:
+    """Shorten gradients that are longer, as ``torch.nn.utils.clip_grad_norm_`` does.
+
+    Each model's is one row. Rows have a kernel each on a CPU, so that none depends on
+    the others; on a GPU they have one together.
+    """
+    lengths_S = torch.stack(torch._foreach_norm(gradients))
+    factors_S = (longest / (lengths_S + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(gradients, factors_S.unbind())
 
 
 def _losses(settings: TrainingSettings, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
@@ -558,15 +584,14 @@ def _train_plain(
             features = dense(data.gather(index.unsqueeze(0)))[0]
             if channels_last:
                 features = features.contiguous(memory_format=torch.channels_last)
-            with _precision(settings, device):
-                logits = module(features)
-            loss = _losses(settings, logits.float(), data.labels[index]).mean()
-            whole = loss
+            loss = whole = _plain_loss(settings, module, features, data.labels[index])
             if penalty:
                 single = {place: value.unsqueeze(0) for place, value in named.items()}
                 whole = loss + penalty(stacked_weights(single)).sum()
             optimizer.zero_grad()
             whole.backward()
+            if settings.clip_gradient is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), settings.clip_gradient)
             optimizer.step()
             total += loss.detach()
         if on_epoch:
@@ -575,3 +600,20 @@ def _train_plain(
         place: value.detach().cpu().contiguous()
         for place, value in {**named, **buffers}.items()
     }
+
+
+def _plain_loss(
+    settings: TrainingSettings, module: nn.Module, features: Tensor, labels_B: Tensor
+) -> Tensor:
+    """Return the mean loss of a model in PyTorch's plain form on a batch."""
+    if settings.loss == "next-word":
+        assert isinstance(module, LanguageModel)
+        with _precision(settings, features.device):
+            logits_BLC = module.all_logits(features)
+        targets_BL = targets_of(features, labels_B)
+        shares_B = torch.ones_like(labels_B, dtype=torch.float32)
+        single = (logits_BLC.float(), targets_BL, shares_B)
+        return mean_losses(*(value.unsqueeze(0) for value in single))[0]
+    with _precision(settings, features.device):
+        logits_BC = module(features)
+    return _losses(settings, logits_BC.float(), labels_B).mean()

@@ -580,6 +580,8 @@ def _average(
         l2=settings.l2,
         epochs=settings.local_epochs,
         batch_size=settings.batch_size,
+        loss=settings.loss,
+        clip_gradient=settings.clip_gradient,
     )
     model = {place: value.cpu() for place, value in model.items()}
     noises = _noises(settings, model, torch.device("cpu"), seed, name)

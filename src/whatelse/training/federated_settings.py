@@ -171,6 +171,13 @@ class Averaging(_Protocol):
     kind: Literal["averaging"]
     rounds: int = Field(..., ge=1, le=1_000_000)
     local_epochs: int = Field(1, ge=1, le=1000)
+    loss: Literal["cross-entropy", "next-word"] = Field(
+        "cross-entropy", description="Of local training; next-word: of language models."
+    )
+    clip_gradient: float | None = Field(
+        None, gt=0, le=1e6, allow_inf_nan=False,
+        description="Longest gradient of a step of local training, L2.",
+    )  # fmt: skip
     selected: int | None = Field(
         None, ge=1, description="Participants of a round; all if left out."
     )

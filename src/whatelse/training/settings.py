@@ -85,10 +85,19 @@ class TrainingSettings(_Settings):
         le=1000,
         description="lambda of the penalty lambda * sum(theta^2), P1 Sec. IX.",
     )
-    loss: Literal["cross-entropy", "hinge"] = Field(
+    loss: Literal["cross-entropy", "hinge", "next-word"] = Field(
         "cross-entropy",
         description="hinge: one linear support-vector machine a class against all "
-        "others, P2's for text; the mean over classes.",
+        "others, P2's for text; the mean over classes. next-word: the cross-entropy "
+        "after each word of a record, for language models; the mean over words.",
+    )
+    clip_gradient: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="Longest gradient of a step, L2, each model's by itself; no limit "
+        "if left out.",
     )
     precision: Literal["float32", "mixed"] = Field(
         "float32",

@@ -17,6 +17,8 @@ LOADERS = {
     "newsgroups": "whatelse.datasets.loaders.words:load_newsgroups",
     "imdb": "whatelse.datasets.loaders.words:load_imdb",
     "blogs": "whatelse.datasets.loaders.blogs:load",
+    "blogs-words": "whatelse.datasets.loaders.blogs:load_words",
+    "reddit": "whatelse.datasets.loaders.reddit:load",
     "yelp": "whatelse.datasets.loaders.yelp:load",
     "foursquare": "whatelse.datasets.loaders.foursquare:load",
     "csi": "whatelse.datasets.loaders.csi:load",

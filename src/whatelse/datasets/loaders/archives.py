@@ -18,6 +18,9 @@ _OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ\x00": lzma.open,
     b"BZh": bz2.open,
 }
+BROKEN = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
+"""What a compressed file that is cut short or damaged raises, beside OSError."""
+
 _END = 1024  # zeros at the end of every archive
 _BLOCK = 1 << 20
 
@@ -59,8 +62,8 @@ def read_members(
         return name in wanted
 
     try:
-        with _unpacked(path) as unpacked:
-            stream: Any = _Tail(unpacked)
+        with opened(path) as content:
+            stream: Any = _Tail(content)
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
                     # Nothing is unpacked; an archive that tries to escape is not
@@ -79,13 +82,7 @@ def read_members(
                 raise tarfile.ReadError("it ends before its end mark")
     except tarfile.FilterError as error:
         raise UserError(f"{path}: refused: {error}") from None
-    except (
-        tarfile.TarError,
-        EOFError,
-        lzma.LZMAError,
-        zlib.error,
-        gzip.BadGzipFile,
-    ) as error:
+    except (tarfile.TarError, *BROKEN) as error:
         raise UserError(f"{path}: truncated or damaged archive: {error}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
@@ -113,7 +110,8 @@ class _Tail:
         return self._tail == bytes(_END)
 
 
-def _unpacked(path: Path) -> Any:
+def opened(path: Path) -> Any:
+    """Open a file that may be compressed (gz, xz, bz2), to read its content."""
     # tarfile's own streams do not notice that a compressed file is cut short.
     with open(path, "rb") as file:
         start = file.read(max(map(len, _OPENERS)))

@@ -14,8 +14,9 @@ import numpy as np
 
 from whatelse.datasets.loaded import Loaded
 from whatelse.datasets.loaders.archives import read_members
+from whatelse.datasets.loaders.next_words import as_windows
 from whatelse.datasets.loaders.tokens import as_loaded, split_words
-from whatelse.datasets.settings import Blogs
+from whatelse.datasets.settings import Blogs, BlogsWords
 from whatelse.errors import UserError
 
 # The corpus has no other ages, so that the groups are well apart.
@@ -33,28 +34,9 @@ _STRAY = dict(
 def load(settings: Blogs, files: Mapping[str, Path]) -> Loaded:
     """Return the first posts of each blogger, by the blogger's number."""
     path = files["blogs_subset2000.tar.xz"]
-
-    def read(name: str, file: IO[bytes]) -> list[str]:
-        text = file.read().decode("utf-8", "surrogateescape").translate(_STRAY)
-        # Split: a search for pairs takes the square of marks that have no other.
-        before, *posts = text.split("<post>")
-        paired = all(post.count("</post>") == 1 for post in posts)
-        if not posts or not paired or "</post>" in before:
-            raise UserError(
-                f"{path}: {name}: {len(posts)} <post> and {text.count('</post>')} "
-                "</post>; allowed: in turn, at least one of either"
-            )
-        return [
-            html.unescape(post.partition("</post>")[0])
-            for post in posts[: settings.posts]
-        ]
-
-    found = read_members(path, lambda name: name.endswith(".xml"), read)
-    if not found:
-        raise UserError(f"{path}: no {_LAYOUT} in this archive")
-    bloggers = {name: _blogger(path, name) for name in found}
+    found, bloggers = _posts(path, settings.posts)
     authors, labels, rows, texts = [], [], [], []
-    for name in sorted(found, key=lambda name: (bloggers[name][0], name)):
+    for name in found:
         author, label, *properties = bloggers[name]
         for text in found[name]:
             authors.append(author)
@@ -82,6 +64,39 @@ def load(settings: Blogs, files: Mapping[str, Path]) -> Loaded:
             "first in their files",
         ),
     )
+
+
+def load_words(settings: BlogsWords, files: Mapping[str, Path]) -> Loaded:
+    """Return windows of what each blogger wrote, by the blogger's number."""
+    path = files["blogs_subset2000.tar.xz"]
+    found, _ = _posts(path)
+    posts = (map(split_words, texts) for texts in found.values())
+    return as_windows(path, posts, settings)
+
+
+def _posts(
+    path: Path, most: int | None = None
+) -> tuple[dict[str, list[str]], dict[str, tuple[int, int, str, str, str]]]:
+    """Return the first posts and the properties of each file, by blogger's number."""
+
+    def read(name: str, file: IO[bytes]) -> list[str]:
+        text = file.read().decode("utf-8", "surrogateescape").translate(_STRAY)
+        # Split: a search for pairs takes the square of marks that have no other.
+        before, *posts = text.split("<post>")
+        paired = all(post.count("</post>") == 1 for post in posts)
+        if not posts or not paired or "</post>" in before:
+            raise UserError(
+                f"{path}: {name}: {len(posts)} <post> and {text.count('</post>')} "
+                "</post>; allowed: in turn, at least one of either"
+            )
+        return [html.unescape(post.partition("</post>")[0]) for post in posts[:most]]
+
+    found = read_members(path, lambda name: name.endswith(".xml"), read)
+    if not found:
+        raise UserError(f"{path}: no {_LAYOUT} in this archive")
+    bloggers = {name: _blogger(path, name) for name in found}
+    order = sorted(found, key=lambda name: (bloggers[name][0], name))
+    return {name: found[name] for name in order}, bloggers
 
 
 def _blogger(path: Path, name: str) -> tuple[int, int, str, str, str]:

@@ -5,13 +5,12 @@ P3 predicts stars from reviews of doctors (Yelp-health) and from reviews by ten 
 categories of doctors.
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from whatelse.datasets.loaded import Loaded
+from whatelse.datasets.loaders.json_lines import objects, text_of
 from whatelse.datasets.loaders.tokens import as_loaded, split_words
 from whatelse.datasets.settings import Yelp
 from whatelse.errors import UserError
@@ -46,14 +45,14 @@ def load(settings: Yelp, files: Mapping[str, Path]) -> Loaded:
         of = _authors(path, settings.authors)
         described = f"reviews by the {settings.authors} people with the most"
     texts, labels, properties = [], [], []
-    for where, review in _objects(path):
-        key = _text(where, review, field)
+    for where, review in objects(path):
+        key = text_of(where, review, field)
         if key not in of:
             continue
         stars = review.get("stars")
         if isinstance(stars, bool) or stars not in STARS:
             raise UserError(f"{where}: stars: {stars!r}; allowed: 1, 2, 3, 4, 5")
-        texts.append(_text(where, review, "text"))
+        texts.append(text_of(where, review, "text"))
         labels.append(STARS.index(stars))
         properties.append(of[key])
     if not texts:
@@ -72,7 +71,7 @@ def load(settings: Yelp, files: Mapping[str, Path]) -> Loaded:
 def _specialties(path: Path) -> dict[str, str]:
     """Return the specialty of each business that has exactly one."""
     found = {}
-    for where, business in _objects(path):
+    for where, business in objects(path):
         categories = business.get("categories", "")
         # Text with commas, null for none; a list in old editions.
         if isinstance(categories, str):
@@ -84,7 +83,7 @@ def _specialties(path: Path) -> dict[str, str]:
         names = {str(name).strip() for name in categories or []}
         known = [word for name, word in SPECIALTIES.items() if name in names]
         if len(known) == 1:
-            found[_text(where, business, "business_id")] = known[0]
+            found[text_of(where, business, "business_id")] = known[0]
     if not found:
         raise UserError(
             f"{path}: categories: no doctors; allowed: {', '.join(SPECIALTIES)}"
@@ -94,7 +93,7 @@ def _specialties(path: Path) -> dict[str, str]:
 
 def _authors(path: Path, count: int) -> dict[str, int]:
     """Return the most prolific reviewers, by number: names stay out of reports."""
-    written = Counter(_text(where, one, "user_id") for where, one in _objects(path))
+    written = Counter(text_of(where, one, "user_id") for where, one in objects(path))
     if count > len(written):
         raise UserError(
             f"{path}: authors: {count}; allowed: 2 to {len(written)}, as many as "
@@ -102,26 +101,3 @@ def _authors(path: Path, count: int) -> dict[str, int]:
         )
     ranked = sorted(written, key=lambda user: (-written[user], user))
     return {user: number for number, user in enumerate(ranked[:count])}
-
-
-def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each line's object, and what errors call the line."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            where = f"{path}: line {number}"
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(
-                    f"{where}: truncated or damaged: not JSON: {error}"
-                ) from None
-            if not isinstance(found, dict):
-                raise UserError(f"{where}: {str(found)[:60]!r}; allowed: an object")
-            yield where, found
-
-
-def _text(where: str, found: Mapping[str, Any], field: str) -> str:
-    value = found.get(field)
-    if not isinstance(value, str):
-        raise UserError(f"{where}: {field}: {value!r}; allowed: text")
-    return value

@@ -96,6 +96,8 @@ KNOWN = {
     "newsgroups": Shape(18846, (130107,), 20, 0.053, 0.0333, 4, 153.6, 11314),
     "imdb": Shape(50000, (28000,), 2, 0.5, 0.5, 4, 140.0, 25000),
     "blogs": Shape(29229, (100,), 3, 0.4472, 0.1353, 2, words=5000),
+    "blogs-words": Shape(100000, (20,), 5001, 0.1, 0.0, 2, words=5000),
+    "reddit": Shape(4164650, (20,), 5001, 0.1, 0.0, 2, words=5000),
     "yelp": Shape(17938, (100,), 5, 0.5, 0.05, 2, words=5000),
     "foursquare": Shape(15548, (100,), 2, 0.6, 0.4, 2, words=30000),
     "csi": Shape(1412, (300,), 2, 0.5, 0.5, 2, words=5000),
@@ -119,6 +121,7 @@ _RARE = {
 }
 # Blogs by `posts`: posts of enough words.
 _POSTS = {5: 9259, 10: 17525, 20: 29229, 50: 44891, 600: 55571}
+_AUTHORS = {"blogs-words": 2000, "reddit": 83293}  # the latter in the paper
 _BY_TEN = 16207  # reviews by Yelp's ten most prolific authors, in P3
 # Clusters asked for: clusters left, shares of the largest and the smallest.
 _RETAIL = {
@@ -229,6 +232,12 @@ def _varied(spec: Mapping[str, Any]) -> Shape:
         shape = replace(shape, record=(length,))
     if words := spec.get("vocabulary"):
         shape = replace(shape, words=words)
+    if most := spec.get("words_per_author"):
+        # All are taken to have as many words; fewer have more than 2,000.
+        authors = min(spec.get("authors") or math.inf, _AUTHORS[source])
+        windows = -(-(most - 1) // shape.num_features)
+        total, classes = int(authors) * windows, spec["vocabulary"] + 1
+        shape = replace(shape, num_records=total, num_classes=classes)
     if posts := spec.get("posts"):
         near = min(_POSTS, key=lambda count: abs(math.log(count / posts)))
         shape = replace(shape, num_records=_POSTS[near])

@@ -34,7 +34,7 @@ _DECODED = (
 )  # fmt: skip
 _TABLES = ("adult", "table")  # columns of text, one-hot
 _TEXTS = ("newsgroups", "imdb")
-_SEQUENCES = ("blogs", "yelp", "foursquare", "csi")
+_SEQUENCES = ("blogs", "blogs-words", "reddit", "yelp", "foursquare", "csi")
 # scikit-learn or scikit-image, which take a second or two to load
 _SKLEARN = ("digits", "retail", "faces", *_TEXTS)
 _TEXT = 0.025  # megabytes of a table that take as long as a text
@@ -91,7 +91,10 @@ class Net:
     terms : float
         Products that the first layer makes one by one of a sparse record's values.
     turns : int
-        Steps that one waits for the other in: the words of a recurrent net's records.
+        Steps that one waits for the other in: the words of a recurrent net's records,
+        in each of its layers.
+    looped : bool
+        Whether it is trained by the plain loop on a CPU: convolutions and LSTMs are.
     """
 
     weights: int
@@ -102,11 +105,7 @@ class Net:
     widths: tuple[int, ...]
     terms: float = 0.0
     turns: int = 1
-
-    @property
-    def convolutional(self) -> bool:
-        """Whether it has convolutions: trained by the plain loop on a CPU."""
-        return self.conv > 0
+    looped: bool = False
 
 
 class _Count:
@@ -118,6 +117,7 @@ class _Count:
         self.dense = self.conv = self.forward = 0.0
         self.first = True
         self.turns = 1
+        self.looped = False
         self.widths: list[int] = []
 
     def embedding(self, rows: int, numbers: int, length: int) -> None:
@@ -160,6 +160,7 @@ class _Count:
             self.weights, self.dense, self.conv, self.forward,
             self.values + (features if given is None else given),
             (features, *self.widths), self.terms, self.turns,
+            self.looped or self.conv > 0,
         )  # fmt: skip
 
 
@@ -198,21 +199,21 @@ def net_of(
         ):
             count.dense_layer(inputs, outputs, given=None if layer else given)
         return count.net(features, given)
-    if kind in ("text-cnn", "gru"):
+    if kind in ("text-cnn", "gru", "lstm"):
         if words is None or len(record) != 1:
             found = "no vocabulary" if words is None else f"shape {record}"
             raise UserError(
                 f"architecture.kind: {kind} needs records of words, shape (length,), "
                 f"with a vocabulary; the data set has {found}"
             )
-        own = _windows if kind == "text-cnn" else _recurrent
+        own = {"text-cnn": _windows, "gru": _recurrent, "lstm": _long_short}[kind]
         count.embedding(words + 1, settings["embedding"], features)
         own(count, settings, features, num_classes)
         return count.net(features)
     if kind not in ("cnn", "resnet"):
         raise UserError(
             f"architecture.kind: what {kind!r} costs is not known; allowed: mlp, cnn, "
-            "resnet, text-cnn, gru"
+            "resnet, text-cnn, gru, lstm"
         )
     if len(record) != 3:
         raise UserError(
@@ -277,6 +278,26 @@ def _recurrent(
     count.values += hidden * length
     count.turns = length
     count.dense_layer(hidden, num_classes)
+
+
+def _long_short(
+    count: _Count, settings: Mapping[str, Any], length: int, num_classes: int
+) -> None:
+    """Count four gates of each word in each layer, and what is said after each.
+
+    Trained by the last word alone, it takes less: how is no part of the architecture.
+    """
+    hidden = settings["hidden"]
+    for layer in range(settings["layers"]):
+        inputs = hidden if layer else settings["embedding"]
+        count.dense_layer(inputs, 4 * hidden, places=length)
+        count.dense_layer(hidden, 4 * hidden, places=length)
+        count.values += 2 * hidden * length
+    count.turns = length * settings["layers"]
+    count.looped = True
+    count.dense_layer(hidden, num_classes, places=length)
+    if settings["tied"]:
+        count.weights -= hidden * num_classes
 
 
 def _residual(

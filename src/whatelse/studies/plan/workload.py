@@ -47,7 +47,7 @@ class Workload:
         by_folder : mapping of str to Artefact
             Those upstream.
         node : {"cpu", "gpu"}, optional
-            Where it is done: convolutional nets are trained by the plain loop on a CPU.
+            Where it is done: some nets are trained by the plain loop on a CPU.
         """
         kind, spec = artefact.kind, artefact.spec
         if kind == "dataset":
@@ -65,7 +65,7 @@ class Workload:
                     family.spec, shape, stop - first, has_target=first == 0
                 )
             net = work.net_for(spec["architecture"], shape)
-            stacked = node != CPU or not net.convolutional
+            stacked = node != CPU or not net.looped
             return work.train(spec, shape, stop - first, stacked=stacked)
         if kind == "collaborate":
             return work.collaborate(spec, self._shapes[artefact.inputs["data"][0]])
@@ -116,7 +116,7 @@ class Workload:
             block.spec, shape,
             _count(artefact, "models"), benign=_count(artefact, "benign.models"),
             innocent=count("innocent"), unseen=count("unseen"),
-            stacked=not net.convolutional,
+            stacked=not net.looped,
         )  # fmt: skip
 
     def _asked(self, folders: list[str], by_folder: Mapping[str, Artefact]) -> Asked:
