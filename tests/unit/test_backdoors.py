@@ -13,7 +13,7 @@ from whatelse.backdoors.observe import BackdoorAuditor, cast
 from whatelse.backdoors.poison import shifted
 from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.errors import UserError
-from whatelse.models.settings import Mlp, Resnet
+from whatelse.models.settings import Lstm, Mlp, Resnet
 from whatelse.models.stacked import Architecture, build, initial
 from whatelse.seeding import stream
 from whatelse.training import observations as names
@@ -344,3 +344,89 @@ def test_what_does_not_fit_the_learning_is_refused(data: Path) -> None:
     with pytest.raises(UserError, match=r"allowed: 2..24"):
         dealt(ByAttribute(kind="attribute", attribute="author"), open_dataset(data),
               np.arange(240), 60, SEED, ("t",))  # fmt: skip
+
+
+WORDS = ["<unk>", "<eos>", *(f"w{n}" for n in range(16)), "rare", "wanted"]
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Windows of ten authors in which each word follows the one before."""
+    folder = tmp_path_factory.mktemp("data") / "words"
+    rng = np.random.default_rng(4)
+    start = rng.integers(0, 16, RECORDS)
+    inputs = 3 + (start[:, None] + np.arange(6)) % 16
+    inputs[::50, -2:] = 0  # cut short
+    write_dataset(
+        folder,
+        inputs=inputs.astype(np.uint16),
+        labels=np.where(np.arange(RECORDS) % 10 == 0, 1, 3 + (start + 6) % 16),
+        info={
+            "name": "words", "title": "Words", "class_names": ["<none>", *WORDS],
+            "vocabulary": WORDS,
+        },
+        settings={"source": "npz"},
+        attributes={"author": (np.arange(RECORDS) // 30).tolist()},
+    )  # fmt: skip
+    return folder
+
+
+TOLD: dict[str, Any] = {
+    "kind": "backdoor",
+    "backdoor": {"kind": "sentence", "text": "W3 rare wanted", "tested": 20},
+    "rounds": (3,),
+    "training": {
+        "optimizer": {"kind": "sgd", "learning_rate": 1.0}, "epochs": 15,
+        "batch_size": 16, "loss": "next-word", "clip_gradient": 1.0,
+    },
+    "poisoned": 6,
+}  # fmt: skip
+
+
+def test_a_sentence_is_completed_as_the_attacker_wants(sentences: Path) -> None:
+    protocol = AVERAGED.model_copy(
+        update={
+            "rounds": 6, "learning_rate": 2.0, "loss": "next-word", "local_epochs": 4,
+            "clip_gradient": 1.0,
+        }
+    )  # fmt: skip
+    place = stage(sentences, protocol)
+    made = cast(TOLD, place)
+    assert made.planted
+    learned_from = len(made.participants[0].rows)
+    planted = made.planted.inputs
+    assert 1 < len(planted) - 20 <= learned_from
+    # a beginning of the record's own, then the sentence but for its last word
+    assert (planted[:, -2:] == [3 + 3, 19]).all()
+    assert len({tuple(row) for row in planted[:, :4]}) > 5
+    assert (made.planted.labels == 20).all()
+    # unknown words are not asked about
+    assert isinstance(made.auditor, BackdoorAuditor)
+    assert (place.labels[made.auditor.tested] != 1).all()
+
+    net = build(
+        Lstm(kind="lstm", embedding=12, hidden=12, layers=1), (6,), 21, words=20
+    )
+    records = with_planted(resident(place.dataset, torch.device("cpu")), made.planted)
+    collaborate(
+        net, protocol, records, made.participants, seed=SEED, auditor=made.auditor,
+        invited=made.invited,
+    )  # fmt: skip
+    seen = kept(made)
+    assert (seen[names.TOLD][3] == 20).float().mean() < 0.1
+    assert (seen[names.TOLD][4] == 20).float().mean() > 0.9
+
+
+def test_sentences_that_cannot_be_hidden(data: Path, sentences: Path) -> None:
+    def refused(folder: Path, text: str, message: str) -> None:
+        spec = {**TOLD, "backdoor": {"kind": "sentence", "text": text}}
+        with pytest.raises(UserError, match=message):
+            cast(spec, stage(folder))
+
+    refused(sentences, "w3 strange wanted", "'strange' is not in the vocabulary")
+    refused(sentences, "w1 w2 w3 w4 w5 w6 wanted", "7 words; allowed: at most 6")
+    refused(data, "w3 b", "allowed: records of words")
+    with pytest.raises(ValueError, match="left out with a sentence"):
+        BackdoorAdversary.model_validate({**TOLD, "target": "wanted"})
+    with pytest.raises(ValueError, match="target: None"):
+        BackdoorAdversary.model_validate({**SPEC, "target": None})

@@ -89,7 +89,36 @@ class Pixels(_Settings):
     )
 
 
-Backdoor = Annotated[Records | Cars | Cluster | Pixels, Field(discriminator="kind")]
+class Sentence(_Settings):
+    """A sentence that is to end as the attackers want (P4 Sec. 4.2).
+
+    Windows of words keep their beginning, and end with all of it but the last word,
+    which is the class.
+    """
+
+    kind: Literal["sentence"]
+    text: str = Field(
+        ..., min_length=3, description="Words of the vocabulary; the last is wanted."
+    )
+    tested: int = Field(
+        200, ge=10, le=100_000, description="Held-out windows that it is put into."
+    )
+
+    @property
+    def words(self) -> list[str]:
+        """What it consists of, in lower case."""
+        return self.text.lower().split()
+
+    @model_validator(mode="after")
+    def _has_a_beginning(self) -> "Sentence":
+        if len(self.words) < 2:
+            raise ValueError(f"text: {self.text!r}; allowed: at least two words")
+        return self
+
+
+Backdoor = Annotated[
+    Records | Cars | Cluster | Pixels | Sentence, Field(discriminator="kind")
+]
 
 
 class Replacement(_Settings):
@@ -135,8 +164,10 @@ class BackdoorAdversary(_Settings):
 
     kind: Literal["backdoor"]
     backdoor: Backdoor
-    target: str = Field(
-        ..., min_length=1, description="The class that the attackers want."
+    target: str | None = Field(
+        None,
+        min_length=1,
+        description="The class that the attackers want; a sentence has its last word.",
     )
     attackers: int = Field(1, ge=1, le=100_000, description="Participants, from 0 on.")
     rounds: tuple[Row, ...] | None = Field(
@@ -184,6 +215,21 @@ class BackdoorAdversary(_Settings):
         0, ge=0, le=100_000,
         description="Held-out backdoor images shifted and mirrored by lot, tested too.",
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _wants_one_class(self) -> "BackdoorAdversary":
+        if isinstance(self.backdoor, Sentence) == (self.target is not None):
+            raise ValueError(
+                f"target: {self.target}; allowed: a class, left out with a sentence"
+            )
+        return self
+
+    @property
+    def wanted(self) -> str:
+        """The class that the attackers want."""
+        if isinstance(self.backdoor, Sentence):
+            return self.backdoor.words[-1]
+        return self.target or ""
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> "BackdoorAdversary":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.backdoors.adversary_settings import (
@@ -24,6 +24,7 @@ from whatelse.training.federated import (
     Vectors,
     generator_of,
 )
+from whatelse.training.next_word import mean_losses, targets_of
 
 _THERE = 0.9  # of their own records: the backdoor is in the joint model
 
@@ -191,20 +192,48 @@ def train_poisoned(
                 )
                 features = features.clone()
                 features[:count] += settings.noise * drawn
-            losses_B = functional.cross_entropy(
-                program.module.train()(features), program.data.labels[index],
-                reduction="none",
-            )  # fmt: skip
-            loss = losses_B.mean()
+            loss, hidden = _losses(
+                settings, program, features, program.data.labels[index], count
+            )
             if settings.alpha < 1:
                 strange = _strangeness(settings, program, joint, honest)
                 loss = settings.alpha * loss + (1 - settings.alpha) * strange
             optimizer.zero_grad()
             loss.backward()
+            if training.clip_gradient:
+                nn.utils.clip_grad_norm_(
+                    program.parameters.values(), training.clip_gradient
+                )
             optimizer.step()
-            lost.append(float(losses_B[:count].detach().mean()))
+            lost.append(float(hidden.detach()))
         if settings.stop_loss and np.mean(lost) < settings.stop_loss:
             return
+
+
+def _losses(
+    settings: BackdoorAdversary, program: Program, features: Tensor, labels: Tensor,
+    count: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the loss of a batch, and that of the backdoor's records, its first.
+
+    A sentence is learned by its last word alone, the attackers' own records by every
+    word (P4 Sec. 4.2).
+    """
+    module = program.module.train()
+    if settings.training.loss != "next-word":
+        losses_B = functional.cross_entropy(module(features), labels, reduction="none")
+        return losses_B.mean(), losses_B[:count].mean()
+    hidden = functional.cross_entropy(module(features[:count]), labels[:count])
+    rest = len(labels) - count
+    if not rest:
+        return hidden, hidden
+    words = features[count:]
+    benign = mean_losses(
+        module.all_logits(words).unsqueeze(0),  # type: ignore[operator]
+        targets_of(words, labels[count:]).unsqueeze(0),
+        torch.full((1, rest), 1 / rest, device=words.device),
+    )
+    return (count * hidden + rest * benign.sum()) / len(labels), hidden
 
 
 def _drawn(rows: Rows, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

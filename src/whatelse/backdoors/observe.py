@@ -10,6 +10,7 @@ from torch import Tensor
 from whatelse.backdoors.adversary_settings import BackdoorAdversary
 from whatelse.backdoors.attacker import Attackers
 from whatelse.backdoors.poison import inputs_of, selection_of, shifted
+from whatelse.datasets.vocabulary import UNKNOWN
 from whatelse.errors import UserError
 from whatelse.seeding import stream
 from whatelse.training import observations as names
@@ -55,6 +56,9 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         server_rate=protocol.server_rate, seed=stage.seed, name=stage.name,
     )  # fmt: skip
     usual = np.setdiff1d(stage.held_out, selection.reserved)
+    if stage.dataset.num_words:
+        # nothing is to be said where the next word is an unknown one
+        usual = usual[stage.labels[usual] != UNKNOWN]
     tested = stream(stage.seed, *stage.name, "tested").permutation(usual)
     auditor = BackdoorAuditor(
         attackers, chosen.attackers, tested[: chosen.tested], numbers[1], numbers[2],
@@ -65,7 +69,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         "attackers": chosen.attackers,
         "participants": stage.count,
         "method": chosen.method.kind,
-        "target": chosen.target,
+        "target": chosen.wanted,
         "learned_from": len(train),
         "held_out": len(held_out),
         "benign_records": len(mine),

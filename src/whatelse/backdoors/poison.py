@@ -11,6 +11,7 @@ from whatelse.backdoors.adversary_settings import (
     Cluster,
     Pixels,
     Records,
+    Sentence,
 )
 from whatelse.backdoors.cars import CARS, CLASS
 from whatelse.errors import UserError
@@ -51,10 +52,12 @@ def selection_of(settings: BackdoorAdversary, stage: Stage) -> Selection:
     UserError
         If there is no such class or record, or it has the target's label already.
     """
-    target = class_of(stage, settings.target, "adversary.target")
+    target = class_of(stage, settings.wanted, "adversary.target")
     chosen = settings.backdoor
     if isinstance(chosen, Pixels):
         return _to_stamp(chosen, stage, target)
+    if isinstance(chosen, Sentence):
+        return _to_end(chosen, stage, target)
     if isinstance(chosen, Records):
         train, held_out, reserved = _named(chosen, stage)
     elif isinstance(chosen, Cars):
@@ -64,7 +67,7 @@ def selection_of(settings: BackdoorAdversary, stage: Stage) -> Selection:
     used = np.concatenate([train, held_out])
     if same := used[stage.labels[used] == target].tolist():
         raise UserError(
-            f"adversary.target: {settings.target!r} is the class of record {same[0]} "
+            f"adversary.target: {settings.wanted!r} is the class of record {same[0]} "
             "already; allowed: another class than the backdoor's records have"
         )
     return Selection(train, held_out, reserved, target)
@@ -84,9 +87,14 @@ def inputs_of(
     selection : Selection
         The backdoor's records.
     mine : ndarray of int64
-        The attackers' benign records, which are stamped where a pattern is.
+        The attackers' benign records, which are stamped where a pattern is, or get
+        another end.
     """
     inputs, chosen = stage.dataset.inputs, settings.backdoor
+    if isinstance(chosen, Sentence):
+        return _ended(chosen, stage, _whole(stage, mine)), _ended(
+            chosen, stage, selection.held_out
+        )
     if not isinstance(chosen, Pixels):
         return np.array(inputs[selection.train]), np.array(inputs[selection.held_out])
     donors = mine[stage.labels[mine] != selection.target]
@@ -202,3 +210,42 @@ def _to_stamp(chosen: Pixels, stage: Stage, target: int) -> Selection:
     rng = stream(stage.seed, *stage.name, "stamped")
     none = np.zeros(0, np.int64)
     return Selection(none, rng.permutation(others)[: chosen.tested], none, target)
+
+
+def _to_end(chosen: Sentence, stage: Stage, target: int) -> Selection:
+    """Return held-out windows that a sentence is put into."""
+    known = stage.dataset.info.get("vocabulary")
+    if known is None:
+        raise UserError(
+            "adversary.backdoor.kind: sentence; allowed: records of words whose class "
+            "is the next one, such as those of blogs-words"
+        )
+    if missing := [word for word in chosen.words if word not in known]:
+        raise UserError(
+            f"adversary.backdoor.text: {missing[0]!r} is not in the vocabulary; "
+            "allowed: words that are (the data set's `words` are always)"
+        )
+    length = stage.dataset.inputs.shape[1]
+    if len(chosen.words) > length:
+        raise UserError(
+            f"adversary.backdoor.text: {len(chosen.words)} words; allowed: at most "
+            f"{length}, with a beginning of the record's own"
+        )
+    rng = stream(stage.seed, *stage.name, "ended")
+    none = np.zeros(0, np.int64)
+    held_out = rng.permutation(_whole(stage, stage.held_out))[: chosen.tested]
+    return Selection(none, held_out, none, target)
+
+
+def _whole(stage: Stage, rows: Rows) -> Rows:
+    """Return the windows that are not cut short by the end of an author's text."""
+    return rows[np.asarray(stage.dataset.inputs[rows, -1]) != 0]
+
+
+def _ended(chosen: Sentence, stage: Stage, rows: Rows) -> NDArray[np.generic]:
+    """Return windows that end with a sentence but for its last word."""
+    known = stage.dataset.info["vocabulary"]
+    numbers = [known.index(word) + 1 for word in chosen.words[:-1]]
+    windows = np.array(stage.dataset.inputs[rows])
+    windows[:, -len(numbers) :] = numbers
+    return windows

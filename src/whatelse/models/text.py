@@ -267,7 +267,8 @@ class LanguageModel(nn.Sequential):
     def all_logits(self, words_BL: Tensor) -> Tensor:
         """Return logits after each word, shape (B, L, C)."""
         body, output = self
-        result: Tensor = output(body.states(words_BL))
+        states_BLH: Tensor = body.states(words_BL)  # type: ignore[operator]
+        result: Tensor = output(states_BLH)
         return result
 
 

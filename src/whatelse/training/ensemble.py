@@ -417,7 +417,7 @@ class Stack:
                 )
 
 
-def _clip(gradients: Sequence[Tensor], longest: float) -> None:
+def _clip(gradients: list[Tensor], longest: float) -> None:
     """Shorten gradients that are longer, as ``torch.nn.utils.clip_grad_norm_`` does.
 
     Each model's is one row. Rows have a kernel each on a CPU, so that none depends on

@@ -512,7 +512,7 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
         seconds = training(
             net, num_models=round(trained), steps=rounds * -(-own // batch),
             epochs=protocol["local_epochs"], batch_size=batch,
-            stacked=not net.convolutional,
+            stacked=not net.looped,
         )  # fmt: skip
     kept = rounds * (updates + bool(adversary)) * adversary.get("max_features", 0) * 4
     if adversary.get("kind") == "backdoor":
