@@ -126,6 +126,8 @@ def test_a_model_that_learned_nothing_is_told(tmp_path: Path, data: Path) -> Non
     warning = found(tmp_path, data, main=0.41).metrics["replicates"][0]["warning"]
     assert "has not converged" in warning
     assert "server_rate" in warning
+    remarks = found(tmp_path / "again", data, main=0.41).dataset["remarks"]
+    assert remarks == [warning]
 
 
 def test_a_model_that_nobody_attacked_is_refused(tmp_path: Path, data: Path) -> None:

@@ -51,8 +51,11 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     }
     for name in ("test_accuracy", "train_accuracy"):
         columns[name] = [report["target"][name]["value"] for report in reports]
+    about_data = about_dataset(dataset.info["name"], dataset.info)
+    warnings = dict.fromkeys(r["warning"] for r in reports if r["warning"])
+    about_data["remarks"] = [*about_data["remarks"], *warnings]
     return Findings(
-        about_dataset(dataset.info["name"], dataset.info),
+        about_data,
         {
             "replicates": reports,
             "summary": {name: spread(values) for name, values in columns.items()},
@@ -131,10 +134,9 @@ def _warning(adversary: dict[str, Any], attack: dict[str, Any]) -> str | None:
     if attack["main_before"] > 1.5 * adversary["majority"]:
         return None
     return (
-        f"main accuracy before the attack is {attack['main_before']:.3f}, naming one "
-        f"class gives {adversary['majority']:.3f}: the joint model has not converged, "
-        "and a replacement needs that; start from one that has (from:), or raise "
-        "server_rate or rounds"
+        "before the attack the joint model is hardly better than naming one class "
+        f"({adversary['majority']:.2f}): it has not converged, and a replacement needs "
+        "that; start from one that has (from:), or raise server_rate or rounds"
     )
 
 
