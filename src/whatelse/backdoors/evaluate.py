@@ -53,7 +53,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         columns[name] = [report["target"][name]["value"] for report in reports]
     about_data = about_dataset(dataset.info["name"], dataset.info)
     warnings = dict.fromkeys(r["warning"] for r in reports if r["warning"])
-    about_data["remarks"] = [*about_data["remarks"], *warnings]
+    about_data["remarks"] = [*(about_data.get("remarks") or ()), *warnings]
     return Findings(
         about_data,
         {
