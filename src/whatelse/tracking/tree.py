@@ -38,8 +38,8 @@ _HEADLINES = {
         "target/test_accuracy",
     ),
     "backdoors": (
-        "attack/backdoor_before",
         "attack/backdoor_after",
+        "attack/backdoor_before",
         "attack/backdoor_mean",
         "attack/main_change",
         "target/test_accuracy",
