@@ -820,3 +820,53 @@ def test_joint_models_where_they_do_not_fit(
 ) -> None:
     with pytest.raises(UserError, match=re.escape(line)):
         collaborative(tmp_path, models, attacks)
+
+
+# ---- reference models on halves
+
+
+def halves(**changes: Any) -> dict[str, Any]:
+    return net(**{"split": "halves", "shadows": 16, "block": 8, **changes})
+
+
+def test_replicates_share_their_reference_models(tmp_path: Path) -> None:
+    resolved = resolve(tmp_path, models=halves(replicates=3))
+    blocks = resolved.of("train")
+    assert [(b.labels["replicate"], b.labels["models"]) for b in blocks] == [
+        (0, "0:1"), (0, "1:3"), (0, "3:5"), (0, "5:9"), (0, "9:17"),
+        (1, "0:1"), (2, "0:1"),
+    ]  # fmt: skip
+    for block in blocks:
+        assert block.spec["replicate"] == block.labels["replicate"]
+        TrainSpec.model_validate_json(block.spec_json)
+    (attack,) = resolved.of("attack")
+    shared = attack.inputs["outputs.0"][1:]
+    assert len(shared) == 4
+    for replicate in (1, 2):
+        assert attack.inputs[f"outputs.{replicate}"][1:] == shared
+    assert len({own[0] for own in attack.inputs.values()}) == 3
+
+
+@pytest.mark.parametrize("few", [2, 4, 8, 16, 24])
+@pytest.mark.parametrize("block", [4, 8])
+def test_more_references_reuse_all_that_are_trained(
+    tmp_path: Path, few: int, block: int
+) -> None:
+    small, large = (
+        set(folders(resolve(tmp_path, models=halves(shadows=n, block=block)), "train"))
+        for n in (few, 64)
+    )
+    assert small < large
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shadows": 3}, "shadows: 3 .*allowed with halves: an even number"),
+        ({"non_members": 50}, "non_members: 50; allowed with halves: left out"),
+    ],
+)
+def test_halves_refuse(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        resolve(tmp_path, models=halves(**changes))
+    assert "\n" not in str(caught.value)

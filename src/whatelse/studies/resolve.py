@@ -166,6 +166,25 @@ class Family:
         return grammar.instance_name(self.entry, self.grid)
 
 
+def _layout(settings: Trained, replicate: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the blocks of a replicate: whose they are, first model, one after the last.
+
+    Reference models of halves are replicate 0's and serve all. Their blocks grow with
+    their number up to `block`, so that studies of 2, 4, 8, 16, ... share them.
+    """
+    models = settings.shadows + 1
+    if settings.split != "halves":
+        for first in range(0, models, settings.block):
+            yield replicate, first, min(first + settings.block, models)
+        return
+    yield replicate, 0, 1
+    first = 1
+    while first < models:
+        size = min(settings.block, max(2, first - 1))
+        yield 0, first, min(first + size, models)
+        first += size
+
+
 class _Resolver:
     def __init__(
         self, path: Path, study: Study, results: Path, replicates: int | None
@@ -530,12 +549,13 @@ class _Resolver:
                 entry = getattr(attack.settings, role)
                 others = [*self._trained(points, attack, entry)]
                 self._refuse_carriers(place, role, others)
-                inputs[f"{role}.models.0"] = [
+                folders = [
                     block.folder
                     for other in others
                     for replicate in range(other.settings.replicates)
                     for block in self._blocks(other, replicate)
                 ]
+                inputs[f"{role}.models.0"] = list(dict.fromkeys(folders))
         return inputs
 
     def _add_benign(
@@ -609,13 +629,13 @@ class _Resolver:
     def _blocks(self, family: Family, replicate: int) -> list[Artefact]:
         """Add the blocks of a family and those that they start from."""
         bases = self._blocks(family.base, replicate) if family.base else []
-        spec, key = self._spec(family, replicate), self._key(family, replicate)
-        tampering = spec["tampering"]
+        tampering = family.spec["tampering"]
         modules = [TAMPERINGS[tampering["kind"]]] if tampering else []
         made = []
-        settings = family.settings
-        for block, first in enumerate(range(0, settings.shadows + 1, settings.block)):
-            stop = min(first + settings.block, settings.shadows + 1)
+        for block, (owner, first, stop) in enumerate(
+            _layout(family.settings, replicate)
+        ):
+            spec, key = self._spec(family, owner), self._key(family, owner)
             # Named by its models: studies that share a family but ask for other
             # numbers of shadows share the blocks that are the same.
             inputs = {"data": [family.data.folder]}
@@ -631,7 +651,7 @@ class _Resolver:
                         ("whatelse.training.command", *modules),
                         {
                             "name": family.name, "entry": family.entry,
-                            "grid": family.grid, "key": key, "replicate": replicate,
+                            "grid": family.grid, "key": key, "replicate": owner,
                             "block": block, "models": f"{first}:{stop}",
                         },
                     )

@@ -402,6 +402,8 @@ def members_of(spec: Mapping[str, Any], shape: Shape) -> int:
             "split: given, but the data set has none; allowed: random, or a data set "
             "with a split (published, or by preprocess: {kind: split})"
         )
+    if spec.get("split") == "halves" and not spec["members"]:
+        return shape.num_records // 2
     members: int = spec["members"] or shape.members or 0
     return members
 
