@@ -19,6 +19,7 @@ from whatelse.claims.published import read_published
 from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
+from whatelse.models.settings import Queries, Signals
 from whatelse.records import canonical_json, key_of
 from whatelse.sources import PACKAGE, closure
 from whatelse.steps import STEPS
@@ -371,7 +372,7 @@ class _Resolver:
         grids = [release.grid if release else {}, attack.grid]
         needs = KINDS[attack.settings.kind].needs
         for point in self._entry(points, attack, "models", attack.settings.models):
-            if isinstance(point.settings, External) and "models" not in needs:
+            if isinstance(point.settings, External) and "outputs" in needs:
                 grid = self._joined(attack, point.grid, *grids)
                 folders = [self._imported(point.settings).folder]
                 yield self._attack_on(attack, grid, {"outputs.0": folders}, None)
@@ -532,6 +533,8 @@ class _Resolver:
                 "with tampering, or on a data set by capacity-abuse"
             )
         inputs: dict[str, list[str]] = {}
+        if "signals" in needs:
+            inputs = self._signals(place, attack, family, release)
         for replicate in range(self._count(family)):
             if "outputs" in needs:
                 outputs = self._outputs(family, replicate, release)
@@ -662,23 +665,55 @@ class _Resolver:
     def _outputs(self, family: Family, replicate: int, release: Any) -> list[str]:
         """Add a family's outputs through a release; return their folders."""
         spec = release.model_dump(mode="json")
-        folders = []
-        for block in self._blocks(family, replicate):
-            asked = Artefact(
-                "query",
-                self._folder(
-                    "outputs",
-                    block.labels["key"],
-                    key_of(spec),
-                    Path(block.folder).name,
-                ),
-                spec,
-                {"data": block.inputs["data"], "block": [block.folder]},
-                ("whatelse.training.query",),
-                block.labels,
+        return [self._asked(block, spec) for block in self._blocks(family, replicate)]
+
+    def _signals(
+        self, place: str, attack: Instance, family: Family, release: Any
+    ) -> dict[str, list[str]]:  # fmt: skip
+        """Add signals of targets and of as many reference models as are used."""
+        settings = attack.settings
+        if family.settings.split != "halves":
+            raise UserError(
+                f"{place}.models: {family.name} has no reference models; allowed: an "
+                "entry with split: halves"
             )
-            folders.append(self._add(asked).folder)
-        return folders
+        there = family.settings.shadows
+        used = there if settings.references is None else settings.references
+        least = settings.least_references
+        if used > there or used < least:
+            named = "references" if settings.references else "models"
+            raise UserError(
+                f"{place}.{named}: {used} reference models; allowed: {least}.."
+                f"{max(there, least)} (shadows of {family.entry!r}: {there})"
+            )
+        queries = getattr(settings, "queries", Queries())
+        spec = Signals(kind="signals", release=release, queries=queries)
+        asked = spec.model_dump(mode="json")
+        inputs, shared = {}, []
+        for replicate in range(self._count(family)):
+            target, *references = self._blocks(family, replicate)
+            inputs[f"signals.{replicate}"] = [self._asked(target, asked)]
+            shared = references
+        folders = [
+            self._asked(block, asked)
+            for block in shared
+            if int(block.labels["models"].split(":")[0]) <= used
+        ]
+        return {**inputs, "references": folders} if folders else inputs
+
+    def _asked(self, block: Artefact, spec: dict[str, Any]) -> str:
+        """Add what a block answers to what is asked; return its folder."""
+        asked = Artefact(
+            "query",
+            self._folder(
+                "outputs", block.labels["key"], key_of(spec), Path(block.folder).name
+            ),
+            spec,
+            {"data": block.inputs["data"], "block": [block.folder]},
+            ("whatelse.training.query",),
+            block.labels,
+        )
+        return self._add(asked).folder
 
     def _joined(self, user: Instance, *grids: grammar.Grid) -> grammar.Grid:
         """Return a grid crossed with those of entries that an entry refers to."""

@@ -16,6 +16,8 @@ _COLUMNS = {
         ("precision", "precision"),
         ("recall", "recall"),
         ("AUC", "auc"),
+        ("TPR at 1%", "tpr_at_0.01"),
+        ("at 0.1%", "tpr_at_0.001"),
     ),
     "memorization": (
         ("test acc.", "test_accuracy"),

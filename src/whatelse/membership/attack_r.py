@@ -1,0 +1,39 @@
+"""Attack R (Ye et al., CCS 2022): each record's loss against that under references.
+
+The score is the share of reference models without the record that give its true class
+no more than the target does (RMIA, Sec. 2). With R of them it has R + 1 values.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatelse.membership.compared import Compared
+from whatelse.membership.settings import AttackR
+from whatelse.models.signals import Signal
+
+SIGNAL: Signal = "log_probability"
+
+
+class Scorer:
+    """Attack R with some settings.
+
+    Parameters
+    ----------
+    settings : AttackR
+        The attack's.
+    """
+
+    def __init__(self, settings: AttackR) -> None:
+        self.settings = settings
+
+    def score(self, compared: Compared) -> NDArray[np.float64]:
+        """Return the share of reference models that are no surer, shape (rows,)."""
+        outside = ~compared.inside
+        beaten = (compared.references[..., 0] <= compared.observed[:, 0]) & outside
+        return np.asarray(beaten.sum(0) / outside.sum(0))
+
+    def decide(
+        self, scores: NDArray[np.float64], compared: Compared
+    ) -> NDArray[np.bool_]:  # fmt: skip
+        """Return whom at most a share `level` of the reference models are surer of."""
+        return scores >= 1 - self.settings.level
