@@ -1,7 +1,8 @@
 """Attack R (Ye et al., CCS 2022): each record's loss against that under references.
 
 The score is the share of reference models without the record that give its true class
-no more than the target does (RMIA, Sec. 2). With R of them it has R + 1 values.
+less than the target does (RMIA, Sec. 2). A tie, which sure models have often, counts
+one half: the paper's "no more" would call it a member's.
 """
 
 import numpy as np
@@ -27,10 +28,12 @@ class Scorer:
         self.settings = settings
 
     def score(self, compared: Compared) -> NDArray[np.float64]:
-        """Return the share of reference models that are no surer, shape (rows,)."""
+        """Return the share of reference models that are less sure, shape (rows,)."""
         outside = ~compared.inside
-        beaten = (compared.references[..., 0] <= compared.observed[:, 0]) & outside
-        return np.asarray(beaten.sum(0) / outside.sum(0))
+        theirs, ours = compared.references[..., 0], compared.observed[:, 0]
+        beaten = ((theirs < ours) & outside).sum(0)
+        tied = ((theirs == ours) & outside).sum(0)
+        return np.asarray((beaten + tied / 2) / outside.sum(0))
 
     def decide(
         self, scores: NDArray[np.float64], compared: Compared

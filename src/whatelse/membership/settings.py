@@ -207,6 +207,11 @@ class AttackR(_Reference):
     kind: Literal["membership.attack-r"]
     level: float = _LEVEL
 
+    @property
+    def least_references(self) -> int:
+        """The fewest: a share of one or two models does not find a planted leak."""
+        return 8
+
 
 ReferenceAttack = Lira | Rmia | AttackP | AttackR
 MembershipAttack = Annotated[
