@@ -870,3 +870,93 @@ def test_halves_refuse(tmp_path: Path, changes: dict[str, Any], message: str) ->
     with pytest.raises(UserError, match=message) as caught:
         resolve(tmp_path, models=halves(**changes))
     assert "\n" not in str(caught.value)
+
+
+def reference(kind: str = "lira", **changes: Any) -> dict[str, Any]:
+    return {"shadow": {"kind": f"membership.{kind}", "models": "net", **changes}}
+
+
+def test_a_reference_attack_reads_targets_and_shared_references(tmp_path: Path) -> None:
+    resolved = resolve(
+        tmp_path, models=halves(replicates=3),
+        attacks={**reference(), "rmia": reference("rmia")["shadow"]},
+    )  # fmt: skip
+    first, second = resolved.of("attack")
+    assert list(first.inputs) == ["signals.0", "signals.1", "signals.2", "references"]
+    assert [len(own) for own in first.inputs.values()] == [1, 1, 1, 4]
+    assert first.inputs == second.inputs  # asked once
+    assert len(resolved.of("query")) == len(resolved.of("train")) == 7
+    for asked in resolved.of("query"):
+        assert asked.spec["kind"] == "signals"
+    AttackSpec.model_validate_json(first.spec_json)
+
+
+def test_an_attack_with_fewer_references_asks_no_others(tmp_path: Path) -> None:
+    few, all_of_them = (
+        resolve(tmp_path, models=halves(), attacks=reference(references=n))
+        for n in (4, None)
+    )
+    asked = {Path(f).name for f in folders(few, "query")}
+    assert asked == {"block_0-1", "block_1-3", "block_3-5"}
+    assert set(folders(few, "query")) < set(folders(all_of_them, "query"))
+    # of a block that it uses a part of, the attack takes the first
+    six = resolve(tmp_path, models=halves(), attacks=reference(references=6))
+    (attack,) = six.of("attack")
+    assert len(attack.inputs["references"]) == 3
+    assert attack.spec["settings"]["references"] == 6
+
+
+def test_augmented_queries_are_other_answers_of_the_same_models(tmp_path: Path) -> None:
+    plain = resolve(tmp_path, models=halves(), attacks=reference())
+    more = resolve(
+        tmp_path, models=halves(), attacks=reference(queries={"flip": True, "shift": 1})
+    )
+    rounded = resolve(
+        tmp_path, models=halves(), releases={"one": {"kind": "rounded", "decimals": 1}},
+        attacks=reference(release="one"),
+    )  # fmt: skip
+    assert (
+        folders(plain, "train") == folders(more, "train") == folders(rounded, "train")
+    )
+    asked = [set(folders(r, "query")) for r in (plain, more, rounded)]
+    assert len(set.union(*asked)) == sum(map(len, asked))
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"models": net()}, "net has no reference models; allowed: .* split: halves"),
+        (
+            {"attacks": reference(references=18)},
+            r"references: 18 reference models; allowed: 4\.\.16",
+        ),
+        ({"models": halves(shadows=2)}, r"models: 2 reference models; allowed: 4\.\.4"),
+        (
+            {"models": {"net": {"external": "mine.npz"}}},
+            "holds outputs alone, membership.lira needs models",
+        ),
+    ],
+)
+def test_reference_attacks_that_cannot_be(
+    tmp_path: Path, sections: dict[str, Any], message: str
+) -> None:
+    given = {"models": halves(), "attacks": reference(), **sections}
+    with pytest.raises(UserError, match=message) as caught:
+        resolve(tmp_path, **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_models_that_start_from_halves_keep_their_references(tmp_path: Path) -> None:
+    resolved = resolve(
+        tmp_path,
+        models={
+            **halves(replicates=2),
+            "more": {"from": "net", "training": net()["net"]["training"]},
+        },
+        attacks={"shadow": {**reference()["shadow"], "models": "more"}},
+    )
+    continued = [a for a in resolved.of("train") if "base" in a.inputs]
+    assert len(continued) == 6
+    for block in continued:
+        (base,) = block.inputs["base"]
+        assert Path(base).name == Path(block.folder).name

@@ -522,7 +522,8 @@ class _Resolver:
     ) -> dict[str, list[str]]:  # fmt: skip
         """Return the folders that an attack on a family reads, by role."""
         place = f"{self.path}: attacks.{attack.entry}"
-        if "outputs" not in needs and attack.settings.release != grammar.FULL:
+        released = not {"outputs", "signals"}.isdisjoint(needs)
+        if not released and attack.settings.release != grammar.FULL:
             raise UserError(
                 f"{place}.release: {attack.settings.release!r}; allowed: "
                 f"{grammar.FULL} (it reads model files, and labels of its own queries)"
