@@ -225,6 +225,21 @@ def test_rmia_is_the_share_of_pairs_that_are_won(
         assert (found[row] >= beta) == (votes > queries / 2)
 
 
+def test_rmia_decides_by_what_the_population_beats() -> None:
+    given = case("log_probability", others=200)
+    scorer = rmia.Scorer(settings("rmia", gamma=1.0, mode="offline"))
+    called = scorer.decide(scorer.score(given), given)
+    # of the population itself, at most one in twenty
+    others = Compared(
+        given.others, given.references_on_others,
+        np.zeros(given.references_on_others.shape[:2], dtype=bool),
+        given.others, given.references_on_others,
+    )  # fmt: skip
+    share = scorer.decide(scorer.score(others), given).mean()
+    assert 0.03 <= share <= 0.05
+    assert called.mean() > share
+
+
 def test_rmia_of_balanced_references_expects_their_mean() -> None:
     given = case("log_probability", references=4)
     got = rmia.expected(given.references, given.inside, online=True, a=0.3)

@@ -94,21 +94,29 @@ class Scorer:
 
     def score(self, compared: Compared) -> NDArray[np.float64]:
         """Return the share of the population that is beaten, shape (rows,)."""
-        settings = self.settings
-        online = settings.mode == "online"
-        strange = compared.references_on_others
-        nobody = np.zeros(strange.shape[:2], dtype=bool)
-        likelihoods = Likelihoods(
-            compared.observed
-            - expected(
-                compared.references, compared.inside, online=online, a=settings.a
-            ),
-            compared.others - expected(strange, nobody, online=online, a=settings.a),
-        )
-        return majority(shares(likelihoods, settings.gamma))
+        expecting = expected(
+            compared.references, compared.inside,
+            online=self.settings.mode == "online", a=self.settings.a,
+        )  # fmt: skip
+        return self._beaten(compared.observed - expecting, compared)
 
     def decide(
         self, scores: NDArray[np.float64], compared: Compared
     ) -> NDArray[np.bool_]:  # fmt: skip
-        """Return who beats more than a share `beta`, shape (rows,)."""
-        return scores >= self.settings.beta
+        """Return who beats more than all but a share `level` of the population does."""
+        theirs = self._beaten(self._population(compared), compared)
+        limit = np.quantile(theirs, 1 - self.settings.level, method="higher")
+        return scores > limit
+
+    def _beaten(
+        self, likelihoods: NDArray[np.float64], compared: Compared
+    ) -> NDArray[np.float64]:  # fmt: skip
+        both = Likelihoods(likelihoods, self._population(compared))
+        return majority(shares(both, self.settings.gamma))
+
+    def _population(self, compared: Compared) -> NDArray[np.float64]:
+        references = compared.references_on_others
+        nobody = np.zeros(references.shape[:2], dtype=bool)
+        return compared.others - expected(
+            references, nobody, online=False, a=self.settings.a
+        )

@@ -178,10 +178,7 @@ class Rmia(_Reference):
         "of all: 1 fully. The paper has .3 for CIFAR-10, .6 for CIFAR-100, .2 for "
         "Purchase-100.",
     )  # fmt: skip
-    beta: float = Field(
-        0.5, gt=0, le=1,
-        description="Share of the population that a member is likelier than.",
-    )  # fmt: skip
+    level: float = _LEVEL
     queries: Queries = Queries()
 
     def for_control(self) -> Self:
