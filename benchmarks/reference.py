@@ -71,7 +71,7 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
     """Return seconds and memory of one attack, in this process."""
     from pydantic import TypeAdapter
 
-    from whatelse.membership.reference import _compare, evaluate
+    from whatelse.membership.reference import compare, evaluate
     from whatelse.membership.settings import MembershipAttack
     from whatelse.models.signals import load_signals
 
@@ -87,7 +87,7 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
     )
     read = time.perf_counter()
     module.Scorer(settings).score(
-        _compare(target, references, np.flatnonzero(target.pool))
+        compare(target, references, np.flatnonzero(target.pool))
     )
     scored = time.perf_counter()
     memory = _gigabytes()

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from core_samples import dataset, train_block, train_spec
+from core_samples import dataset, load_benchmark, train_block, train_spec
 from whatelse.cli import main
 from whatelse.errors import UserError
 from whatelse.findings import Findings
@@ -295,11 +295,23 @@ def test_the_verb_writes_findings(place: Path, kind: str) -> None:
     }  # fmt: skip
 
 
-def test_references_of_other_records_are_refused(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_references_of_other_records_are_refused() -> None:
     def change(targets: Any, there: Any) -> Any:
         return targets, replace(there, pool=~there.pool)
 
     with pytest.raises(UserError, match="about other records than the target"):
         run("lira", changed=change)
+
+
+# ---- the benchmark
+
+
+def test_the_benchmark_measures(repository: Path, tmp_path: Path) -> None:
+    benchmark = load_benchmark(repository, "reference")
+    benchmark.OTHERS = 50
+    benchmark.write(tmp_path, 200, 40, 1)
+    assert len([*tmp_path.iterdir()]) == 3
+    row = benchmark.measure(tmp_path, "RMIA offline")
+    assert row["attack"] == "RMIA offline"
+    assert row["score_gigabytes"] <= row["report_gigabytes"] < 4
+    assert benchmark.main(["--references", "7"]) == 2

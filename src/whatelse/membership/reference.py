@@ -83,7 +83,7 @@ def evaluate(
         own = Target(
             pool, signals.label[pool], signals.train[0, pool], signals.correct[0, pool]
         )
-        compared = _compare(signals, references, pool)
+        compared = compare(signals, references, pool)
         score = scorer.score(compared)
         decision = scorer.decide(score, compared)
         controls = {
@@ -124,10 +124,20 @@ def _asked_for(settings: Any, target: Signals, references: Signals | None) -> Si
     return there.first(wanted)
 
 
-def _compare(
+def compare(
     signals: Signals, references: Signals, chosen: NDArray[np.int64]
 ) -> Compared:
-    """Return what an attack compares for some records of a model under attack."""
+    """Return what an attack compares.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of the model under attack alone.
+    references : Signals
+        Of the reference models.
+    chosen : ndarray of int64, shape (rows,)
+        The records in question.
+    """
     others = np.flatnonzero(~signals.pool)
     return Compared(
         observed=signals.values[0, chosen],
@@ -161,7 +171,7 @@ def _negative(
         asked, left = signals, references
         chosen = np.flatnonzero(signals.pool & ~member)
         member = halves(seed, number, signals.label[chosen])
-    return reports.control(kind, scorer.score(_compare(asked, left, chosen)), member)
+    return reports.control(kind, scorer.score(compare(asked, left, chosen)), member)
 
 
 def _take(signals: Signals, which: slice) -> Signals:
@@ -184,7 +194,7 @@ def _positive(
     """
     chosen = np.flatnonzero(signals.pool & ~signals.train[0])
     member = halves(seed, number, signals.label[chosen])
-    compared = _compare(signals, references, chosen)
+    compared = compare(signals, references, chosen)
     classes = len(signals.about["class_names"])
 
     def plant(values: Floats, inside: NDArray[np.bool_]) -> Floats:
