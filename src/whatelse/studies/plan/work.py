@@ -18,7 +18,9 @@ Features = dict[str, float]
 MEGABYTE = 1e6
 NO_SHADOWS = frozenset(
     {
-        "membership.threshold", "memorization.decode", "memorization.low-bits",
+        "membership.threshold", "membership.lira", "membership.rmia",
+        "membership.attack-p", "membership.attack-r", "memorization.decode",
+        "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
         "properties.layers", "properties.representation", "properties.membership",
     }
