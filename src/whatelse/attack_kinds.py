@@ -15,7 +15,8 @@ class Kind:
     more : tuple of str
         Modules that `entry` imports by name.
     needs : tuple of str
-        "outputs": what a release lets out of the models under attack. "models": their
+        "outputs": what a release lets out of the models under attack. "signals": two
+        numbers of it about every record, of reference models too. "models": their
         files, and the data set. "observations": what an adversary kept while a joint
         model was trained, and the data set. Else a field of the settings that names
         more models: "benign", "innocent", "unseen".
@@ -35,9 +36,22 @@ class Kind:
 
 
 _MEMBERSHIP = "whatelse.membership.evaluate"
+_REFERENCE = "whatelse.membership.reference"
 KINDS = {
     "membership.shadow": Kind(_MEMBERSHIP, ("whatelse.membership.shadow",)),
     "membership.threshold": Kind(_MEMBERSHIP, ("whatelse.membership.threshold",)),
+    "membership.lira": Kind(
+        _REFERENCE, ("whatelse.membership.lira",), needs=("signals",)
+    ),
+    "membership.rmia": Kind(
+        _REFERENCE, ("whatelse.membership.rmia",), needs=("signals",)
+    ),
+    "membership.attack-p": Kind(
+        _REFERENCE, ("whatelse.membership.attack_p",), needs=("signals",)
+    ),
+    "membership.attack-r": Kind(
+        _REFERENCE, ("whatelse.membership.attack_r",), needs=("signals",)
+    ),
     "memorization.decode": Kind(
         "whatelse.memorization.evaluate", needs=("models", "benign")
     ),

@@ -52,6 +52,33 @@ def test_sizes_disjointness_and_matched_classes(case: tuple) -> None:
     assert not (of_target & (plan.train[1:] | plan.test[1:])).any()
 
 
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    pairs=st.integers(1, 20),
+    seed=st.integers(0, 2**63 - 1),
+    data=st.data(),
+)
+def test_halves_are_balanced_to_the_record(
+    counts: list[int], pairs: int, seed: int, data: st.DataObject
+) -> None:
+    assume(sum(counts) >= 4)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    members = data.draw(st.none() | st.integers(2, len(labels) // 2))
+    plan = draw_plan(
+        labels, range(2 * pairs + 1), members=members, non_members=None, seed=seed,
+        replicate=0, halves=True,
+    )  # fmt: skip
+    size = members or len(labels) // 2
+    pool = plan.test[0]
+    assert pool.sum() == 2 * size
+    assert (plan.test == pool).all()
+    assert (plan.train.sum(1) == size).all()
+    np.testing.assert_array_equal(plan.train[1:].sum(0), pairs * pool)
+    of_class = np.stack([plan.train[:, labels == c].sum(1) for c in range(len(counts))])
+    whole = np.bincount(labels[pool], minlength=len(counts))[:, None]
+    assert (abs(2 * of_class - whole) <= 1).all()
+
+
 @given(case=asked(), first=st.integers(0, 30), more=st.integers(1, 8))
 def test_a_row_does_not_depend_on_which_others_are_asked_for(
     case: tuple, first: int, more: int

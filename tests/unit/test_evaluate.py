@@ -96,7 +96,7 @@ def test_all_that_metrics_hold() -> None:
     assert set(summary) == {
         "train_accuracy", "test_accuracy", "accuracy", "precision", "recall", "auc",
         "class_precision_median", "class_precision_mean",
-        "class_recall_median", "class_recall_mean",
+        "class_recall_median", "class_recall_mean", "tpr_at_0.1",
     }  # fmt: skip
     for spread in summary.values():
         assert set(spread) == SPREAD

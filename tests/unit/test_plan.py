@@ -195,3 +195,62 @@ def test_a_target_without_shadows_may_take_half_of_the_records() -> None:
     np.testing.assert_array_equal(
         plan(np.arange(40) % 2, range(1)).train[0], plan(np.arange(40) % 2).train[0]
     )
+
+
+# ---- halves
+
+
+def halves(models: range = range(17), labels: Any = None, **changes: Any) -> Plan:
+    labels = np.arange(120) % 3 if labels is None else labels
+    return plan(labels, models, **{"members": 40, "halves": True, **changes})
+
+
+@pytest.mark.parametrize("references", [2, 4, 16, 64, 256])
+def test_each_record_is_in_exactly_half_of_the_references(references: int) -> None:
+    drawn = halves(range(references + 1))
+    assert drawn.train.sum(1).tolist() == [40] * (references + 1)
+    pool = drawn.test[0]
+    assert pool.sum() == 80
+    np.testing.assert_array_equal(drawn.test, [pool] * (references + 1))
+    inside = drawn.train[1:].sum(0)
+    np.testing.assert_array_equal(inside, np.where(pool, references // 2, 0))
+    # pairs complement each other, and no two are alike
+    np.testing.assert_array_equal(drawn.train[1::2] ^ drawn.train[2::2], drawn.test[1::2])  # fmt: skip  # noqa: E501
+    assert len(np.unique(drawn.train, axis=0)) == references + 1
+
+
+def test_a_half_depends_on_no_other_model() -> None:
+    whole, part = halves(range(65)), halves(range(3, 9))
+    np.testing.assert_array_equal(part.train, whole.train[3:9])
+    np.testing.assert_array_equal(part.test, whole.test[3:9])
+
+
+def test_classes_are_halved_as_evenly_as_they_can_be() -> None:
+    labels = np.repeat([0, 1, 2], [30, 31, 33])
+    drawn = halves(range(41), labels=labels, members=None)
+    counts = np.stack([np.bincount(labels[row]) for row in drawn.train])
+    assert (counts.sum(1) == 47).all()
+    assert (counts[:, 0] == 15).all()
+    assert set(counts[:, 1]) == {15, 16}
+    assert set(counts[:, 2]) == {16, 17}
+
+
+def test_replicates_share_the_records_but_not_the_halves() -> None:
+    first, second = halves(range(1)), halves(range(1), replicate=1)
+    np.testing.assert_array_equal(first.test, second.test)
+    assert (first.train != second.train).any()
+    # a target's half says nothing about a reference's: half of it is there too
+    overlap = (halves().train[0] & halves().train[1]).sum()
+    assert 10 <= overlap <= 30
+
+
+def test_halves_of_an_odd_number_leave_one_record_out() -> None:
+    drawn = halves(labels=np.arange(61) % 2, members=None)
+    assert drawn.test.sum(1).tolist() == [60] * 17
+    assert drawn.train.sum(1).tolist() == [30] * 17
+
+
+@pytest.mark.parametrize("members", [1, 61])
+def test_halves_that_cannot_be(members: int) -> None:
+    with pytest.raises(UserError, match=f"members: {members} .*120.*allowed: 2..60$"):
+        halves(members=members)

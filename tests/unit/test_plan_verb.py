@@ -308,7 +308,7 @@ def test_fewer_shadows_cost_less_and_say_less(
     assert rows[2]["auc_error_high"] == pytest.approx(math.sqrt(variance / 3))
     said = capsys.readouterr().out
     assert "measured on digits with 9 targets a size" in said
-    assert "1 of 2 attacks need no shadows." in said
+    assert "1 of 2 attacks are fitted on no shadows." in said
 
 
 def test_a_study_without_shadow_attacks_says_so(
@@ -317,7 +317,36 @@ def test_a_study_without_shadow_attacks_says_so(
     study = {**STUDY, "attacks": {"loss": STUDY["attacks"]["loss"]}, "figures": {}}
     (place / "toy.yaml").write_text(yaml.safe_dump(study))
     assert main(words_of(place)) == 0
-    assert "No attack of this study needs trained shadows." in capsys.readouterr().out
+    assert (
+        "No attack of this study is fitted on trained shadows."
+        in capsys.readouterr().out
+    )
+
+
+def test_reference_models_and_signals_are_counted(
+    place: Path, plan: Callable[..., dict[str, Any]]
+) -> None:
+    net = {**STUDY["models"]["net"], "split": "halves", "shadows": 8}
+    study = {
+        **STUDY, "models": {"net": net}, "figures": {
+            "roc": {"kind": "roc", "title": "ROC", "attacks": ["lira", "p"]}
+        }, "attacks": {
+            "lira": {"kind": "membership.lira", "models": "net", "references": 4},
+            "p": {"kind": "membership.attack-p", "models": "net"},
+        },
+    }  # fmt: skip
+    (place / "toy.yaml").write_text(yaml.safe_dump(study))
+    found = plan()
+    # three targets alone, and 2, 2 and 4 reference models that they share
+    assert steps(found) == {
+        "dataset": (1, 0), "train": (6, 0), "query": (6, 0), "attack": (2, 0),
+        "figure": (1, 0), "claims": (1, 0), "track": (1, 0),
+    }  # fmt: skip
+    assert found["models"] == {"to_train": 11, "there": 0}
+    assert not found["shadows"]
+    # two float32 numbers of 1,797 digits and 11 models, and what is trained on
+    (row,) = (row for row in found["steps"] if row["kind"] == "query")
+    assert row["disk"] == pytest.approx(11 * 1797 * (2 * 4 + 2), rel=0.2)
 
 
 def test_a_model_of_your_own(place: Path) -> None:
@@ -842,7 +871,10 @@ def test_steps_bases_and_secrets_are_planned(
     assert found["models"]["to_train"] == 2 * 5 + 4
     assert found["attacks"] == {"with_shadows": 0, "all": 5}
     assert found["shadows"] == []
-    assert "No attack of this study needs trained shadows." in capsys.readouterr().out
+    assert (
+        "No attack of this study is fitted on trained shadows."
+        in capsys.readouterr().out
+    )
     # 3 data sets, 11 blocks, 5 attacks, which ask models themselves
     (node,) = found["nodes"]
     assert node["seconds"] == 3 * 1 + 11 * 2 + 5 * 3

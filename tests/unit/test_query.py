@@ -1,6 +1,8 @@
 """``whatelse query``: who is asked about what, and what comes back."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +10,11 @@ import torch
 
 from core_samples import dataset, query_block, train_block, train_spec
 from whatelse.cli import main
-from whatelse.datasets.store import open_dataset
-from whatelse.models.outputs import CONTROL, TARGET, load_outputs
+from whatelse.datasets.store import open_dataset, write_dataset
+from whatelse.errors import UserError
+from whatelse.models.outputs import CONTROL, OUTPUTS, TARGET, load_outputs
+from whatelse.models.settings import Queries
+from whatelse.models.signals import load_signals
 from whatelse.records import read_json
 from whatelse.training import query
 from whatelse.training.blocks import load_block
@@ -143,3 +148,138 @@ def test_another_data_set_is_refused(
     assert code == 2
     assert "120 records" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+# ---- signals
+
+
+HALVES = train_spec(split="halves", members=40)
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("halves")
+    dataset(place / "data")
+    for models, name in (("0:1", "target"), ("1:3", "first"), ("3:5", "second")):
+        assert train_block(place, place / "data", models, name=name, spec=HALVES) == 0
+    return place
+
+
+def ask(place: Path, name: str, **spec: Any) -> int:
+    given = {"kind": "signals", "release": {"kind": "probabilities"}, **spec}
+    return main(
+        [
+            "query", "--spec", json.dumps(given), "--data", str(place / "data"),
+            "--block", str(place / name), "--out", str(place / f"{name}-signals"),
+            "--device", "cpu",
+        ]
+    )  # fmt: skip
+
+
+def test_signals_tell_of_every_model_and_record(halves: Path) -> None:
+    for name in ("first", "second"):
+        assert ask(halves, name) == 0
+    places = [halves / "first-signals", halves / "second-signals"]
+    margin = load_signals(places, "margin")
+    chance = load_signals(places, "log_probability")
+    assert margin.model.tolist() == [1, 2, 3, 4]
+    assert margin.values.shape == (4, 120, 1)
+    assert margin.values.dtype == np.float32
+    assert margin.pool.sum() == 80
+    np.testing.assert_array_equal(margin.train.sum(0), np.where(margin.pool, 2, 0))
+    block, data = load_block(halves / "second"), open_dataset(halves / "data")
+    inputs = torch.from_numpy(np.array(data.inputs))
+    hidden = torch.tanh(
+        inputs @ block.parameters["0.weight"][1].T + block.parameters["0.bias"][1]
+    )
+    logits = hidden @ block.parameters["1.weight"][1].T + block.parameters["1.bias"][1]
+    probabilities = torch.softmax(logits.double(), 1).detach().numpy()
+    true = probabilities[np.arange(120), data.labels]
+    np.testing.assert_allclose(
+        margin.values[3, :, 0], np.log(true / (1 - true)), atol=1e-4
+    )
+    np.testing.assert_allclose(chance.values[3, :, 0], np.log(true), atol=1e-5)
+    np.testing.assert_array_equal(
+        margin.correct[3], probabilities.argmax(1) == data.labels
+    )
+    assert read_json(places[0] / "record.json")["queries"] == 240
+    assert margin.first(2).model.tolist() == [1, 2]
+
+
+def test_a_sure_models_margin_is_not_cut_at_the_rounding_of_one() -> None:
+    """Float32 has log(p / (1 - p)) = inf from 17 on; the others' sum goes on."""
+    logits = torch.tensor([[60.0, 0.0, 0.0]], dtype=torch.float64)
+    answer = query.Oracle(query.Probabilities()).answer(logits)
+    assert query._signals(answer, torch.tensor([0]), 1e-300)[0] == pytest.approx(
+        60 - np.log(2), abs=1e-9
+    )
+
+
+def test_a_label_alone_gives_two_finite_signals(halves: Path) -> None:
+    assert ask(halves, "target", release={"kind": "label"}) == 0
+    found = load_signals([halves / "target-signals"], "margin")
+    size = float(np.log(1e12))
+    np.testing.assert_allclose(
+        found.values[0, :, 0], np.where(found.correct[0], size, -size), rtol=1e-6
+    )
+
+
+def test_signals_of_other_records_are_not_joined(halves: Path, tmp_path: Path) -> None:
+    dataset(tmp_path / "data", num_records=130)
+    assert train_block(tmp_path, tmp_path / "data", "1:3", spec=HALVES) == 0
+    assert ask(tmp_path, "b") == 0
+    assert ask(halves, "first") == 0
+    with pytest.raises(UserError, match="about other records than .*of one family$"):
+        load_signals([halves / "first-signals", tmp_path / "b-signals"], "margin")
+    (tmp_path / "b-signals" / OUTPUTS).write_bytes(b"broken")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_signals([tmp_path / "b-signals"], "margin")
+
+
+@pytest.mark.parametrize(
+    ("queries", "count"),
+    [({}, 1), ({"flip": True}, 2), ({"flip": True, "shift": 1}, 18)],
+)
+def test_images_are_mirrored_and_moved(queries: dict[str, Any], count: int) -> None:
+    settings = Queries(**queries)
+    assert settings.count == count
+    image = torch.arange(20.0).reshape(1, 1, 4, 5)
+    seen = [query._Augment(settings, number)(image) for number in range(count)]
+    assert torch.equal(seen[0], image)
+    assert len({tuple(one.flatten().tolist()) for one in seen}) == count
+    if count > 1:
+        assert torch.equal(seen[count // 2], image.flip(-1))
+    if count == 18:
+        # down by one, right by one: what left on one side is reflected on the other
+        wide = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="reflect")
+        assert any(torch.equal(one, wide[..., 2:, 2:]) for one in seen)
+
+
+def test_images_are_asked_about_in_several_ways(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    write_dataset(
+        tmp_path / "data", inputs=rng.random((40, 1, 5, 5), dtype=np.float32),
+        labels=np.arange(40) % 2, info={
+            "name": "toy", "title": "Toy", "class_names": ["a", "b"],
+        }, settings={"source": "npz"},
+    )  # fmt: skip
+    net = {"kind": "cnn", "channels": [2], "hidden": 4}
+    spec = {**HALVES, "architecture": net, "members": None}
+    assert train_block(tmp_path, tmp_path / "data", "0:1", spec=spec) == 0
+    assert ask(tmp_path, "b", queries={"flip": True, "shift": 1}) == 0
+    values = load_signals([tmp_path / "b-signals"], "margin").values
+    assert values.shape == (1, 40, 18)
+    assert (np.ptp(values, axis=2) > 0).all()
+    assert read_json(tmp_path / "b-signals/record.json")["queries"] == 40 * 18
+    assert ask(tmp_path, "b") == 0
+    alone = load_signals([tmp_path / "b-signals"], "margin").values
+    np.testing.assert_array_equal(values[..., :1], alone)
+
+
+def test_rows_of_numbers_are_not_mirrored(
+    halves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(halves, "target", queries={"flip": True}) == 2
+    error = capsys.readouterr().err
+    assert "queries: 2 of each record" in error
+    assert "allowed: left out, or images" in error

@@ -902,3 +902,143 @@ def test_backdoors_where_they_do_not_fit(
     with pytest.raises(UserError, match=re.escape(line)) as caught:
         hidden(tmp_path, adversary, **entry)
     assert "\n" not in str(caught.value)
+
+
+# ---- reference models on halves
+
+
+def halves(**changes: Any) -> dict[str, Any]:
+    return net(**{"split": "halves", "shadows": 16, "block": 8, **changes})
+
+
+def test_replicates_share_their_reference_models(tmp_path: Path) -> None:
+    resolved = resolve(tmp_path, models=halves(replicates=3))
+    blocks = resolved.of("train")
+    assert [(b.labels["replicate"], b.labels["models"]) for b in blocks] == [
+        (0, "0:1"), (0, "1:3"), (0, "3:5"), (0, "5:9"), (0, "9:17"),
+        (1, "0:1"), (2, "0:1"),
+    ]  # fmt: skip
+    for block in blocks:
+        assert block.spec["replicate"] == block.labels["replicate"]
+        TrainSpec.model_validate_json(block.spec_json)
+    (attack,) = resolved.of("attack")
+    shared = attack.inputs["outputs.0"][1:]
+    assert len(shared) == 4
+    for replicate in (1, 2):
+        assert attack.inputs[f"outputs.{replicate}"][1:] == shared
+    assert len({own[0] for own in attack.inputs.values()}) == 3
+
+
+@pytest.mark.parametrize("few", [2, 4, 8, 16, 24])
+@pytest.mark.parametrize("block", [4, 8])
+def test_more_references_reuse_all_that_are_trained(
+    tmp_path: Path, few: int, block: int
+) -> None:
+    small, large = (
+        set(folders(resolve(tmp_path, models=halves(shadows=n, block=block)), "train"))
+        for n in (few, 64)
+    )
+    assert small < large
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shadows": 3}, "shadows: 3 .*allowed with halves: an even number"),
+        ({"non_members": 50}, "non_members: 50; allowed with halves: left out"),
+    ],
+)
+def test_halves_refuse(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        resolve(tmp_path, models=halves(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def reference(kind: str = "lira", **changes: Any) -> dict[str, Any]:
+    return {"shadow": {"kind": f"membership.{kind}", "models": "net", **changes}}
+
+
+def test_a_reference_attack_reads_targets_and_shared_references(tmp_path: Path) -> None:
+    resolved = resolve(
+        tmp_path, models=halves(replicates=3),
+        attacks={**reference(), "rmia": reference("rmia")["shadow"]},
+    )  # fmt: skip
+    first, second = resolved.of("attack")
+    assert list(first.inputs) == ["signals.0", "signals.1", "signals.2", "references"]
+    assert [len(own) for own in first.inputs.values()] == [1, 1, 1, 4]
+    assert first.inputs == second.inputs  # asked once
+    assert len(resolved.of("query")) == len(resolved.of("train")) == 7
+    for asked in resolved.of("query"):
+        assert asked.spec["kind"] == "signals"
+    AttackSpec.model_validate_json(first.spec_json)
+
+
+def test_an_attack_with_fewer_references_asks_no_others(tmp_path: Path) -> None:
+    few, all_of_them = (
+        resolve(tmp_path, models=halves(), attacks=reference(references=n))
+        for n in (4, None)
+    )
+    asked = {Path(f).name for f in folders(few, "query")}
+    assert asked == {"block_0-1", "block_1-3", "block_3-5"}
+    assert set(folders(few, "query")) < set(folders(all_of_them, "query"))
+    # of a block that it uses a part of, the attack takes the first
+    six = resolve(tmp_path, models=halves(), attacks=reference(references=6))
+    (attack,) = six.of("attack")
+    assert len(attack.inputs["references"]) == 3
+    assert attack.spec["settings"]["references"] == 6
+
+
+def test_augmented_queries_are_other_answers_of_the_same_models(tmp_path: Path) -> None:
+    plain = resolve(tmp_path, models=halves(), attacks=reference())
+    more = resolve(
+        tmp_path, models=halves(), attacks=reference(queries={"flip": True, "shift": 1})
+    )
+    rounded = resolve(
+        tmp_path, models=halves(), releases={"one": {"kind": "rounded", "decimals": 1}},
+        attacks=reference(release="one"),
+    )  # fmt: skip
+    assert (
+        folders(plain, "train") == folders(more, "train") == folders(rounded, "train")
+    )
+    asked = [set(folders(r, "query")) for r in (plain, more, rounded)]
+    assert len(set.union(*asked)) == sum(map(len, asked))
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"models": net()}, "net has no reference models; allowed: .* split: halves"),
+        (
+            {"attacks": reference(references=18)},
+            r"references: 18 reference models; allowed: 4\.\.16",
+        ),
+        ({"models": halves(shadows=2)}, r"models: 2 reference models; allowed: 4\.\.4"),
+        (
+            {"models": {"net": {"external": "mine.npz"}}},
+            "holds outputs alone, membership.lira needs models",
+        ),
+    ],
+)
+def test_reference_attacks_that_cannot_be(
+    tmp_path: Path, sections: dict[str, Any], message: str
+) -> None:
+    given = {"models": halves(), "attacks": reference(), **sections}
+    with pytest.raises(UserError, match=message) as caught:
+        resolve(tmp_path, **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_models_that_start_from_halves_keep_their_references(tmp_path: Path) -> None:
+    resolved = resolve(
+        tmp_path,
+        models={
+            **halves(replicates=2),
+            "more": {"from": "net", "training": net()["net"]["training"]},
+        },
+        attacks={"shadow": {**reference()["shadow"], "models": "more"}},
+    )
+    continued = [a for a in resolved.of("train") if "base" in a.inputs]
+    assert len(continued) == 6
+    for block in continued:
+        (base,) = block.inputs["base"]
+        assert Path(base).name == Path(block.folder).name

@@ -6,19 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.measures.controls import exchange_test
-from whatelse.measures.rates import decision_measures, rate
-from whatelse.measures.roc import auc, roc_curve, tpr_at_fpr
-from whatelse.measures.spread import spread
+from whatelse.membership import reports
+from whatelse.membership.reports import Target, findings, halves, report
 from whatelse.membership.settings import MembershipAttack
 from whatelse.models.outputs import CONTROL, TARGET, Outputs, load_outputs
-from whatelse.seeding import stream
 
 MakeScorer = Callable[..., Any]
 
@@ -68,88 +64,35 @@ def evaluate(
     UserError
         If the outputs lack what the attack needs.
     """
-    reports, scores, curves = [], [], []
+    reported, targets, scores, decisions = [], [], [], []
     for number, outputs in enumerate(replicates):
-        target = outputs.of(outputs.model == TARGET)
+        rows = outputs.of(outputs.model == TARGET)
+        target = Target(rows.record, rows.label, rows.member, rows.correct)
         shadows = outputs.of(outputs.model > TARGET)
-        inside = int(target.member.sum())
-        outside = len(target.member) - inside
-        if inside < 1 or outside < 2:
-            raise UserError(
-                f"outputs: the target has {inside} members and {outside} non-members; "
-                "allowed: at least 1 and 2 (the controls halve the non-members)"
-            )
         if needs_shadows and not len(shadows.model):
             raise UserError(
                 f"attack kind: {settings.kind} needs outputs of shadow models, and "
                 "there are none; allowed without: membership.threshold"
             )
         scorer = make_scorer(settings, shadows, seed=seed, name=(number,))
-        score = scorer.score(target)
-        decision = scorer.decide(score, target)
-        overall, per_class = decision_measures(
-            decision, target.member, target.label, target.about["class_names"]
-        )
-        resolution = {
-            f"{fpr:g}": tpr_at_fpr(score, target.member, fpr)
-            for fpr in settings.false_positive_rates
+        score = scorer.score(rows)
+        decision = scorer.decide(score, rows)
+        controls = {
+            "negative": _negative(scorer, outputs, seed, number),
+            "positive": _positive(make_scorer, settings, rows, shadows, seed, number),
         }
-        reports.append(
-            {
-                "replicate": number,
-                "target": _accuracies(target),
-                "attack": {
-                    **overall,
-                    "auc": auc(score, target.member),
-                    "tpr_at_fpr": resolution,
-                },
-                "per_class": per_class,
-                "controls": {
-                    "negative": _negative(scorer, outputs, seed, number),
-                    "positive": _positive(
-                        make_scorer, settings, target, shadows, seed, number
-                    ),
-                },
-            }
-        )
-        curve = roc_curve(score, target.member)
-        curves.append(
-            pd.DataFrame(
-                {
-                    "replicate": number,
-                    "fpr": curve.fpr,
-                    "tpr": curve.tpr,
-                    "threshold": curve.threshold,
-                }
+        reported.append(
+            report(
+                number, target, score, decision,
+                class_names=rows.about["class_names"],
+                false_positive_rates=settings.false_positive_rates,
+                controls=controls,
             )
-        )
-        scores.append(
-            pd.DataFrame(
-                {
-                    "replicate": number,
-                    "record": target.record,
-                    "label": target.label,
-                    "member": target.member,
-                    "score": score,
-                    "decision": decision,
-                }
-            )
-        )
-    metrics = {"replicates": reports, "summary": _summary(reports)}
-    return Findings(
-        replicates[0].about,
-        metrics,
-        pd.concat(scores, ignore_index=True),
-        pd.concat(curves, ignore_index=True),
-    )
-
-
-def _accuracies(target: Outputs) -> dict[str, Any]:
-    correct, member = target.correct, target.member
-    return {
-        "train_accuracy": rate(int(correct[member].sum()), int(member.sum())),
-        "test_accuracy": rate(int(correct[~member].sum()), int((~member).sum())),
-    }
+        )  # fmt: skip
+        targets.append(target)
+        scores.append(score)
+        decisions.append(decision)
+    return findings(replicates[0].about, reported, targets, scores, decisions)
 
 
 def _negative(scorer: Any, outputs: Outputs, seed: int, number: int) -> dict[str, Any]:
@@ -168,11 +111,7 @@ def _negative(scorer: Any, outputs: Outputs, seed: int, number: int) -> dict[str
         control = outputs.of((outputs.model == TARGET) & ~outputs.member)
         control = replace(control, member=_halves(control, seed, number))
     score = scorer.score(control)
-    return {
-        "what": kind,
-        "auc": auc(score, control.member),
-        "p_value": exchange_test(score, control.member),
-    }
+    return reports.control(kind, score, control.member)
 
 
 def _positive(
@@ -195,11 +134,8 @@ def _positive(
         settings.for_control(), planted_shadows, seed=seed, name=(number, "plant")
     )
     score = scorer.score(planted)
-    return {
-        "what": "a leak planted in the outputs of non-members",
-        "auc": auc(score, planted.member),
-        "p_value": exchange_test(score, planted.member),
-    }
+    what = "a leak planted in the outputs of non-members"
+    return reports.control(what, score, planted.member)
 
 
 def _plant(outputs: Outputs, seed: int, number: int) -> Outputs:
@@ -215,30 +151,4 @@ def _plant(outputs: Outputs, seed: int, number: int) -> Outputs:
 
 def _halves(outputs: Outputs, seed: int, number: int) -> NDArray[np.bool_]:
     """Return a random half of the rows, even within every model and class."""
-    rng = stream(seed, "halves", number)
-    order = np.lexsort((rng.random(len(outputs.label)), outputs.label, outputs.model))
-    half = np.zeros(len(order), dtype=bool)
-    half[order[::2]] = True
-    return half
-
-
-def _summary(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    def value(item: dict[str, Any] | None) -> float | None:
-        return None if item is None else item["value"]
-
-    columns: dict[str, list[float | None]] = {
-        "train_accuracy": [value(r["target"]["train_accuracy"]) for r in reports],
-        "test_accuracy": [value(r["target"]["test_accuracy"]) for r in reports],
-    }
-    for name in ("accuracy", "precision", "recall", "auc"):
-        columns[name] = [value(r["attack"][name]) for r in reports]
-    for name in ("precision", "recall"):
-        of_classes = [
-            [c[name]["value"] for c in r["per_class"] if c[name] is not None]
-            for r in reports
-        ]
-        for word, reduce in (("mean", np.mean), ("median", np.median)):
-            columns[f"class_{name}_{word}"] = [
-                float(reduce(values)) if values else None for values in of_classes
-            ]
-    return {name: spread(values) for name, values in columns.items()}
+    return halves(seed, number, outputs.label, outputs.model)

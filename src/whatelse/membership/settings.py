@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from whatelse.models.settings import Queries
 from whatelse.training.settings import Adam, TrainingSettings
 
 
@@ -95,4 +96,121 @@ class Threshold(_Attack):
     kind: Literal["membership.threshold"]
 
 
-MembershipAttack = Annotated[Shadow | Threshold, Field(discriminator="kind")]
+class _Reference(_Attack):
+    """An attack that compares a target with reference models, record by record."""
+
+    references: int | None = Field(
+        None,
+        ge=2,
+        le=100_000,
+        multiple_of=2,
+        description="How many of the entry's reference models are used; all if left "
+        "out.",
+    )
+
+    @property
+    def least_references(self) -> int:
+        """The fewest reference models that it can do with."""
+        return 2
+
+
+_LEVEL = Field(
+    0.05,
+    gt=0,
+    lt=1,
+    description="Share of non-members that the decision is to call members.",
+)
+
+
+class Lira(_Reference):
+    """The likelihood-ratio attack (Carlini et al. 2022)."""
+
+    kind: Literal["membership.lira"]
+    mode: Literal["online", "offline"] = Field(
+        "online",
+        description="online: reference models with and without the record. offline: "
+        "those without it alone, in the paper's one-sided test.",
+    )
+    variance: Literal["auto", "per-example", "global"] = Field(
+        "auto",
+        description="Of each record's own, or one for all. auto: global with fewer "
+        "than 64 reference models, as the paper advises.",
+    )
+    estimator: Literal["paper", "released-code"] = Field(
+        "paper",
+        description="released-code: medians; a global deviation over members and "
+        "non-members alike is that of all records' values, those of members online; "
+        "the offline score is the two-sided density.",
+    )
+    level: float = _LEVEL
+    queries: Queries = Queries()
+
+    def one_variance(self, references: int) -> bool:
+        """Whether one variance serves all records."""
+        if self.variance == "auto":
+            return references < 64
+        return self.variance == "global"
+
+    @property
+    def least_references(self) -> int:
+        """The fewest reference models: two values of a kind vary, one does not."""
+        released = self.estimator == "released-code"
+        return 2 if released and self.variance != "per-example" else 4
+
+
+class Rmia(_Reference):
+    """The robust attack (Zarifzadeh et al. 2024): records against the population."""
+
+    kind: Literal["membership.rmia"]
+    mode: Literal["online", "offline"] = Field(
+        "online",
+        description="online: reference models with and without the record. offline: "
+        "those without it alone.",
+    )
+    gamma: float = Field(
+        2.0, ge=1, le=1e6,
+        description="How much likelier than another record's a record's answer must "
+        "be to count.",
+    )  # fmt: skip
+    a: float = Field(
+        0.3, ge=0, le=1,
+        description="How far probabilities of models without a record stand for those "
+        "of all: 1 fully. The paper has .3 for CIFAR-10, .6 for CIFAR-100, .2 for "
+        "Purchase-100.",
+    )  # fmt: skip
+    level: float = _LEVEL
+    queries: Queries = Queries()
+
+    def for_control(self) -> Self:
+        """Return the settings of the positive control, whose leak has a size."""
+        return self.model_copy(update={"gamma": 1.0})
+
+
+class AttackP(_Reference):
+    """The population attack (Ye et al. 2022): one loss threshold, set on others."""
+
+    kind: Literal["membership.attack-p"]
+    level: float = _LEVEL
+
+    @property
+    def least_references(self) -> int:
+        """None: they serve the negative control alone."""
+        return 0
+
+
+class AttackR(_Reference):
+    """The reference attack (Ye et al. 2022): a loss threshold for each record."""
+
+    kind: Literal["membership.attack-r"]
+    level: float = _LEVEL
+
+    @property
+    def least_references(self) -> int:
+        """The fewest: a share of one or two models does not find a planted leak."""
+        return 8
+
+
+ReferenceAttack = Lira | Rmia | AttackP | AttackR
+MembershipAttack = Annotated[
+    Shadow | Threshold | Lira | Rmia | AttackP | AttackR, Field(discriminator="kind")
+]

@@ -186,3 +186,38 @@ class Label(_Release):
 ReleaseSettings = Annotated[
     Probabilities | Top | Rounded | Temperature | Label, Field(discriminator="kind")
 ]
+
+
+class Queries(BaseModel):
+    """How often a model is asked about an image: as it is, mirrored, shifted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    flip: bool = Field(False, description="Mirrored from left to right as well.")
+    shift: int = Field(
+        0, ge=0, le=8,
+        description="Moved by up to so many pixels in either direction as well, all "
+        "(2 x shift + 1)^2 ways; edges are reflected. With flip, 1 makes LiRA's 18.",
+    )  # fmt: skip
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return (1 + self.flip) * (2 * self.shift + 1) ** 2
+
+
+class Signals(BaseModel):
+    """Of what a release lets out, two numbers about every record and query."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: Literal["signals"]
+    release: ReleaseSettings
+    queries: Queries = Queries()
+
+
+AskedSettings = Annotated[
+    Probabilities | Top | Rounded | Temperature | Label | Signals,
+    Field(discriminator="kind"),
+]
+"""What ``whatelse query`` is told."""

@@ -77,16 +77,19 @@ class Trained(_Entry):
     dataset: Name = Field(..., description="A data set of this study.")
     architecture: ArchitectureSettings
     training: TrainingSettings
-    split: Literal["random", "given"] = Field(
+    split: Literal["random", "given", "halves"] = Field(
         "random",
         description="random: each model draws members and held-out records from all. "
-        "given: from the two parts of the data set's own split.",
+        "given: from the two parts of the data set's own split. halves: each is "
+        "trained on half of the same records, and shadows are reference models: they "
+        "hold each record in exactly half of them, and serve all replicates.",
     )
     members: int | None = Field(
         None,
         ge=2,
         description="Training-set size of every model; needed with a random split, the "
-        "whole training part of a given one if left out.",
+        "whole training part of a given one if left out. With halves, twice as many "
+        "records take part, all if left out; the others are the population.",
     )
     non_members: int | None = Field(
         None,
@@ -116,6 +119,20 @@ class Trained(_Entry):
     def _random_needs_a_size(self) -> "Trained":
         if self.split == "random" and self.members is None:
             raise ValueError("members: needed with a random split")
+        return self
+
+    @model_validator(mode="after")
+    def _halves_come_in_pairs(self) -> "Trained":
+        if self.split == "halves" and self.shadows % 2:
+            raise ValueError(
+                f"shadows: {self.shadows} do not hold each record in half of them; "
+                "allowed with halves: an even number"
+            )
+        if self.split == "halves" and self.non_members is not None:
+            raise ValueError(
+                f"non_members: {self.non_members}; allowed with halves: left out (a "
+                "model is tested on the half that it was not trained on)"
+            )
         return self
 
 

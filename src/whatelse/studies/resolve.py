@@ -19,6 +19,7 @@ from whatelse.claims.published import read_published
 from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
+from whatelse.models.settings import Queries, Signals
 from whatelse.records import canonical_json, key_of
 from whatelse.sources import PACKAGE, closure
 from whatelse.steps import STEPS
@@ -164,6 +165,25 @@ class Family:
     def name(self) -> str:
         """The entry with its grid point."""
         return grammar.instance_name(self.entry, self.grid)
+
+
+def _layout(settings: Trained, replicate: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the blocks of a replicate: whose they are, first model, one after the last.
+
+    Reference models of halves are replicate 0's and serve all. Their blocks grow with
+    their number up to `block`, so that studies of 2, 4, 8, 16, ... share them.
+    """
+    models = settings.shadows + 1
+    if settings.split != "halves":
+        for first in range(0, models, settings.block):
+            yield replicate, first, min(first + settings.block, models)
+        return
+    yield replicate, 0, 1
+    first = 1
+    while first < models:
+        size = min(settings.block, max(2, first - 1))
+        yield 0, first, min(first + size, models)
+        first += size
 
 
 class _Resolver:
@@ -352,7 +372,7 @@ class _Resolver:
         grids = [release.grid if release else {}, attack.grid]
         needs = KINDS[attack.settings.kind].needs
         for point in self._entry(points, attack, "models", attack.settings.models):
-            if isinstance(point.settings, External) and "models" not in needs:
+            if isinstance(point.settings, External) and "outputs" in needs:
                 grid = self._joined(attack, point.grid, *grids)
                 folders = [self._imported(point.settings).folder]
                 yield self._attack_on(attack, grid, {"outputs.0": folders}, None)
@@ -545,7 +565,8 @@ class _Resolver:
     ) -> dict[str, list[str]]:  # fmt: skip
         """Return the folders that an attack on a family reads, by role."""
         place = f"{self.path}: attacks.{attack.entry}"
-        if "outputs" not in needs and attack.settings.release != grammar.FULL:
+        released = not {"outputs", "signals"}.isdisjoint(needs)
+        if not released and attack.settings.release != grammar.FULL:
             raise UserError(
                 f"{place}.release: {attack.settings.release!r}; allowed: "
                 f"{grammar.FULL} (it reads model files, and labels of its own queries)"
@@ -556,6 +577,8 @@ class _Resolver:
                 "with tampering, or on a data set by capacity-abuse"
             )
         inputs: dict[str, list[str]] = {}
+        if "signals" in needs:
+            inputs = self._signals(place, attack, family, release)
         for replicate in range(self._count(family)):
             if "outputs" in needs:
                 outputs = self._outputs(family, replicate, release)
@@ -573,12 +596,13 @@ class _Resolver:
                 entry = getattr(attack.settings, role)
                 others = [*self._trained(points, attack, entry)]
                 self._refuse_carriers(place, role, others)
-                inputs[f"{role}.models.0"] = [
+                folders = [
                     block.folder
                     for other in others
                     for replicate in range(other.settings.replicates)
                     for block in self._blocks(other, replicate)
                 ]
+                inputs[f"{role}.models.0"] = list(dict.fromkeys(folders))
         return inputs
 
     def _add_benign(
@@ -652,13 +676,13 @@ class _Resolver:
     def _blocks(self, family: Family, replicate: int) -> list[Artefact]:
         """Add the blocks of a family and those that they start from."""
         bases = self._blocks(family.base, replicate) if family.base else []
-        spec, key = self._spec(family, replicate), self._key(family, replicate)
-        tampering = spec["tampering"]
+        tampering = family.spec["tampering"]
         modules = [TAMPERINGS[tampering["kind"]]] if tampering else []
         made = []
-        settings = family.settings
-        for block, first in enumerate(range(0, settings.shadows + 1, settings.block)):
-            stop = min(first + settings.block, settings.shadows + 1)
+        for block, (owner, first, stop) in enumerate(
+            _layout(family.settings, replicate)
+        ):
+            spec, key = self._spec(family, owner), self._key(family, owner)
             # Named by its models: studies that share a family but ask for other
             # numbers of shadows share the blocks that are the same.
             inputs = {"data": [family.data.folder]}
@@ -674,7 +698,7 @@ class _Resolver:
                         ("whatelse.training.command", *modules),
                         {
                             "name": family.name, "entry": family.entry,
-                            "grid": family.grid, "key": key, "replicate": replicate,
+                            "grid": family.grid, "key": key, "replicate": owner,
                             "block": block, "models": f"{first}:{stop}",
                         },
                     )
@@ -685,23 +709,55 @@ class _Resolver:
     def _outputs(self, family: Family, replicate: int, release: Any) -> list[str]:
         """Add a family's outputs through a release; return their folders."""
         spec = release.model_dump(mode="json")
-        folders = []
-        for block in self._blocks(family, replicate):
-            asked = Artefact(
-                "query",
-                self._folder(
-                    "outputs",
-                    block.labels["key"],
-                    key_of(spec),
-                    Path(block.folder).name,
-                ),
-                spec,
-                {"data": block.inputs["data"], "block": [block.folder]},
-                ("whatelse.training.query",),
-                block.labels,
+        return [self._asked(block, spec) for block in self._blocks(family, replicate)]
+
+    def _signals(
+        self, place: str, attack: Instance, family: Family, release: Any
+    ) -> dict[str, list[str]]:  # fmt: skip
+        """Add signals of targets and of as many reference models as are used."""
+        settings = attack.settings
+        if family.settings.split != "halves":
+            raise UserError(
+                f"{place}.models: {family.name} has no reference models; allowed: an "
+                "entry with split: halves"
             )
-            folders.append(self._add(asked).folder)
-        return folders
+        there = family.settings.shadows
+        used = there if settings.references is None else settings.references
+        least = settings.least_references
+        if used > there or used < least:
+            named = "references" if settings.references else "models"
+            raise UserError(
+                f"{place}.{named}: {used} reference models; allowed: {least}.."
+                f"{max(there, least)} (shadows of {family.entry!r}: {there})"
+            )
+        queries = getattr(settings, "queries", Queries())
+        spec = Signals(kind="signals", release=release, queries=queries)
+        asked = spec.model_dump(mode="json")
+        inputs, shared = {}, []
+        for replicate in range(self._count(family)):
+            target, *references = self._blocks(family, replicate)
+            inputs[f"signals.{replicate}"] = [self._asked(target, asked)]
+            shared = references
+        folders = [
+            self._asked(block, asked)
+            for block in shared
+            if int(block.labels["models"].split(":")[0]) <= used
+        ]
+        return {**inputs, "references": folders} if folders else inputs
+
+    def _asked(self, block: Artefact, spec: dict[str, Any]) -> str:
+        """Add what a block answers to what is asked; return its folder."""
+        asked = Artefact(
+            "query",
+            self._folder(
+                "outputs", block.labels["key"], key_of(spec), Path(block.folder).name
+            ),
+            spec,
+            {"data": block.inputs["data"], "block": [block.folder]},
+            ("whatelse.training.query",),
+            block.labels,
+        )
+        return self._add(asked).folder
 
     def _joined(self, user: Instance, *grids: grammar.Grid) -> grammar.Grid:
         """Return a grid crossed with those of entries that an entry refers to."""

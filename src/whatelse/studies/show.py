@@ -16,6 +16,8 @@ _COLUMNS = {
         ("precision", "precision"),
         ("recall", "recall"),
         ("AUC", "auc"),
+        ("TPR at 1%", "tpr_at_0.01"),
+        ("at 0.1%", "tpr_at_0.001"),
     ),
     "memorization": (
         ("test acc.", "test_accuracy"),
@@ -120,12 +122,12 @@ def print_results(resolved: Resolved) -> None:
 def _columns(
     question: str, found: Iterable[dict[str, Any] | None]
 ) -> list[tuple[str, str]]:
-    """Return titles and metrics: of membership all, else those that any attack has."""
+    """Return titles and metrics: those that any attack has, and what all might have."""
     known = {key for metrics in found if metrics for key in metrics["summary"]}
     return [
         (title, key)
         for title, key in _COLUMNS[question]
-        if question == "membership" or key in known
+        if key in known or (question == "membership" and not key.startswith("tpr_at"))
     ]
 
 

@@ -343,7 +343,7 @@ class _Reader:
             kind, _, number = role.rpartition(".")
             if kind in ("models", "observations"):
                 yield int(number), folder
-            elif kind == "outputs":
+            elif kind in ("outputs", "signals"):
                 blocks = self.by_folder[folder].inputs.get("block")
                 yield int(number), blocks[0] if blocks else folder
 

@@ -114,6 +114,7 @@ def run(args: argparse.Namespace) -> None:
         plan = draw_plan(
             dataset.labels, models, members=own.members, non_members=own.non_members,
             seed=own.seed, replicate=replicate, parts=parts_of_split,
+            halves=own.split == "halves",
         )  # fmt: skip
         return _Part(own, plan, _Progress(progress, stamp))
 

@@ -38,6 +38,7 @@ def draw_plan(
     seed: int,
     replicate: int,
     parts: NDArray[np.bool_] | None = None,
+    halves: bool = False,
 ) -> Plan:
     """Deal out the records, from the seed alone (P1 Sec. V).
 
@@ -65,6 +66,11 @@ def draw_plan(
         Every model draws `members` of the former and `non_members` of the latter, all
         of them if left out, and is tested on as many of its members, or fewer where it
         has not as many.
+    halves : bool, optional
+        Twice `members` records, all if left out, are drawn for all models alike. Each
+        is trained on one half of them and tested on both (LiRA, Sec. IV). The target's
+        half is its own; 1 and 2, 3 and 4, ... complement each other, so that the first
+        2, 4, 6, ... reference models hold each record in exactly half of them.
 
     Returns
     -------
@@ -75,6 +81,8 @@ def draw_plan(
     UserError
         If there are too few records.
     """
+    if halves:
+        return _draw_halves(labels, models, members, seed, replicate)
     if parts is not None:
         return _draw_given(labels, models, parts, members, non_members, seed, replicate)
     if members is None:
@@ -142,6 +150,37 @@ def _draw_given(
         train[row, inside] = True
         test[row, outside] = True
         test[row, _some(inside, labels, min(len(inside), len(outside)), rng)] = True
+    return Plan(np.asarray(models, dtype=np.int64), train, test)
+
+
+def _draw_halves(
+    labels: NDArray[np.int64], models: range, members: int | None, seed: int,
+    replicate: int,
+) -> Plan:  # fmt: skip
+    """Deal out complementary halves of the records that take part."""
+    records = len(labels)
+    size = records // 2 if members is None else members
+    if not 2 <= size <= records // 2:
+        raise UserError(
+            f"members: {size} are trained on and as many not, of the data set's "
+            f"{records} records; allowed: 2..{records // 2}"
+        )
+    # Replicates share the reference models, and so what these are asked about.
+    pool = _some(np.arange(records), labels, 2 * size, stream(seed, "plan", "pool"))
+    classes, counts = np.unique(labels[pool], return_counts=True)
+    train = np.zeros((len(models), records), dtype=bool)
+    test = np.zeros_like(train)
+    test[:, pool] = True
+    for row, model in enumerate(models):
+        pair, second = divmod(model - 1, 2)
+        name = ("pair", pair) if model else (0,)
+        rng = stream(seed, "plan", replicate, *name)
+        shares = _apportion(size, counts, counts, rng)
+        shuffled = rng.permutation(pool)
+        for label, share in zip(classes, shares, strict=True):
+            train[row, shuffled[labels[shuffled] == label][:share]] = True
+        if model and second:
+            train[row] = test[row] & ~train[row]
     return Plan(np.asarray(models, dtype=np.int64), train, test)
 
 

@@ -1,14 +1,18 @@
-"""``whatelse query``: ask models about the records that they are tested on."""
+"""``whatelse query``: ask models about the records that they are tested on.
+
+Of reference attacks, about all records: see ``whatelse.models.signals``.
+"""
 
 import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from whatelse import records
 from whatelse.arguments import json_argument
-from whatelse.datasets.store import open_dataset
+from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.models.outputs import (
     CONTROL,
@@ -18,20 +22,31 @@ from whatelse.models.outputs import (
     save_outputs,
 )
 from whatelse.models.release import Oracle
-from whatelse.models.settings import ReleaseSettings
+from whatelse.models.settings import (
+    AskedSettings,
+    Probabilities,
+    Queries,
+    ReleaseSettings,
+    Temperature,
+)
+from whatelse.models.settings import Signals as SignalsSettings
+from whatelse.models.signals import Signals, save_signals
 from whatelse.sources import closure
 from whatelse.training.blocks import Block, load_block
 from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
 
 _ROWS_AT_ONCE = 4096  # records of one model in a forward pass
+# Where a probability is zero. Probabilities that nobody cut are zero beyond the range
+# of float64 only; cut ones are zero where the model was merely sure.
+_LEAST, _LEAST_OF_CUT = 1e-300, 1e-12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "--spec", type=json_argument(ReleaseSettings), required=True,
-        help="resolved release settings",
+        "--spec", type=json_argument(AskedSettings), required=True,
+        help="resolved release settings, or signals through a release",
     )  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, help="data set artefact")
     parser.add_argument("--block", type=Path, required=True, help="block of models")
@@ -41,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the released outputs of every model of the block."""
+    """Write the released outputs, or signals, of every model of the block."""
     telemetry = records.Telemetry()
     device = prepare_device(args.device, args.threads)
     dataset = open_dataset(args.data)
@@ -52,6 +67,27 @@ def run(args: argparse.Namespace) -> None:
             f"{args.data} has {dataset.num_records}: not the same data set"
         )
     data = resident(dataset, device)
+    if isinstance(args.spec, SignalsSettings):
+        written, queries = _ask_signals(args.out, args.spec, dataset, block, data)
+    else:
+        written, queries = _ask_outputs(args.out, args.spec, dataset, block, data)
+    telemetry.write(args.out, device=str(device), queries=queries)
+    records.write_record(
+        args.out,
+        kind="query",
+        spec=args.spec.model_dump(mode="json"),
+        inputs={"data": args.data, "block": args.block},
+        code=closure("whatelse.training.query"),
+        outputs=written,
+        extra={"queries": queries},
+    )
+
+
+def _ask_outputs(
+    out: Path, release: ReleaseSettings, dataset: Dataset, block: Block,
+    data: TrainingData,
+) -> tuple[list[str], int]:  # fmt: skip
+    """Write released outputs; return the names of files, and how many were asked."""
     asked = [(int(model), row, row) for row, model in enumerate(block.plan.models)]
     with_shadow = len(asked) > 1 and asked[0][0] == TARGET
     # A shadow that saw none of the target's records is the negative control; with a
@@ -60,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
         asked.append((CONTROL, 1, 0))
     parts = []
     for model, answering, tested_like in asked:
-        oracle = Oracle(args.spec)
+        oracle = Oracle(release)
         tested = np.flatnonzero(block.plan.test[tested_like])
         chunks = np.array_split(tested, -(-len(tested) // _ROWS_AT_ONCE))
         answers = [
@@ -80,26 +116,118 @@ def run(args: argparse.Namespace) -> None:
         probabilities=np.concatenate([answers.numpy() for _, _, _, answers in parts]),
         about=about_dataset(dataset.info["name"], dataset.info),
     )
-    written = save_outputs(args.out, outputs)
-    telemetry.write(args.out, device=str(device), queries=len(record))
-    records.write_record(
-        args.out,
-        kind="query",
-        spec=args.spec.model_dump(mode="json"),
-        inputs={"data": args.data, "block": args.block},
-        code=closure("whatelse.training.query"),
-        outputs=written,
-        extra={"queries": len(record)},
+    return save_outputs(out, outputs), len(record)
+
+
+def _ask_signals(
+    out: Path, asked: SignalsSettings, dataset: Dataset, block: Block,
+    data: TrainingData,
+) -> tuple[list[str], int]:  # fmt: skip
+    """Write signals about all records; return the names of files, and the queries.
+
+    Raises
+    ------
+    UserError
+        If images are to be augmented that are none.
+    """
+    if asked.queries.count > 1 and len(dataset.inputs.shape) != 4:
+        raise UserError(
+            f"queries: {asked.queries.count} of each record, and records have shape "
+            f"{tuple(dataset.inputs.shape[1:])}; allowed: left out, or images"
+        )
+    models, num_records = block.plan.train.shape
+    cut = not isinstance(asked.release, Probabilities | Temperature)
+    least = _LEAST_OF_CUT if cut else _LEAST
+    shape = (models, num_records, asked.queries.count)
+    margin, log_probability = (np.empty(shape, dtype=np.float32) for _ in range(2))
+    correct = np.empty(shape[:2], dtype=bool)
+    everything = np.arange(num_records)
+    queries = 0
+    for row in range(models):
+        oracle = Oracle(asked.release)
+        for chunk in np.array_split(everything, -(-num_records // _ROWS_AT_ONCE)):
+            true = torch.from_numpy(dataset.labels[chunk])
+            for query in range(asked.queries.count):
+                change = _Augment(asked.queries, query) if query else None
+                logits = _logits(block, row, data, chunk, change)
+                answer = oracle.answer(logits).cpu()
+                found = _signals(answer, true, least)
+                margin[row, chunk, query], log_probability[row, chunk, query] = found
+                if not query:
+                    correct[row, chunk] = (answer.argmax(-1) == true).numpy()
+        queries += oracle.queries
+    whole = Signals(
+        model=block.plan.models,
+        train=block.plan.train,
+        correct=correct,
+        values=margin,
+        pool=block.plan.test[0],
+        label=dataset.labels,
+        about=about_dataset(dataset.info["name"], dataset.info),
     )
+    written = save_signals(out, whole, margin=margin, log_probability=log_probability)
+    return written, queries
+
+
+def _signals(
+    answer: torch.Tensor, true: torch.Tensor, least: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return margin and log-probability of the true classes, each of shape (rows,)."""
+    place = true.unsqueeze(-1)
+    ours = answer.gather(-1, place).squeeze(-1)
+    # The others are summed: one minus ours would round a sure model's rest to zero.
+    rest = answer.scatter(-1, place, 0.0).sum(-1)
+    ours, rest = (part.clamp_min(least).log() for part in (ours, rest))
+    return (ours - rest).numpy(), ours.numpy()
+
+
+class _Augment:
+    """One way to change images: mirrored or not, then moved.
+
+    Parameters
+    ----------
+    queries : Queries
+        All ways.
+    number : int
+        Which of them; 0 leaves images as they are.
+    """
+
+    def __init__(self, queries: Queries, number: int) -> None:
+        side = 2 * queries.shift + 1
+        self.flip, place = divmod(number, side * side)
+        # counted from the middle, so that 0 is no move
+        place = (place + side * side // 2) % (side * side)
+        self.pad, (self.down, self.right) = queries.shift, divmod(place, side)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return changed images, shape (..., channels, height, width)."""
+        height, width = images.shape[-2:]
+        if self.pad >= min(height, width):
+            raise UserError(
+                f"queries.shift: {self.pad} pixels of images of {height}x{width}; "
+                f"allowed: 0..{min(height, width) - 1}"
+            )
+        if self.flip:
+            images = images.flip(-1)
+        if not self.pad:
+            return images
+        flat = images.reshape(-1, *images.shape[-3:])
+        wide = torch.nn.functional.pad(flat, (self.pad,) * 4, mode="reflect")
+        moved = wide[
+            ..., self.down : self.down + height, self.right : self.right + width
+        ]
+        return moved.reshape(images.shape)
 
 
 def _logits(
-    block: Block, row: int, data: TrainingData, chosen: np.ndarray
-) -> torch.Tensor:
+    block: Block, row: int, data: TrainingData, chosen: np.ndarray,
+    change: "_Augment | None" = None,
+) -> torch.Tensor:  # fmt: skip
     """Return the logits of one model for some records, shape (records, classes).
 
-    One model at a time, in chunks of one size: as with training, the answers then do
-    not depend on how many models lie in the block.
+    `change` is made to their features first. One model at a time, in chunks of one
+    size: as with training, the answers then do not depend on how many models lie in
+    the block.
     """
     device = data.device
     index = torch.from_numpy(chosen).to(device).unsqueeze(0)
@@ -109,4 +237,6 @@ def _logits(
     )
     with torch.inference_mode():
         features = data.gather(index)
+        if change is not None and isinstance(features, torch.Tensor):
+            features = change(features)
         return block.architecture.forward(parameters, features, buffers=buffers)[0]

@@ -117,13 +117,13 @@ class TrainSpec(_Settings):
     training: TrainingSettings | None = Field(
         ..., description="None: nothing is trained, `base` is taken as it is."
     )
-    split: Literal["random", "given"] = "random"
+    split: Literal["random", "given", "halves"] = "random"
     members: int | None = Field(
         None,
         ge=2,
         le=10**9,
         description="Training-set size of every model; with a given split, all records "
-        "of its training part if left out.",
+        "of its training part if left out, with halves half of all records.",
     )
     non_members: int | None = Field(
         None,

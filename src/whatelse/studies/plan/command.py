@@ -311,7 +311,7 @@ def _print_shadows(plan: dict[str, Any]) -> None:
     attacks, curve = plan["attacks"], plan["precision"]
     without = attacks["all"] - attacks["with_shadows"]
     if not plan["shadows"]:
-        print("\nNo attack of this study needs trained shadows.")
+        print("\nNo attack of this study is fitted on trained shadows.")
         return
     print("\nFewer shadows, the whole study afresh:")
     rows = [["shadows", "models", "core-hours", "wall time", "disk", "AUC changes by",
@@ -333,7 +333,7 @@ def _print_shadows(plan: dict[str, Any]) -> None:
         "tested records (Hanley and McNeil 1982)."
     )
     if without:
-        print(f"{without} of {attacks['all']} attacks need no shadows.")
+        print(f"{without} of {attacks['all']} attacks are fitted on no shadows.")
 
 
 def _change(row: dict[str, Any]) -> str:

@@ -165,7 +165,7 @@ class Estimator:
         for attack in resolved.of("attack"):
             outputs = by_folder[attack.upstream[0]]
             without = attack.spec["settings"]["kind"] in NO_SHADOWS
-            if without or outputs.kind != "query":
+            if without or outputs.kind != "query" or not outputs_of(attack):
                 continue
             block = by_folder[outputs.inputs["block"][0]]
             tested = self._workload.tested(block) // 2

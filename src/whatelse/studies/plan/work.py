@@ -18,7 +18,9 @@ Features = dict[str, float]
 MEGABYTE = 1e6
 NO_SHADOWS = frozenset(
     {
-        "membership.threshold", "memorization.decode", "memorization.low-bits",
+        "membership.threshold", "membership.lira", "membership.rmia",
+        "membership.attack-p", "membership.attack-r", "memorization.decode",
+        "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
         "properties.layers", "properties.representation", "properties.membership",
         "backdoors.evaluate",
@@ -47,6 +49,7 @@ _ROWS_AT_ONCE = 4096  # records of one model in a forward pass
 _RECORDED = 4000  # bytes of record.json, telemetry.json and descriptions
 _HISTORY = 45  # bytes of a model's loss at one epoch
 _ROW = 8 + 8 + 8 + 1  # model, record, label, member: bytes of an answer beside it
+_NUMBER = 4  # of a signal
 _SCORE, _POINT = 12, 34  # bytes of a row of scores.parquet, of curves.csv
 _CLASS = 650  # bytes of a class in metrics.json
 _PICTURES = 120_000  # bytes of a figure as PDF and PNG
@@ -425,6 +428,8 @@ def members_of(spec: Mapping[str, Any], shape: Shape) -> int:
             "split: given, but the data set has none; allowed: random, or a data set "
             "with a split (published, or by preprocess: {kind: split})"
         )
+    if spec.get("split") == "halves" and not spec["members"]:
+        return shape.num_records // 2
     members: int = spec["members"] or shape.members or 0
     return members
 
@@ -685,6 +690,62 @@ def query(
             "query.value_megabyte": at_once * (net.values + net.terms) * 4 / MEGABYTE,
         },
         answers + _RECORDED,
+    )  # fmt: skip
+
+
+def signals(
+    asked: Mapping[str, Any], spec: Mapping[str, Any], shape: Shape, num_models: int
+) -> Work:
+    """Return the work of asking a block of models for signals about all records."""
+    net = net_for(spec["architecture"], shape)
+    rows = float(shape.num_records * num_models * _queries(asked))
+    answers = rows * 2 * _NUMBER
+    megabytes = shape.num_bytes / MEGABYTE
+    at_once = min(shape.num_records, _ROWS_AT_ONCE)
+    return Work(
+        {
+            "query.job": 1.0, "query.model": num_models,
+            "query.gflop": rows * net.forward / 1e9,
+            "query.gvalue": rows * (net.values + net.terms) / 1e9,
+            "query.data_megabyte": megabytes,
+            "query.answer_megabyte": answers / MEGABYTE,
+        },
+        {
+            "query.job": 1.0, "query.data_megabyte": megabytes,
+            "query.model_megabyte": num_models * net.weights * 4 / MEGABYTE,
+            "query.answer_megabyte": answers / MEGABYTE,
+            "query.value_megabyte": at_once * (net.values + net.terms) * 4 / MEGABYTE,
+        },
+        answers + 2 * shape.num_records * num_models + _RECORDED,
+    )  # fmt: skip
+
+
+def _queries(asked: Mapping[str, Any]) -> int:
+    """Return how often a model is asked about a record."""
+    queries = asked["queries"]
+    return int((1 + queries["flip"]) * (2 * queries["shift"] + 1) ** 2)
+
+
+def reference(
+    asked: Mapping[str, Any], shape: Shape, tested: int, *, replicates: int,
+    references: int,
+) -> Work:  # fmt: skip
+    """Return the work of an attack on reference models, both controls included.
+
+    None is in the benchmark. Comparing signals is taken to take as long as reading as
+    much of answers, three times: for the attack and for either control.
+    """
+    held = shape.num_records * _queries(asked) * references * _NUMBER / MEGABYTE
+    return Work(
+        {
+            "attack.job": 1.0, "attack.replicate": float(replicates),
+            "attack.krow": replicates * tested / 1e3,
+            "attack.answer_megabyte": held * (1 + 3 * replicates),
+        },
+        {"attack.job": 1.0, "attack.answer_megabyte": 3 * held},
+        replicates
+        * (tested * (_SCORE + _POINT) + shape.num_classes * _CLASS)
+        + _RECORDED,
     )  # fmt: skip
 
 

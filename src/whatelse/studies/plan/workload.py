@@ -60,6 +60,8 @@ class Workload:
             )
             shape = self._shapes[artefact.inputs["data"][0]]
             first, stop = models_of(artefact)
+            if kind == "query" and spec["kind"] == "signals":
+                return work.signals(spec, family.spec, shape, stop - first)
             if kind == "query":
                 return work.query(
                     family.spec, shape, stop - first, has_target=first == 0
@@ -86,6 +88,8 @@ class Workload:
             return work.memorization(
                 spec["settings"], spec["carrier"], self._examined(artefact, by_folder)
             )
+        if kind == "attack" and "signals.0" in artefact.inputs:
+            return self._compared(artefact, by_folder)
         if kind == "attack":
             replicates = [
                 self._asked(folders, by_folder) for folders in outputs_of(artefact)
@@ -95,7 +99,7 @@ class Workload:
             points = sum(
                 self._asked(folders, by_folder).tested
                 for name in artefact.upstream
-                for folders in outputs_of(by_folder[name])
+                for folders in outputs_of(by_folder[name], "signals")
             )
             return work.figure(artefact.labels["kind"], float(points))
         return work.claims()
@@ -117,6 +121,20 @@ class Workload:
             _count(artefact, "models"), benign=_count(artefact, "benign.models"),
             innocent=count("innocent"), unseen=count("unseen"),
             stacked=not net.looped,
+        )  # fmt: skip
+
+    def _compared(
+        self, artefact: Artefact, by_folder: Mapping[str, Artefact]
+    ) -> Work:  # fmt: skip
+        """Return the work of an attack on reference models."""
+        targets = outputs_of(artefact, "signals")
+        asked = by_folder[targets[0][0]]
+        block = by_folder[asked.inputs["block"][0]]
+        blocks = [by_folder[name] for name in artefact.inputs.get("references", [])]
+        models = sum(stop - start for start, stop in map(models_of, blocks))
+        return work.reference(
+            asked.spec, self._shapes[asked.inputs["data"][0]], self.tested(block),
+            replicates=len(targets), references=models,
         )  # fmt: skip
 
     def _asked(self, folders: list[str], by_folder: Mapping[str, Artefact]) -> Asked:
@@ -146,9 +164,13 @@ def _count(artefact: Artefact, role: str) -> int:
     return sum(own.startswith(f"{role}.") for own in artefact.inputs)
 
 
-def outputs_of(attack: Artefact) -> list[list[str]]:
-    """Return the outputs that an attack reads, a list of folders a replicate."""
-    return [own for role, own in attack.inputs.items() if role.startswith("outputs.")]
+def outputs_of(attack: Artefact, *more: str) -> list[list[str]]:
+    """Return the outputs that an attack reads, a list of folders a replicate.
+
+    `more` roles count as well.
+    """
+    roles = ("outputs", *more)
+    return [own for role, own in attack.inputs.items() if role.split(".")[0] in roles]
 
 
 def models_of(artefact: Artefact) -> tuple[int, int]:

@@ -1,0 +1,178 @@
+"""LiRA, the likelihood-ratio attack (Carlini et al., IEEE S&P 2022, Sec. IV).
+
+Each record's margins under models trained with and without it are two normal
+distributions; the score is how much likelier the target's is under the first.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
+
+from whatelse.membership.compared import Compared, Floats, chunks
+from whatelse.membership.settings import Lira
+from whatelse.models.signals import Signal
+
+SIGNAL: Signal = "margin"
+# Answers that are all alike, as labels are, have no deviation to divide by.
+_LEAST_DEVIATION = 1e-6
+
+
+class Normals(NamedTuple):
+    """A normal distribution for each record and query, shape (rows, queries)."""
+
+    centre: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+
+def fit(
+    references: Floats, chosen: NDArray[np.bool_], *, one_variance: bool,
+    released_code: bool = False,
+) -> Normals:  # fmt: skip
+    """Fit each record's margins under some of the reference models.
+
+    Parameters
+    ----------
+    references : ndarray of float, shape (models, rows, queries)
+        Margins.
+    chosen : ndarray of bool, shape (models, rows)
+        Whose margins count for a record: of at least one model; for the paper's
+        variances, of two.
+    one_variance : bool
+        One variance of a query for all records, about each one's own mean; else each
+        record's own. Both unbiased.
+    released_code : bool, optional
+        As the authors' code does: medians in the place of means, the variance divided
+        by the count, and the one variance about the mean of all records and queries.
+
+    Returns
+    -------
+    Normals
+    """
+    _, rows, queries = references.shape
+    mean, squares, centre = (np.empty((rows, queries)) for _ in range(3))
+    count = chosen.sum(0)[:, None]
+    for part in chunks(references):
+        own = chosen[:, part, None]
+        values = references[:, part].astype(np.float64)
+        mean[part] = np.where(own, values, 0.0).sum(0) / count[part]
+        squares[part] = np.where(own, (values - mean[part]) ** 2, 0.0).sum(0)
+        if released_code:
+            centre[part] = _median(np.where(own, values, np.inf), count[part])
+    if not released_code:
+        centre = mean
+    freedom = count if released_code else count - 1
+    if not one_variance:
+        variance = squares / freedom
+    elif released_code:
+        total = count.sum() * queries
+        between = count * (mean - (count * mean).sum() / total) ** 2
+        variance = np.full_like(squares, (squares + between).sum() / total)
+    else:
+        variance = np.broadcast_to(squares.sum(0) / freedom.sum(), squares.shape)
+    return Normals(centre, np.maximum(np.sqrt(variance), _LEAST_DEVIATION))
+
+
+def _median(
+    values: NDArray[np.float64], count: NDArray[np.int64]
+) -> NDArray[np.float64]:  # fmt: skip
+    """Return medians over models of the first `count` values, others being infinite.
+
+    NumPy's own ``nanmedian`` loops over records.
+    """
+    ranked = np.sort(values, axis=0)
+    places = np.stack([(count - 1) // 2, count // 2])
+    places = np.broadcast_to(places, (2, *values.shape[1:]))
+    middle: NDArray[np.float64] = np.take_along_axis(ranked, places, axis=0).mean(0)
+    return middle
+
+
+def online(observed: Floats, inside: Normals, outside: Normals) -> NDArray[np.float64]:
+    """Return the log of the likelihood ratio (Alg. 1), shape (rows,).
+
+    Queries are taken to be independent: the normal distribution of several has a
+    diagonal covariance.
+
+    Parameters
+    ----------
+    observed : ndarray of float, shape (rows, queries)
+        The target's margins.
+    inside, outside : Normals
+        With and without the record.
+    """
+    return np.asarray(
+        (_log_density(observed, inside) - _log_density(observed, outside)).sum(1)
+    )
+
+
+def offline(observed: Floats, outside: Normals) -> NDArray[np.float64]:
+    """Return minus the log of the one-sided tail (Eq. 4), shape (rows,).
+
+    It rises with the paper's ``1 - Pr[Z > observed]`` and does not round to 1 where
+    that does. Tails of several queries are multiplied.
+
+    Parameters
+    ----------
+    observed : ndarray of float, shape (rows, queries)
+        The target's margins.
+    outside : Normals
+        Without the record.
+    """
+    return np.asarray(-log_ndtr(-_standard(observed, outside)).sum(1))
+
+
+def offline_as_coded(observed: Floats, outside: Normals) -> NDArray[np.float64]:
+    """Return minus the log-density, high on either side, shape (rows,)."""
+    return np.asarray(-_log_density(observed, outside).sum(1))
+
+
+def _standard(observed: Floats, normals: Normals) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = observed.astype(np.float64)
+    return (values - normals.centre) / normals.deviation
+
+
+def _log_density(observed: Floats, normals: Normals) -> NDArray[np.float64]:
+    standard = _standard(observed, normals)
+    return -0.5 * standard**2 - np.log(normals.deviation) - 0.5 * np.log(2 * np.pi)
+
+
+class Scorer:
+    """LiRA with some settings; nothing is drawn.
+
+    Parameters
+    ----------
+    settings : Lira
+        The attack's.
+    """
+
+    def __init__(self, settings: Lira) -> None:
+        self.settings = settings
+
+    def score(self, compared: Compared) -> NDArray[np.float64]:
+        """Return a number for each record, higher for members, shape (rows,)."""
+        settings, references = self.settings, compared.references
+        how = {
+            "one_variance": settings.one_variance(len(references)),
+            "released_code": settings.estimator == "released-code",
+        }
+        outside = fit(references, ~compared.inside, **how)
+        if settings.mode == "online":
+            inside = fit(references, compared.inside, **how)
+            return online(compared.observed, inside, outside)
+        if how["released_code"]:
+            return offline_as_coded(compared.observed, outside)
+        return offline(compared.observed, outside)
+
+    def decide(
+        self, scores: NDArray[np.float64], compared: Compared
+    ) -> NDArray[np.bool_]:  # fmt: skip
+        """Return who is called a member, shape (rows,).
+
+        Online, whoever is likelier one; offline, whose tail, as coded whose density,
+        is below the level.
+        """
+        settings, queries = self.settings, compared.observed.shape[1]
+        if settings.mode == "online":
+            return scores > 0
+        return scores >= -queries * np.log(settings.level)

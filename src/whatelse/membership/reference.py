@@ -1,0 +1,234 @@
+"""What an attack on reference models found, with its controls.
+
+Targets and reference models are trained on halves of the same records; the records that
+nobody was trained on are the population (``split: halves``).
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from scipy.special import expit
+
+from whatelse.errors import UserError
+from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
+from whatelse.membership import reports
+from whatelse.membership.compared import Compared, Floats
+from whatelse.membership.reports import Target, findings, halves, report
+from whatelse.membership.settings import MembershipAttack
+from whatelse.models.signals import Signals, load_signals
+
+NEED_POPULATION = ("membership.rmia", "membership.attack-p")
+# Of the way that a planted leak moves answers. From two thirds on, no member is less
+# sure than a non-member even of two classes, whatever the record.
+_SHARE = np.float32(0.75)
+
+
+def find(spec: AttackSpec, inputs: Inputs) -> Findings:
+    """Run a reference attack on the signals of each replicate's target."""
+    settings: Any = TypeAdapter(MembershipAttack).validate_python(spec.settings)
+    module = importlib.import_module(f"whatelse.{settings.kind.replace('-', '_')}")
+    shared = inputs.get("references", ())
+    return evaluate(
+        module,
+        settings,
+        [load_signals(own, module.SIGNAL) for own in replicates_of(inputs, "signals")],
+        load_signals(shared, module.SIGNAL) if shared else None,
+        seed=spec.seed,
+    )
+
+
+def evaluate(
+    module: Any, settings: Any, targets: Sequence[Signals],
+    references: Signals | None, *, seed: int,
+) -> Findings:  # fmt: skip
+    """Run an attack on some targets, with both controls.
+
+    Parameters
+    ----------
+    module : module
+        The attack's: ``Scorer`` and ``SIGNAL``.
+    settings : MembershipAttack
+        The attack's.
+    targets : sequence of Signals
+        One a replicate, each of a single model.
+    references : Signals or None
+        Of the reference models, in pairs that complement each other.
+    seed : int
+        The study's seed.
+
+    Returns
+    -------
+    Findings
+
+    Raises
+    ------
+    UserError
+        If there are too few reference models, or no population where one is needed.
+    """
+    references = _asked_for(settings, targets[0], references)
+    if settings.kind in NEED_POPULATION and targets[0].pool.all():
+        raise UserError(
+            f"models.members: {targets[0].pool.sum() // 2} leave no record that nobody "
+            f"is trained on, and {settings.kind} compares with such; allowed: fewer"
+        )
+    scorer = module.Scorer(settings)
+    planted_scorer = module.Scorer(settings.for_control())
+    reported, rows, scores, decisions = [], [], [], []
+    for number, signals in enumerate(targets):
+        pool = np.flatnonzero(signals.pool)
+        own = Target(
+            pool, signals.label[pool], signals.train[0, pool], signals.correct[0, pool]
+        )
+        compared = compare(signals, references, pool)
+        score = scorer.score(compared)
+        decision = scorer.decide(score, compared)
+        controls = {
+            "negative": _negative(scorer, settings, signals, references, seed, number),
+            "positive": _positive(
+                planted_scorer, module.SIGNAL, signals, references, seed, number
+            ),
+        }
+        reported.append(
+            report(
+                number, own, score, decision,
+                class_names=signals.about["class_names"],
+                false_positive_rates=settings.false_positive_rates,
+                controls=controls,
+            )
+        )  # fmt: skip
+        rows.append(own)
+        scores.append(score)
+        decisions.append(decision)
+    return findings(targets[0].about, reported, rows, scores, decisions)
+
+
+def _asked_for(settings: Any, target: Signals, references: Signals | None) -> Signals:
+    """Return the reference models that the attack uses; none, as an empty stack."""
+    there = target.first(0) if references is None else references
+    if not np.array_equal(there.pool, target.pool):
+        raise UserError(
+            "signals: the reference models are about other records than the target; "
+            "allowed: those of one entry"
+        )
+    wanted = len(there.model) if settings.references is None else settings.references
+    least = max(wanted, settings.least_references)
+    if len(there.model) < least:
+        raise UserError(
+            f"attack references: {settings.kind} asks for {least} reference models, "
+            f"there are {len(there.model)}; allowed: more shadows"
+        )
+    return there.first(wanted)
+
+
+def compare(
+    signals: Signals, references: Signals, chosen: NDArray[np.int64]
+) -> Compared:
+    """Return what an attack compares.
+
+    Parameters
+    ----------
+    signals : Signals
+        Of the model under attack alone.
+    references : Signals
+        Of the reference models.
+    chosen : ndarray of int64, shape (rows,)
+        The records in question.
+    """
+    others = np.flatnonzero(~signals.pool)
+    return Compared(
+        observed=signals.values[0, chosen],
+        references=references.values[:, chosen],
+        inside=references.train[:, chosen],
+        others=signals.values[0, others],
+        references_on_others=references.values[:, others],
+    )
+
+
+def _negative(
+    scorer: Any, settings: Any, signals: Signals, references: Signals, seed: int,
+    number: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Send records that a model never saw through the attack as "members".
+
+    The model is a reference model, which no longer serves as one, nor its complement;
+    the "members" are those of the target: drawn like members, yet unseen. If signals
+    told more of the target's half than they may, this fails. Where too few reference
+    models would be left, random halves of the target's non-members stand against each
+    other.
+    """
+    kind = "a reference model that saw neither, on the target's members and non-members"
+    member = signals.train[0]
+    if len(references.model) - 2 >= max(2, settings.least_references):
+        asked, left = _take(references, slice(0, 1)), _take(references, slice(2, None))
+        chosen = np.flatnonzero(signals.pool & ~asked.train[0])
+        member = member[chosen]
+    else:
+        kind = "random halves of the target's non-members"
+        asked, left = signals, references
+        chosen = np.flatnonzero(signals.pool & ~member)
+        member = halves(seed, number, signals.label[chosen])
+    return reports.control(kind, scorer.score(compare(asked, left, chosen)), member)
+
+
+def _take(signals: Signals, which: slice) -> Signals:
+    """Return some of the models; arrays are views."""
+    return Signals(
+        signals.model[which], signals.train[which], signals.correct[which],
+        signals.values[which], signals.pool, signals.label, signals.about,
+    )  # fmt: skip
+
+
+def _positive(
+    scorer: Any, signal: str, signals: Signals, references: Signals, seed: int,
+    number: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Plant a leak in answers that have none; the attack must find it.
+
+    Of the target's non-members, a random half is called members, and the target's
+    answers are moved by `_SHARE` of the way to the true class, those to others to
+    uniform; so are those of each reference model, by what it was trained on.
+    """
+    chosen = np.flatnonzero(signals.pool & ~signals.train[0])
+    member = halves(seed, number, signals.label[chosen])
+    compared = compare(signals, references, chosen)
+    classes = len(signals.about["class_names"])
+
+    def plant(values: Floats, inside: NDArray[np.bool_]) -> Floats:
+        return _plant(signal, values, inside[..., None], classes)
+
+    def nobody(values: Floats) -> NDArray[np.bool_]:
+        return np.zeros(values.shape[:-1], dtype=bool)
+
+    planted = Compared(
+        observed=plant(compared.observed, member),
+        references=plant(compared.references, compared.inside),
+        inside=compared.inside,
+        others=plant(compared.others, nobody(compared.others)),
+        references_on_others=plant(
+            compared.references_on_others, nobody(compared.references_on_others)
+        ),
+    )
+    what = "a leak planted in the signals of non-members"
+    return reports.control(what, scorer.score(planted), member)
+
+
+def _plant(
+    signal: str, values: Floats, inside: NDArray[np.bool_], classes: int
+) -> Floats:
+    """Return a signal of answers that are moved, float32."""
+    if signal == "margin":
+        # the rest by itself: one minus a probability near one is nothing
+        ours, rest = expit(values), expit(-values)
+    else:
+        ours = rest = np.exp(values)
+    left, uniform = np.float32(1 - _SHARE), np.float32(1 / classes)
+    ours = left * ours + _SHARE * np.where(inside, np.float32(1), uniform)
+    if signal != "margin":
+        return np.log(ours)
+    rest = left * rest + _SHARE * np.where(inside, np.float32(0), 1 - uniform)
+    tiny = np.finfo(np.float32).tiny
+    return np.log(ours) - np.log(np.maximum(rest, tiny))

@@ -1,0 +1,122 @@
+"""RMIA, the robust membership attack (Zarifzadeh et al., ICML 2024, Sec. 3).
+
+A record is a member if the target's answer, against what reference models expect,
+is likelier than those to most records of the population.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatelse.membership.compared import Compared, Floats, chunks
+from whatelse.membership.settings import Rmia
+from whatelse.models.signals import Signal
+
+SIGNAL: Signal = "log_probability"
+
+
+class Likelihoods(NamedTuple):
+    """Logs of ``Pr(x | target) / Pr(x)``, shape (records, queries) each."""
+
+    records: NDArray[np.float64]
+    population: NDArray[np.float64]
+
+
+def expected(
+    references: Floats, inside: NDArray[np.bool_], *, online: bool, a: float
+) -> NDArray[np.float64]:
+    """Return the log of Pr(x), what models answer on average, shape (rows, queries).
+
+    Online it is the mean of the means with and without the record. Offline, and
+    where no reference model was trained on a record, the former is estimated: Pr(x) is
+    ``((1 + a) * outside + 1 - a) / 2``.
+
+    Parameters
+    ----------
+    references : ndarray of float, shape (models, rows, queries)
+        Log-probabilities of the true class.
+    inside : ndarray of bool, shape (models, rows)
+        Whether a reference model was trained on a record; at least one was not.
+    online : bool
+        Whether those that were are used.
+    a : float
+        In [0, 1].
+    """
+    _, rows, queries = references.shape
+    found = np.empty((rows, queries))
+    for part in chunks(references):
+        own = inside[:, part, None]
+        chances = np.exp(references[:, part].astype(np.float64))
+        count = own.sum(0)
+        without = np.where(own, 0.0, chances).sum(0) / (len(own) - count)
+        found[part] = ((1 + a) * without + 1 - a) / 2
+        if online and count.any():
+            within = np.where(own, chances, 0.0).sum(0) / np.maximum(count, 1)
+            found[part] = np.where(count, (within + without) / 2, found[part])
+    # a record that every model finds impossible: any answer is likelier
+    return np.log(np.maximum(found, np.finfo(np.float64).tiny))
+
+
+def shares(likelihoods: Likelihoods, gamma: float) -> NDArray[np.float64]:
+    """Return the share of the population that each record beats, shape (rows, queries).
+
+    A record beats another if its likelihood is at least `gamma` times the other's. The
+    population is sorted once, so that no pair is formed.
+    """
+    records, population = likelihoods
+    found = np.empty(records.shape)
+    for query in range(records.shape[1]):
+        ranked = np.sort(population[:, query])
+        limits = records[:, query] - np.log(gamma)
+        found[:, query] = np.searchsorted(ranked, limits, "right") / len(ranked)
+    return found
+
+
+def majority(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the highest threshold that most queries reach, shape (rows,)."""
+    queries = scores.shape[1]
+    place = queries - (queries // 2 + 1)
+    return np.asarray(np.partition(scores, place, axis=1)[:, place])
+
+
+class Scorer:
+    """RMIA with some settings; nothing is drawn.
+
+    Parameters
+    ----------
+    settings : Rmia
+        The attack's.
+    """
+
+    def __init__(self, settings: Rmia) -> None:
+        self.settings = settings
+
+    def score(self, compared: Compared) -> NDArray[np.float64]:
+        """Return the share of the population that is beaten, shape (rows,)."""
+        expecting = expected(
+            compared.references, compared.inside,
+            online=self.settings.mode == "online", a=self.settings.a,
+        )  # fmt: skip
+        return self._beaten(compared.observed - expecting, compared)
+
+    def decide(
+        self, scores: NDArray[np.float64], compared: Compared
+    ) -> NDArray[np.bool_]:  # fmt: skip
+        """Return who beats more than all but a share `level` of the population does."""
+        theirs = self._beaten(self._population(compared), compared)
+        limit = np.quantile(theirs, 1 - self.settings.level, method="higher")
+        return scores > limit
+
+    def _beaten(
+        self, likelihoods: NDArray[np.float64], compared: Compared
+    ) -> NDArray[np.float64]:  # fmt: skip
+        both = Likelihoods(likelihoods, self._population(compared))
+        return majority(shares(both, self.settings.gamma))
+
+    def _population(self, compared: Compared) -> NDArray[np.float64]:
+        references = compared.references_on_others
+        nobody = np.zeros(references.shape[:2], dtype=bool)
+        return compared.others - expected(
+            references, nobody, online=False, a=self.settings.a
+        )
