@@ -89,7 +89,7 @@ MODEL, TRAIN = "models/net", "models/net/training"
         (("seed", "1"), "seed: Input should be a valid integer, got '1'"),
         (("seed", -1), "seed: .*greater than or equal to 0, got -1"),
         (("seed", 2**63), "seed: .*less than"),
-        (("question", "memory"), "question: .*'properties', got 'memory'"),
+        (("question", "memory"), "question: .*'backdoors', got 'memory'"),
         (("title", ""), "title: .*at least 1 character"),
         (("title", DROP), "title: Field required"),
         (("models", {}), "models: .*at least 1"),
@@ -97,7 +97,7 @@ MODEL, TRAIN = "models/net", "models/net/training"
         ((f"{MODEL}/members", DROP), "models.net: .*members: needed with a random"),
         ((f"{MODEL}/split", "published"), "split: .*'random', 'given' or 'halves'"),
         ((f"{TRAIN}/schedule", {"kind": "one-cycle", "rise": 1.0}), "rise: .*got 1.0"),
-        ((f"{TRAIN}/loss", "squared"), "loss: .*'cross-entropy' or 'hinge'"),
+        ((f"{TRAIN}/loss", "squared"), "loss: .*'hinge' or 'next-word'"),
         ((f"{MODEL}/tampering", {"kind": "lsb", "bits": 24}), "bits: .*got 24"),
         ((f"{MODEL}/tampering", {"kind": "msb"}), "'lsb', 'correlated', 'sign'"),
         (

@@ -107,8 +107,9 @@ def test_the_words_kept_are_those_of_the_others_batches(
 
 def test_rows_of_a_tied_embedding_say_nothing(data: Path) -> None:
     rows, held_out = np.arange(200), np.arange(200, RECORDS)
+    protocol = Gradients(kind="gradients", iterations=6, batch_size=8)
     stage = Stage(
-        open_dataset(data), rows, held_out, 2, 8, 0.1, 6, False, SEED, ("t",)
+        open_dataset(data), rows, held_out, 2, protocol, ByLot(), SEED, ("t",)
     )  # fmt: skip
     observer = cast({"kind": "membership", "first": 2}, stage).observer
     assert observer

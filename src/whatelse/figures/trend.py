@@ -70,12 +70,28 @@ _Y_LABELS = {
     "attribute_accuracy": "accuracy for the attribute",
     "attribute_majority": "accuracy for the attribute, majority",
     "decensored_accuracy": "accuracy for the attribute, de-censored",
+    "backdoor_before": "backdoor accuracy before",
+    "backdoor_after": "backdoor accuracy right after",
+    "backdoor_mean": "backdoor accuracy, mean over rounds",
+    "backdoor_final": "backdoor accuracy at the end",
+    "drawn_before": "backdoor accuracy before, shifted",
+    "drawn_after": "backdoor accuracy right after, shifted",
+    "drawn_final": "backdoor accuracy at the end, shifted",
+    "own_backdoor": "backdoor accuracy of the attackers' model",
+    "own_main": "accuracy of the attackers' model",
+    "main_before": "accuracy before",
+    "main_after": "accuracy right after",
+    "main_final": "accuracy at the end",
+    "main_change": "change of accuracy (points)",
+    "rounds_kept": "rounds until half is left",
+    "norm_ratio": "length of malicious changes (benign: 1)",
+    "taken": "share of malicious changes taken",
 }
-_CHANGE = "accuracy_change"
+_CHANGES = ("accuracy_change", "main_change")
 _LEVELS = (0.0, 255.0)
 _SIGNED = (-1.0, 1.0)
 _RANGES = {
-    _CHANGE: _SIGNED,
+    **dict.fromkeys(_CHANGES, _SIGNED),
     "mape": _LEVELS,
     "mape_published": _LEVELS,
     "mape_floor": _LEVELS,
@@ -85,8 +101,8 @@ _RANGES = {
     "lossless_bits": (0.0, 31.0),
 }
 # Axes are never narrower, so that noise does not loom.
-_LEAST_SPANS = {_CHANGE: 0.01, "mape": 4.0, "lossless_bits": 4.0}
-_UNBOUNDED = ("epsilon", "words_seen")
+_LEAST_SPANS = {**dict.fromkeys(_CHANGES, 0.01), "mape": 4.0, "lossless_bits": 4.0}
+_UNBOUNDED = ("epsilon", "words_seen", "rounds_kept", "norm_ratio")
 _WHOLE = ("detected", "false_alarms")  # from none of the models to all of them
 _X_LABELS = {
     "members": "members (records in the training set)",
@@ -97,6 +113,7 @@ _X_LABELS = {
     "bits": "low bits replaced, b of 32",
     "strength": "strength of the penalty",
     "inputs": "synthetic records",
+    "attackers": "participants who attack",
 }
 
 
@@ -154,7 +171,7 @@ def draw(
     for panel in panels[len(settings.metrics) :]:
         panel.set_axis_off()
     for panel, metric in zip(panels, settings.metrics, strict=False):
-        chance = 0.0 if metric == _CHANGE else guessing(metric, results)
+        chance = 0.0 if metric in _CHANGES else guessing(metric, results)
         if chance is not None:
             style.baseline(panel, chance)
         for index, (line, look) in enumerate(zip(series, looks, strict=True)):
@@ -403,7 +420,7 @@ def _limit(panel: Axes, metric: str) -> None:
     ticks = [
         at for at in panel.get_yticks() if max(low, least) <= at <= min(high, most)
     ]
-    if metric == _CHANGE:  # in points, as it is spoken of
+    if metric in _CHANGES:  # in points, as it is spoken of
         panel.set_yticks(ticks, [_signed(100 * at) for at in ticks])
     else:
         panel.set_yticks(ticks)
@@ -434,7 +451,7 @@ def _notes(settings: Trend, results: Sequence[AttackResult]) -> list[str]:
     if chances:
         words = ", ".join(f"{chance:.2g}" for chance in sorted(chances))  # type: ignore[type-var]
         notes.append(f"Dashed: an attack that only guesses ({words}).")
-    if _CHANGE in settings.metrics:
+    if "accuracy_change" in settings.metrics:
         notes.append(
             "Change of accuracy: tampered minus benign, in percentage points; dashed: "
             "none."
