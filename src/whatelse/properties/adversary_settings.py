@@ -84,8 +84,3 @@ class MembershipAdversary(BaseModel):
 
     kind: Literal["membership"]
     first: int = Field(0, ge=0, description="Rounds before it begins to look.")
-
-
-Adversary = Annotated[
-    PropertyAdversary | MembershipAdversary, Field(discriminator="kind")
-]
