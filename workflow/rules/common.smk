@@ -249,9 +249,9 @@ def clear_leavings():
 
 
 wildcard_constraints:
-    dataset=r"[a-z0-9]+-[0-9a-f]{16}",
+    dataset=r"[a-z0-9-]+-[0-9a-f]{16}",
     step=r"[a-z-]+",
-    source=r"[a-z0-9]+",
+    source=r"[a-z0-9-]+",
     key=r"[0-9a-f]{16}",
     release=r"[0-9a-f]{16}",
     block=r"\d+-\d+",
