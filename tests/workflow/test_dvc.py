@@ -145,7 +145,13 @@ def test_joint_models_travel(pulled: Checkout) -> None:
     """A folder of their own, which DVC brings and `adopt` takes."""
     said = pulled.whatelse("adopt", JOINT).stdout
     assert "6 artefacts adopted, 0 to be made again" in said
-    spoil(next(pulled.results.glob("collaborations/*/joint/observations.safetensors")))
+    # that of this study: the one on backdoors has joint models too
+    (joint,) = (
+        record.parent
+        for record in pulled.results.glob("collaborations/*/joint/record.json")
+        if json.loads(record.read_text())["spec"]["adversary"]["kind"] == "property"
+    )
+    spoil(joint / "observations.safetensors")
     said = pulled.whatelse("adopt", JOINT).stdout
     assert "observations.safetensors is not what its record says" in said
     # the joint model, its attack, figure and claims
