@@ -1,5 +1,6 @@
 """How attackers train, and what they send (P4 Alg. 1)."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ from whatelse.training.federated import (
     Program,
     Rows,
     Scene,
-    Submit,
+    Seated,
     Vectors,
     generator_of,
 )
@@ -57,9 +58,12 @@ class Attackers:
         self.trained: Vectors | None = None
         self.when = -1
 
-    def seats(self, honest: Sequence[Honest]) -> "list[Attacker]":
+    def seats(self, honest: Sequence[Honest]) -> list[Seated]:
         """Return the attackers as participants."""
-        return [Attacker(one, number, self) for number, one in enumerate(honest)]
+        return [
+            Seated(one.rows, one.name, one.seed, functools.partial(self.send, number))
+            for number, one in enumerate(honest)
+        ]
 
     def attacks(self, number: int) -> bool:
         """Return whether a round is one of the attack."""
@@ -87,8 +91,9 @@ class Attackers:
     ) -> Vectors:  # fmt: skip
         """Train from the joint model, and return how it changed."""
         program = scene.program_of_own()
-        if self.when >= 0 and self._share_there(program) < _THERE:
-            self._growth *= getattr(self._settings.method, "growth", 1.0)
+        growth = getattr(self._settings.method, "growth", 1.0)
+        if growth > 1 and self.when >= 0 and program.right(self._poison) < _THERE:
+            self._growth *= growth
         benign = np.concatenate([self._members[member] for member in members])
         name = (*self._name, "attack", scene.number, *members[:1])
         train_poisoned(
@@ -107,40 +112,6 @@ class Attackers:
             return method.norm / float(torch.stack(parts).sum().sqrt())
         exact = len(scene.chosen) / self._server_rate
         return (getattr(method, "scale", None) or exact) * self._growth
-
-    def _share_there(self, program: Program) -> float:
-        rows = torch.from_numpy(self._poison).to(program.data.device)
-        with torch.inference_mode():
-            told = program.module.eval()(program.features(rows)).argmax(1)
-        return float((told == program.data.labels[rows]).float().mean())
-
-
-class Attacker:
-    """One attacker's seat: honest in all rounds but those of the attack.
-
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Its benign records.
-    submit : callable
-        What it sends.
-    """
-
-    def __init__(self, honest: Honest, number: int, company: Attackers) -> None:
-        self.rows = honest.rows
-        self._honest, self._number, self._company = honest, number, company
-        self.submit: Submit | None = self._submit
-
-    def batch(self, iteration: int, size: int) -> Rows:
-        """Return an honest batch."""
-        return self._honest.batch(iteration, size)
-
-    def local(self, number: int) -> Rows:
-        """Return all its benign records."""
-        return self._honest.local(number)
-
-    def _submit(self, update: Vectors, scene: Scene) -> Vectors:
-        return self._company.send(self._number, update, scene)
 
 
 def train_poisoned(

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.measures.controls import exchange_test
+from whatelse.measures.controls import Control, control_of
 from whatelse.measures.rates import rate
-from whatelse.measures.roc import auc
-from whatelse.measures.spread import spread
 from whatelse.models.outputs import about_dataset
-from whatelse.records import read_json
 from whatelse.seeding import stream
 from whatelse.training import observations as names
-from whatelse.training.observations import ABOUT, OBSERVATIONS, load_observations
+from whatelse.training.joint import about_joint, summary_of
+from whatelse.training.observations import OBSERVATIONS, load_observations
 
 Seen = dict[str, NDArray[Any]]
 
@@ -34,32 +32,31 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     dataset = open_dataset(inputs["data"][0])
     classes = [str(name) for name in dataset.info["class_names"]]
     reports, scores, curves = [], [], []
+    joint = about_joint(inputs)
     for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
-        seen, about = _seen(folder), read_json(folder / ABOUT)
+        seen = _seen(folder)
+        of_model, adversary = joint[number]
+        rng = stream(spec.seed, "control", number)
         reports.append(
             {
                 "replicate": number,
-                **_report(seen, about, classes, stream(spec.seed, "control", number)),
+                **of_model,
+                **_report(seen, adversary, classes, rng),
             }
         )
         scores.append(_answers(seen, dataset, classes, number))
-        curves.append(_rounds(seen, about["adversary"], classes, number))
+        curves.append(_rounds(seen, adversary, classes, number))
     columns = {
         name: [report["attack"][name] for report in reports]
         for name in reports[0]["attack"]
         if not isinstance(reports[0]["attack"][name], dict)
     }
-    for name in ("test_accuracy", "train_accuracy"):
-        columns[name] = [report["target"][name]["value"] for report in reports]
     about_data = about_dataset(dataset.info["name"], dataset.info)
     warnings = dict.fromkeys(r["warning"] for r in reports if r["warning"])
     about_data["remarks"] = [*(about_data.get("remarks") or ()), *warnings]
     return Findings(
         about_data,
-        {
-            "replicates": reports,
-            "summary": {name: spread(values) for name, values in columns.items()},
-        },
+        {"replicates": reports, "summary": summary_of(reports, columns)},
         pd.concat(scores, ignore_index=True),
         pd.concat(curves, ignore_index=True),
     )
@@ -76,9 +73,9 @@ def _seen(folder: Path) -> Seen:
 
 
 def _report(
-    seen: Seen, about: dict[str, Any], classes: list[str], rng: np.random.Generator
+    seen: Seen, adversary: dict[str, Any], classes: list[str],
+    rng: np.random.Generator,
 ) -> dict[str, Any]:  # fmt: skip
-    adversary = about["adversary"]
     target = classes.index(adversary["target"])
     # Row r of models is that before round r.
     first = int(seen[names.ATTACK].argmax())
@@ -117,11 +114,6 @@ def _report(
             "drawn_final": float(drawn[-1]),
         }
     return {
-        "target": {
-            "test_accuracy": about["test_accuracy"],
-            "train_accuracy": about["train_accuracy"],
-        },
-        "privacy": about["privacy"],
         "backdoor": adversary,
         "attack": attack,
         "warning": _warning(adversary, attack),
@@ -158,24 +150,22 @@ def _ratio(seen: Seen, hostile: NDArray[np.bool_]) -> float:
 
 def _controls(
     seen: Seen, first: int, rng: np.random.Generator
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+) -> dict[str, Control]:  # fmt: skip
     """Ask what is known: the attackers' own model, and records without a backdoor."""
     own, before = seen[names.OWN_SURE][0], seen[names.SURE][first]
     usual = seen[names.USUAL_SURE][0]
     lot = rng.permutation(len(usual)) < len(usual) // 2
     both, theirs = np.concatenate([own, before]), np.arange(2 * len(own)) < len(own)
     return {
-        "positive": {
-            "what": "the attackers' own model against the joint one before the attack",
-            "auc": auc(both, theirs),
-            "p_value": exchange_test(both, theirs),
-        },
-        "negative": {
-            "what": "records without a backdoor, by lot in the place of the backdoor's",
-            "auc": auc(usual, lot),
-            "p_value": exchange_test(usual, lot),
-        },
-    }
+        "positive": control_of(
+            "the attackers' own model against the joint one before the attack",
+            both, theirs,
+        ),
+        "negative": control_of(
+            "records without a backdoor, by lot in the place of the backdoor's",
+            usual, lot,
+        ),
+    }  # fmt: skip
 
 
 def _answers(

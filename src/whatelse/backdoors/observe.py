@@ -18,8 +18,6 @@ from whatelse.training.adversary import Cast, Planted, Stage
 from whatelse.training.federated import Honest, Move, Program, Rows
 from whatelse.training.federated_settings import Averaging, ByLot
 
-_AT_ONCE = 1024  # records of a forward pass
-
 
 def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     """Deal out records so that attackers alone hold those of the backdoor.
@@ -133,13 +131,13 @@ class BackdoorAuditor:
     def audit(self, program: Program, move: Move | None) -> None:
         """Ask the model, and compare what was sent."""
         number = len(self._kept.get(names.MAIN, ())) - 1
-        self._keep(names.MAIN, self._right(program, self.tested))
+        self._keep(names.MAIN, torch.tensor(program.right(self.tested)))
         told, sure = self._asked(program, self._held_out)
         wanted = program.data.labels[self._held_out].cpu()
         self._keep(names.TOLD, told)
         self._keep(names.SURE, sure.gather(1, wanted.unsqueeze(1))[:, 0])
         if len(self._draws):
-            self._keep(names.DRAWN, self._right(program, self._draws))
+            self._keep(names.DRAWN, torch.tensor(program.right(self._draws)))
         if move is None:
             return
         attack = self._attackers.attacks(number) and min(move.chosen) < self._count
@@ -167,27 +165,15 @@ class BackdoorAuditor:
         wanted = program.data.labels[self._held_out].cpu()
         self._keep(names.OWN_TOLD, told)
         self._keep(names.OWN_SURE, sure.gather(1, wanted.unsqueeze(1))[:, 0])
-        self._keep(names.OWN_MAIN, self._right(program, self.tested))
+        self._keep(names.OWN_MAIN, torch.tensor(program.right(self.tested)))
         # how sure the joint model is of the target for records that have no backdoor
         program.load(joint)
         _, usual = self._asked(program, self.tested)
         self._keep(names.USUAL_SURE, usual[:, int(wanted[0])])
 
-    def _right(self, program: Program, rows: Rows) -> Tensor:
-        told, _ = self._asked(program, rows)
-        return (told == program.data.labels[rows].cpu()).float().mean()
-
     def _asked(self, program: Program, rows: Rows) -> tuple[Tensor, Tensor]:
         """Return the classes that a model names, and its probabilities."""
-        index = torch.from_numpy(rows).to(program.data.device)
-        module = program.module.eval()
-        with torch.inference_mode():
-            answers = torch.cat(
-                [
-                    torch.softmax(module(program.features(part)), 1).cpu()
-                    for part in index.split(_AT_ONCE)
-                ]
-            )
+        answers = torch.softmax(program.answers(rows), 1)
         return answers.argmax(1), answers
 
     def _keep(self, name: str, value: Tensor) -> None:

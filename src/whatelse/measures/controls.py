@@ -1,11 +1,39 @@
 """Tests for the positive and negative controls that run with every attack."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from whatelse.measures import _checks
+from whatelse.measures.rates import Rate
+from whatelse.measures.roc import auc
+
+
+class Control(TypedDict):
+    """What ``metrics.json`` says of a control."""
+
+    what: str
+    auc: Rate | None
+    p_value: float
+
+
+def control_of(what: str, scores: ArrayLike, member: ArrayLike) -> Control:
+    """Return how well scores tell what is known, and whether that is by chance.
+
+    Parameters
+    ----------
+    what : str
+        What stands in the place of members and non-members.
+    scores, member
+        As for `exchange_test`.
+    """
+    return {
+        "what": what,
+        "auc": auc(scores, member),
+        "p_value": exchange_test(scores, member),
+    }
 
 
 def exchange_test(scores: ArrayLike, member: ArrayLike) -> float:

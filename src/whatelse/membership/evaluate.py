@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.membership import reports
+from whatelse.measures.controls import Control, control_of
 from whatelse.membership.reports import Target, findings, halves, report
 from whatelse.membership.settings import MembershipAttack
 from whatelse.models.outputs import CONTROL, TARGET, Outputs, load_outputs
@@ -95,7 +95,7 @@ def evaluate(
     return findings(replicates[0].about, reported, targets, scores, decisions)
 
 
-def _negative(scorer: Any, outputs: Outputs, seed: int, number: int) -> dict[str, Any]:
+def _negative(scorer: Any, outputs: Outputs, seed: int, number: int) -> Control:
     """Send records that a model never saw through the attack as "members".
 
     The model is a shadow and the "members" are the target's: drawn like members, in
@@ -111,7 +111,7 @@ def _negative(scorer: Any, outputs: Outputs, seed: int, number: int) -> dict[str
         control = outputs.of((outputs.model == TARGET) & ~outputs.member)
         control = replace(control, member=_halves(control, seed, number))
     score = scorer.score(control)
-    return reports.control(kind, score, control.member)
+    return control_of(kind, score, control.member)
 
 
 def _positive(
@@ -121,7 +121,7 @@ def _positive(
     shadows: Outputs,
     seed: int,
     number: int,
-) -> dict[str, Any]:
+) -> Control:
     """Plant a leak in outputs that have none; the attack must find it.
 
     Of non-members alone, a random half is called members and their outputs are moved
@@ -135,7 +135,7 @@ def _positive(
     )
     score = scorer.score(planted)
     what = "a leak planted in the outputs of non-members"
-    return reports.control(what, score, planted.member)
+    return control_of(what, score, planted.member)
 
 
 def _plant(outputs: Outputs, seed: int, number: int) -> Outputs:

@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.membership import reports
+from whatelse.measures.controls import Control, control_of
 from whatelse.membership.compared import Compared, Floats
 from whatelse.membership.reports import Target, findings, halves, report
 from whatelse.membership.settings import MembershipAttack
@@ -151,7 +151,7 @@ def compare(
 def _negative(
     scorer: Any, settings: Any, signals: Signals, references: Signals, seed: int,
     number: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> Control:  # fmt: skip
     """Send records that a model never saw through the attack as "members".
 
     The model is a reference model, which no longer serves as one, nor its complement;
@@ -171,7 +171,7 @@ def _negative(
         asked, left = signals, references
         chosen = np.flatnonzero(signals.pool & ~member)
         member = halves(seed, number, signals.label[chosen])
-    return reports.control(kind, scorer.score(compare(asked, left, chosen)), member)
+    return control_of(kind, scorer.score(compare(asked, left, chosen)), member)
 
 
 def _take(signals: Signals, which: slice) -> Signals:
@@ -185,7 +185,7 @@ def _take(signals: Signals, which: slice) -> Signals:
 def _positive(
     scorer: Any, signal: str, signals: Signals, references: Signals, seed: int,
     number: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> Control:  # fmt: skip
     """Plant a leak in answers that have none; the attack must find it.
 
     Of the target's non-members, a random half is called members, and the target's
@@ -213,7 +213,7 @@ def _positive(
         ),
     )
     what = "a leak planted in the signals of non-members"
-    return reports.control(what, scorer.score(planted), member)
+    return control_of(what, scorer.score(planted), member)
 
 
 def _plant(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from whatelse.errors import UserError
 from whatelse.findings import Findings
-from whatelse.measures.controls import exchange_test
+from whatelse.measures.controls import Control
 from whatelse.measures.rates import decision_measures, rate
 from whatelse.measures.roc import auc, roc_curve, tpr_at_fpr
 from whatelse.measures.spread import spread
@@ -54,7 +54,7 @@ class Target:
 def report(
     number: int, target: Target, score: NDArray[Any], decision: NDArray[np.bool_], *,
     class_names: Sequence[str], false_positive_rates: Sequence[float],
-    controls: Mapping[str, dict[str, Any]],
+    controls: Mapping[str, Control],
 ) -> dict[str, Any]:  # fmt: skip
     """Return what ``metrics.json`` says of a replicate.
 
@@ -96,17 +96,6 @@ def report(
         },
         "per_class": per_class,
         "controls": dict(controls),
-    }
-
-
-def control(
-    what: str, score: NDArray[Any], member: NDArray[np.bool_]
-) -> dict[str, Any]:  # fmt: skip
-    """Return what ``metrics.json`` says of a control."""
-    return {
-        "what": what,
-        "auc": auc(score, member),
-        "p_value": exchange_test(score, member),
     }
 
 

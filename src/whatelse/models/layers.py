@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +115,20 @@ class _SparseLinear(torch.autograd.Function):
         else:
             torch.sum(gradient_SBH, 1, out=for_bias_SH)
         return for_weight_SHF, for_bias_SH, None, None, None
+
+
+class WithoutStatistics:
+    """What architectures without running statistics have in common."""
+
+    @property
+    def buffers(self) -> dict[str, tuple[int, ...]]:
+        """None."""
+        return {}
+
+    @property
+    def start(self) -> Literal["uniform", "he"]:
+        """As in P1: uniform."""
+        return "uniform"
 
 
 class _StackedLinear(torch.autograd.Function):

@@ -18,6 +18,7 @@ from whatelse.models.layers import (
     Batch,
     Parameters,
     SparseBatch,
+    WithoutStatistics,
     activate,
     activation_module,
     dense,
@@ -165,7 +166,7 @@ def initial_buffers(architecture: Architecture) -> dict[str, Tensor]:
     }
 
 
-class StackedMlp:
+class StackedMlp(WithoutStatistics):
     """Multi-layer perceptrons; weights are stored as (outputs, inputs)."""
 
     def __init__(self, settings: Mlp, num_features: int, num_classes: int) -> None:
@@ -180,16 +181,6 @@ class StackedMlp:
             shapes[f"{layer}.weight"] = (self.widths[layer + 1], self.widths[layer])
             shapes[f"{layer}.bias"] = (self.widths[layer + 1],)
         return shapes
-
-    @property
-    def buffers(self) -> dict[str, tuple[int, ...]]:
-        """None."""
-        return {}
-
-    @property
-    def start(self) -> Literal["uniform", "he"]:
-        """As in P1."""
-        return "uniform"
 
     def forward(
         self, parameters: Parameters, inputs_SBx: Batch, *,
@@ -218,7 +209,7 @@ class StackedMlp:
         return nn.Sequential(*layers)
 
 
-class StackedCnn:
+class StackedCnn(WithoutStatistics):
     """P1's CNN (Sec. VI-A): convolution and 2x2 max-pool, repeated, one dense layer.
 
     The stack is one grouped convolution, S groups wide.
@@ -270,16 +261,6 @@ class StackedCnn:
         shapes["output.weight"] = (self.num_classes, self.settings.hidden)
         shapes["output.bias"] = (self.num_classes,)
         return shapes
-
-    @property
-    def buffers(self) -> dict[str, tuple[int, ...]]:
-        """None."""
-        return {}
-
-    @property
-    def start(self) -> Literal["uniform", "he"]:
-        """As in P1."""
-        return "uniform"
 
     def forward(
         self, parameters: Parameters, inputs_SBx: Batch, *,

@@ -11,7 +11,7 @@ record, E numbers of an embedded word, V rows of the embedding, H hidden units, 
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from whatelse.models.layers import (
     Batch,
     Parameters,
     Trainable,
+    WithoutStatistics,
     aligned,
     dense,
     linear,
@@ -32,7 +33,7 @@ from whatelse.models.settings import Gru, Lstm, TextCnn
 EMBEDDING = "embedding.weight"
 
 
-class StackedTextCnn:
+class StackedTextCnn(WithoutStatistics):
     """Convolutions of some widths side by side, the largest of each over a record.
 
     As Kim (EMNLP 2014) has them. The stack is one grouped convolution a width.
@@ -69,16 +70,6 @@ class StackedTextCnn:
         shapes["output.bias"] = (self.num_classes,)
         return shapes
 
-    @property
-    def buffers(self) -> dict[str, tuple[int, ...]]:
-        """None."""
-        return {}
-
-    @property
-    def start(self) -> Literal["uniform", "he"]:
-        """As all but residual nets."""
-        return "uniform"
-
     def forward(
         self, parameters: Parameters, inputs_SBx: Batch, *,
         buffers: Parameters = NO_BUFFERS, training: bool = False,
@@ -112,7 +103,7 @@ class StackedTextCnn:
         )
 
 
-class StackedGru:
+class StackedGru(WithoutStatistics):
     """Gated recurrent nets of one layer (Cho et al., EMNLP 2014), in PyTorch's form."""
 
     def __init__(
@@ -137,16 +128,6 @@ class StackedGru:
             "output.bias": (self.num_classes,),
         }
 
-    @property
-    def buffers(self) -> dict[str, tuple[int, ...]]:
-        """None."""
-        return {}
-
-    @property
-    def start(self) -> Literal["uniform", "he"]:
-        """As all but residual nets."""
-        return "uniform"
-
     def forward(
         self, parameters: Parameters, inputs_SBx: Batch, *,
         buffers: Parameters = NO_BUFFERS, training: bool = False,
@@ -169,7 +150,7 @@ class StackedGru:
         )
 
 
-class StackedLstm:
+class StackedLstm(WithoutStatistics):
     """Recurrent nets of some layers (Hochreiter & Schmidhuber, 1997).
 
     Language models, where the classes are the words: after each word, the state says
@@ -205,16 +186,6 @@ class StackedLstm:
             shapes["output.weight"] = (self.num_classes, hidden)
         shapes["output.bias"] = (self.num_classes,)
         return shapes
-
-    @property
-    def buffers(self) -> dict[str, tuple[int, ...]]:
-        """None."""
-        return {}
-
-    @property
-    def start(self) -> Literal["uniform", "he"]:
-        """As all but residual nets."""
-        return "uniform"
 
     def forward(
         self, parameters: Parameters, inputs_SBx: Batch, *,

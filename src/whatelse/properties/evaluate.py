@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.measures.controls import exchange_test
+from whatelse.measures.controls import Control, control_of
 from whatelse.measures.roc import auc, roc_curve
 from whatelse.models.outputs import about_dataset
-from whatelse.properties.joint import about_joint, summary_of
 from whatelse.properties.settings import Forest, Passive
 from whatelse.seeding import stream
+from whatelse.training.joint import about_joint, summary_of
 from whatelse.training.observations import (
     AUXILIARY,
     CONTROLS,
@@ -131,17 +131,13 @@ def _judged(
 def _control(
     settings: Passive, seen: Seen, name: str, what: str, seed: int,
     number: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> Control:  # fmt: skip
     """Run the same classifier on updates for which the answer is known."""
     model = _classifier(settings, seed, number, 2)
     model.fit(_scaled(seen[f"{name}.fit.features"]), seen[f"{name}.fit.has_it"])
     score = model.predict_proba(_scaled(seen[f"{name}.test.features"]))[:, 1]
     known = seen[f"{name}.test.has_it"].astype(bool)
-    return {
-        "what": f"{what}, in place of the property",
-        "auc": auc(score, known),
-        "p_value": exchange_test(score, known),
-    }
+    return control_of(f"{what}, in place of the property", score, known)
 
 
 def _scaled(rows: NDArray[np.float32]) -> NDArray[np.float32]:

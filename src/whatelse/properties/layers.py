@@ -16,9 +16,8 @@ from torch import nn
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.measures.controls import exchange_test
+from whatelse.measures.controls import Control, control_of
 from whatelse.measures.rates import rate
-from whatelse.measures.roc import auc
 from whatelse.measures.spread import spread
 from whatelse.models.features import layers_of, module_of
 from whatelse.models.outputs import about_dataset
@@ -162,14 +161,10 @@ def _looked(
 
 def _control(
     what: str, points: Floats, column: NDArray[np.bool_], fitted: NDArray[np.bool_]
-) -> dict[str, Any]:
+) -> Control:
     scores = probe(points, column.astype(np.int64), fitted).scores
     known = column[~fitted]
-    return {
-        "what": what,
-        "auc": auc(scores, known),
-        "p_value": exchange_test(scores, known),
-    }
+    return control_of(what, scores, known)
 
 
 def _numbers(found: pd.DataFrame) -> dict[str, float]:

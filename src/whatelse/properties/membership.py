@@ -16,13 +16,13 @@ from whatelse.datasets.store import open_dataset
 from whatelse.datasets.vocabulary import bags_of_words, vocabulary_of
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.measures.controls import exchange_test
+from whatelse.measures.controls import Control, control_of
 from whatelse.measures.rates import rate
 from whatelse.measures.roc import auc, roc_curve
 from whatelse.models.outputs import about_dataset
-from whatelse.properties.joint import about_joint, summary_of
 from whatelse.properties.settings import Membership
 from whatelse.seeding import stream
+from whatelse.training.joint import about_joint, summary_of
 from whatelse.training.observations import (
     MEMBERS,
     OBSERVATIONS,
@@ -188,14 +188,10 @@ def _batches(
 
 def _control(
     what: str, bags: Any, member: NDArray[np.bool_], packed: NDArray[np.uint8]
-) -> dict[str, Any]:
+) -> Control:
     """Run the same decision where the answer is known."""
     score = coverage(bags, packed)
-    return {
-        "what": what,
-        "auc": auc(score, member),
-        "p_value": exchange_test(score, member),
-    }
+    return control_of(what, score, member)
 
 
 def _remarks(dense: float) -> list[str]:

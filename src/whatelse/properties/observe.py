@@ -27,7 +27,7 @@ from whatelse.training.federated import (
     Honest,
     Rows,
     Scene,
-    Submit,
+    Seated,
     Vectors,
     endless,
 )
@@ -98,7 +98,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     )  # fmt: skip
     mine = np.concatenate([with_it[1], without[1]])
     active = _Active(chosen, stage, has, mine) if chosen.alpha else None
-    adversary = _Seated(mine, (*name, ADVERSARY), stage.seed, active)
+    adversary = Seated(mine, (*name, ADVERSARY), stage.seed, active)
     others = [
         Honest(rows, (*name, number), stage.seed)
         for number, rows in enumerate(without[2:], start=2)
@@ -236,18 +236,6 @@ class Alternating:
         return endless(
             self.without, number * size, size, self.seed, (*self.name, "without")
         )
-
-
-@dataclass(frozen=True)
-class _Seated(Honest):
-    """The adversary as a participant: honest but for what it adds to its own loss."""
-
-    active: Submit | None = None
-
-    @property
-    def submit(self) -> Submit | None:  # type: ignore[override]
-        """What it sends instead of its gradient."""
-        return self.active
 
 
 class _Active:

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.measures.controls import exchange_test
+from whatelse.measures.controls import Control, control_of
 from whatelse.measures.rates import rate
-from whatelse.measures.roc import auc
 from whatelse.measures.spread import spread
 from whatelse.models.features import module_of
 from whatelse.models.outputs import about_dataset
@@ -179,12 +178,8 @@ def _told(
     }  # fmt: skip
 
 
-def _control(what: str, report: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "what": what,
-        "auc": auc(report["odds"], report["known"]),
-        "p_value": exchange_test(report["odds"], report["known"]),
-    }
+def _control(what: str, report: dict[str, Any]) -> Control:
+    return control_of(what, report["odds"], report["known"])
 
 
 def _majority(known: NDArray[np.int64], asked: NDArray[np.int64]) -> float:

@@ -37,7 +37,6 @@ from whatelse.training.observations import ABOUT, OBSERVATIONS
 from whatelse.training.plan import Plan
 
 _CURVE_POINTS = 200
-_AT_ONCE = 1024  # records of a forward pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,8 +91,8 @@ def run(args: argparse.Namespace) -> None:
     tested[cast.ignored] = False
     about = {
         "participants": [len(participant.rows) for participant in cast.participants],
-        "test_accuracy": _accuracy(program, data, np.flatnonzero(tested)),
-        "train_accuracy": _accuracy(program, data, np.flatnonzero(inside)),
+        "test_accuracy": _accuracy(program, np.flatnonzero(tested)),
+        "train_accuracy": _accuracy(program, np.flatnonzero(inside)),
         "adversary": cast.about,
         "privacy": privacy,
     }
@@ -215,16 +214,11 @@ def _inside(spec: CollaborationSpec, dataset: Dataset) -> NDArray[np.bool_]:
     return inside
 
 
-def _accuracy(
-    program: Program, data: TrainingData, rows: NDArray[np.int64]
-) -> Rate | None:
-    right = 0
-    with torch.inference_mode():
-        for start in range(0, len(rows), _AT_ONCE):
-            own = torch.from_numpy(rows[start : start + _AT_ONCE]).to(data.device)
-            told = program.module.eval()(program.features(own)).argmax(1)
-            right += int((told == data.labels[own]).sum())
-    return rate(right, len(rows))
+def _accuracy(program: Program, rows: NDArray[np.int64]) -> Rate | None:
+    if not len(rows):
+        return None
+    told = program.answers(rows).argmax(1)
+    return rate(int((told == program.data.labels[rows].cpu()).sum()), len(rows))
 
 
 def code_of(spec: CollaborationSpec) -> tuple[Path, ...]:

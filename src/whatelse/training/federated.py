@@ -97,6 +97,24 @@ class Honest:
         return self.rows
 
 
+@dataclass(frozen=True)
+class Seated(Honest):
+    """A participant that is honest but for what it sends.
+
+    Attributes
+    ----------
+    active : callable or None
+        What it sends in place of its honest update, if anything.
+    """
+
+    active: "Submit | None" = None
+
+    @property
+    def submit(self) -> "Submit | None":  # type: ignore[override]
+        """See above."""
+        return self.active
+
+
 def endless(
     rows: Rows, start: int, size: int, seed: int, name: Sequence[int | str]
 ) -> Rows:
@@ -158,6 +176,7 @@ class Scene:
 
 
 _AT_ONCE = 4096  # records of a pass
+_ASKED = 1024  # of one without gradients
 Submit = Callable[[Vectors, Scene], Vectors]
 
 
@@ -345,6 +364,20 @@ class Program:
     def features(self, rows: Tensor) -> Tensor:
         """Return records as the module takes them."""
         return self._laid_out(dense(self.data.gather(rows.unsqueeze(0)))[0])
+
+    def answers(self, rows: Rows) -> Tensor:
+        """Return the model's logits for records, on the CPU; it is left in `eval`."""
+        index = torch.from_numpy(rows).to(self.data.device)
+        module = self.module.eval()
+        with torch.inference_mode():
+            return torch.cat(
+                [module(self.features(part)).cpu() for part in index.split(_ASKED)]
+            )
+
+    def right(self, rows: Rows) -> float:
+        """Return the share of some records that the model gives their class."""
+        told = self.answers(rows).argmax(1)
+        return float((told == self.data.labels[rows].cpu()).float().mean())
 
     def of_sum(self, batches: Sequence[Rows]) -> tuple[Vectors, float]:
         """Return the sum of the batches' gradients, and the mean of their losses.
