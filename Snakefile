@@ -52,6 +52,13 @@ rule properties:
     localrule: True
 
 
+# Which behaviour did someone hide in it?
+rule backdoors:
+    input:
+        study_targets("backdoors"),
+    localrule: True
+
+
 # Only now: a block is safe from being made again once Snakemake knows that it is done.
 onsuccess:
     clear_leavings()

@@ -74,8 +74,8 @@ def test_report_stands_alone(undisturbed: Checkout) -> None:
         title,  # the category
         "ROC of the attack", "Accuracy of the nets",  # labels
         "picture", "values", "Published numbers and ours",
-        "True-positive against false-positive rate",  # captions
-        "Claims of", "Table II of Shokri",
+        "ROC curves on linear and on logarithmic axes",  # captions
+        "Claims of",
     ):  # fmt: skip
         assert words in text, words
 

@@ -11,9 +11,10 @@ from functools import cache
 
 from snakemake.exceptions import WorkflowError
 
+from whatelse.claims.tables import headlines
 from whatelse.datasets.registry import entry_of, read_registry
 from whatelse.errors import UserError
-from whatelse.records import key_of
+from whatelse.records import key_of, read_json
 from whatelse.studies.resolve import code_paths, load_study
 
 HOME = os.path.relpath(workflow.basedir)
@@ -57,9 +58,20 @@ def number_blocks(artefacts):
     }
 
 
+def findings(studies):
+    """Return what was found so far, as the report's first page lists it."""
+    found = []
+    for resolved in studies.values():
+        path = Path("results/claims", resolved.study.study, "claims.json")
+        if resolved.study.claims and path.exists():
+            found.append(headlines(resolved.study.title, read_json(path)))
+    return found
+
+
 STUDIES = load_studies()
 ARTEFACTS = join_studies(STUDIES)
 BLOCK_NUMBERS = number_blocks(ARTEFACTS.values())
+config["found"] = findings(STUDIES)
 
 
 def record(folder):

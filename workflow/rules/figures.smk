@@ -40,7 +40,7 @@ rule draw_figure:
     threads: 1
     params:
         spec=spec(FIGURE),
-        kind=label(FIGURE, "kind"),
+        shows=label(FIGURE, "shows"),
         title=label(FIGURE, "title"),
         attacks=folders(FIGURE, "attacks"),
         out=subpath(output.record, parent=True),

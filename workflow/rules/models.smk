@@ -104,8 +104,8 @@ rule query_block:
         ENVIRONMENT
     threads: 1
     resources:
-        # A scheduler's job that asks one block and trains another wants both to agree.
-        ahead="[]",
+        # Jobs of one group must agree on a resource that is text: as in `train_block`.
+        ahead=blocks_ahead,
     params:
         spec=spec(OUTPUTS),
         data=folders(OUTPUTS, "data"),

@@ -15,6 +15,7 @@ from whatelse.backdoors.adversary_settings import (
     TrainAndScale,
 )
 from whatelse.seeding import stream
+from whatelse.training.augment import augmented, drawn_ways
 from whatelse.training.ensemble import learning_rate
 from whatelse.training.federated import (
     Honest,
@@ -144,7 +145,10 @@ def train_poisoned(
         nesterov=getattr(training.optimizer, "nesterov", False),
         weight_decay=2 * training.l2,
     )  # fmt: skip
-    device = program.data.device
+    data = program.data
+    if training.augment:
+        data = augmented(data, training.augment)
+    device = data.device
     noise = generator_of(stream(seed, *name, "noise"), device)
     for epoch in range(training.epochs):
         optimizer.param_groups[0]["lr"] = learning_rate(training, epoch)
@@ -155,8 +159,10 @@ def train_poisoned(
             batch = order[start : start + training.batch_size]
             count = min(settings.poisoned, len(batch))
             rows = np.concatenate([_drawn(poison, count, rng), batch[count:]])
+            if training.augment:
+                rows = drawn_ways(rows, training.augment, data.num_records, rng)
             index = torch.from_numpy(rows).to(device)
-            features = program.features(index)
+            features = program.features(index, data)
             if settings.noise:
                 drawn = torch.randn(
                     features[:count].shape, generator=noise, device=device
@@ -164,7 +170,7 @@ def train_poisoned(
                 features = features.clone()
                 features[:count] += settings.noise * drawn
             loss, hidden = _losses(
-                settings, program, features, program.data.labels[index], count
+                settings, program, features, data.labels_of(index), count
             )
             if settings.alpha < 1:
                 strange = _strangeness(settings, program, joint, honest)

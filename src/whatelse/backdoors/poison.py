@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from whatelse.backdoors.adversary_settings import (
@@ -17,9 +18,11 @@ from whatelse.backdoors.cars import CARS, CLASS
 from whatelse.errors import UserError
 from whatelse.seeding import stream
 from whatelse.training.adversary import Stage
+from whatelse.training.augment import AugmentedImages, drawn_ways
 from whatelse.training.federated import Rows
+from whatelse.training.settings import Augment
 
-_SHIFT = 4  # pixels; P4's code pads by as many and crops
+_AS_P4 = Augment(flip=True, shift=4)  # its code pads by four pixels and crops
 
 
 @dataclass(frozen=True)
@@ -123,17 +126,10 @@ def shifted(
     """
     if inputs.ndim != 4:
         raise UserError("adversary.draws: the data set has no images; allowed: 0")
-    height, width = inputs.shape[2:]
-    padded = np.pad(inputs, ((0, 0), (0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)))
-    drawn = np.empty((count, *inputs.shape[1:]), inputs.dtype)
+    images = AugmentedImages.of(torch.from_numpy(np.array(inputs)), _AS_P4)
     picks = rng.integers(len(inputs), size=count)
-    tops, lefts = rng.integers(2 * _SHIFT + 1, size=(2, count))
-    for place, (pick, top, left, mirrored) in enumerate(
-        zip(picks, tops, lefts, rng.random(count) < 0.5, strict=True)
-    ):
-        image = padded[pick, :, top : top + height, left : left + width]
-        drawn[place] = image[:, :, ::-1] if mirrored else image
-    return drawn
+    numbers = drawn_ways(picks, _AS_P4, len(inputs), rng)
+    return images.index_select(0, torch.from_numpy(numbers)).numpy()
 
 
 def _named(chosen: Records, stage: Stage) -> tuple[Rows, Rows, Rows]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -120,6 +121,19 @@ def markdown_text(table: Table) -> str:
         lines += ["", "## Marks of published numbers", ""]
         lines += [f"- {mark}: {_plain(meaning)}" for mark, meaning in marks.items()]
     return "\n".join(lines) + "\n"
+
+
+def headlines(title: str, table: Table) -> dict[str, Any]:
+    """Return what the report's first page says of a study, as reStructuredText."""
+    return {
+        "title": _rst(title),
+        "counts": _rst(_counts_line(table)),
+        "claims": [
+            f"{_sign(row['verdict'])} {_rst(row['claim'])}: **{_rst(_ours(row)[0])}** "
+            f"({_rst(_verdict(row))})"
+            for row in table["claims"]
+        ],
+    }
 
 
 def html_text(table: Table) -> str:
@@ -249,7 +263,8 @@ def _html_controls(controls: Table) -> list[str]:
 def _counts_line(table: Table) -> str:
     if not table["claims"]:
         return "This study claims no published number."
-    counts = [f"{count} {verdict}" for verdict, count in table["counts"].items()]
+    found = table["counts"].items()
+    counts = [f"{count} {verdict}" for verdict, count in found if count]
     return f"{len(table['claims'])} claims: {', '.join(counts)}."
 
 
@@ -314,6 +329,10 @@ def _rate(found: Row) -> str:
 
 def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _rst(text: str) -> str:
+    return re.sub(r"([^\w\s])", r"\\\1", text)
 
 
 def _sign(verdict: str) -> str:

@@ -55,7 +55,8 @@ class ClassCDF(Figure):
         Literal["class_cdf"],
         Field(
             description="Empirical cumulative distribution of the attack's precision "
-            "and recall over classes, one curve for every attack and grid point."
+            "and recall over classes, one curve for every attack and grid point (P1 "
+            "Figs. 4 to 7): further to the right is a stronger attack."
         ),
     ]
 
@@ -369,3 +370,8 @@ FigureSettings = Annotated[
     Field(discriminator="kind"),
 ]
 """The settings of any figure; ``kind`` says which."""
+
+
+def shown_by(settings: Figure) -> str:
+    """Return what this kind of figure shows: the description of its ``kind``."""
+    return str(type(settings).model_fields["kind"].description)

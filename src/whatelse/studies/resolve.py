@@ -19,6 +19,7 @@ from whatelse.claims.published import read_published
 from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
+from whatelse.figures.settings import shown_by
 from whatelse.models.settings import Queries, Signals
 from whatelse.records import canonical_json, key_of
 from whatelse.sources import PACKAGE, closure
@@ -842,7 +843,7 @@ class _Resolver:
                 },
                 {"attacks": self._named(f"figures.{name}", settings.attacks, attacks)},
                 ("whatelse.figures.command", f"whatelse.figures.{settings.kind}"),
-                {"name": name, "kind": settings.kind, "title": settings.title},
+                {"name": name, "title": settings.title, "shows": shown_by(settings)},
             )
         )
 

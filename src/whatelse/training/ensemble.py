@@ -37,6 +37,7 @@ from whatelse.models.layers import (
 from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.models.text import EMBEDDING, LanguageModel, StackedLstm
 from whatelse.seeding import stream
+from whatelse.training.augment import AugmentedImages, augmented, drawn_ways
 from whatelse.training.next_word import language_model, mean_losses, targets_of
 from whatelse.training.settings import (
     Adam,
@@ -58,7 +59,7 @@ class TrainingData:
 
     Attributes
     ----------
-    inputs : Tensor, shape (N, ...), or SparseInputs
+    inputs : Tensor, shape (N, ...), AugmentedImages or SparseInputs
         uint8 or float32; a record's features are ``inputs * scale + shift``.
     labels : Tensor of int64, shape (N,)
         Classes.
@@ -66,7 +67,7 @@ class TrainingData:
         Applied as batches are gathered; a tensor broadcasts over a record.
     """
 
-    inputs: "Tensor | SparseInputs"
+    inputs: "Tensor | AugmentedImages | SparseInputs"
     labels: Tensor
     scale: float | Tensor = 1.0
     shift: float | Tensor = 0.0
@@ -85,6 +86,12 @@ class TrainingData:
     def num_features(self) -> int:
         """Numbers that a model sees of a record."""
         return math.prod(self.inputs.shape[1:])
+
+    def labels_of(self, index: Tensor) -> Tensor:
+        """Return the classes of some records, of whatever shape `index` has."""
+        if isinstance(self.inputs, AugmentedImages):
+            index = index % self.num_records
+        return self.labels[index]
 
     def gather(self, index: Tensor) -> Batch:
         """Return the features of some records, shape (*index.shape, ...).
@@ -205,6 +212,8 @@ def train(
     """
     if settings.loss == "next-word":
         language_model(architecture)
+    if settings.augment:
+        data = augmented(data, settings.augment)
     if starts is None:
         starts = [
             {
@@ -336,7 +345,7 @@ class Stack:
     def losses(self, index_SB: Tensor, shares_SB: Tensor, full: bool) -> Tensor:
         """Return each model's mean loss, shape (S,), and move the buffers."""
         inputs_SBx = self.data.gather(index_SB)
-        labels_N = self.data.labels[index_SB.flatten()]
+        labels_N = self.data.labels_of(index_SB.flatten())
         if self.settings.loss == "next-word":
             model = language_model(self.architecture)
             with _precision(self.settings, index_SB.device):
@@ -458,9 +467,15 @@ def _precision(
 
 
 def _epoch_order(
-    members: NDArray[np.int64], name: tuple[int | str, ...], seed: int, epoch: int
-) -> NDArray[np.int64]:
-    return stream(seed, *name, "batches", epoch).permutation(members)
+    settings: TrainingSettings, data: TrainingData, members: NDArray[np.int64],
+    name: tuple[int | str, ...], seed: int, epoch: int,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return what a model is trained on in an epoch, in order."""
+    order = stream(seed, *name, "batches", epoch).permutation(members)
+    if settings.augment:
+        rng = stream(seed, *name, "ways", epoch)
+        return drawn_ways(order, settings.augment, data.num_records, rng)
+    return order
 
 
 def _train_stacked(
@@ -499,7 +514,9 @@ def _train_stacked(
     ]
     for epoch in range(settings.epochs):
         for i, own in enumerate(members):
-            order[i, : len(own)] = _epoch_order(own, streams[i], seed, epoch)
+            order[i, : len(own)] = _epoch_order(
+                settings, data, own, streams[i], seed, epoch
+            )
         padded = np.pad(
             order.reshape(steps).transpose(1, 0, 2),
             ((0, 0), (0, 0), (0, width - batch)),
@@ -575,7 +592,8 @@ def _train_plain(
         )  # fmt: skip
     for epoch in range(settings.epochs):
         optimizer.param_groups[0]["lr"] = learning_rate(settings, epoch)
-        order = torch.from_numpy(_epoch_order(members, name, seed, epoch)).to(device)
+        numbers = _epoch_order(settings, data, members, name, seed, epoch)
+        order = torch.from_numpy(numbers).to(device)
         total, batches = (
             torch.zeros((), device=device),
             order.split(settings.batch_size),
@@ -584,7 +602,9 @@ def _train_plain(
             features = dense(data.gather(index.unsqueeze(0)))[0]
             if channels_last:
                 features = features.contiguous(memory_format=torch.channels_last)
-            loss = whole = _plain_loss(settings, module, features, data.labels[index])
+            loss = whole = _plain_loss(
+                settings, module, features, data.labels_of(index)
+            )
             if penalty:
                 single = {place: value.unsqueeze(0) for place, value in named.items()}
                 whole = loss + penalty(stacked_weights(single)).sum()

@@ -361,9 +361,9 @@ class Program:
             for place, value in {**self.parameters, **self._buffers}.items():
                 value.copy_(model[place])
 
-    def features(self, rows: Tensor) -> Tensor:
+    def features(self, rows: Tensor, data: TrainingData | None = None) -> Tensor:
         """Return records as the module takes them."""
-        return self._laid_out(dense(self.data.gather(rows.unsqueeze(0)))[0])
+        return self._laid_out(dense((data or self.data).gather(rows.unsqueeze(0)))[0])
 
     def answers(self, rows: Rows) -> Tensor:
         """Return the model's logits for records, on the CPU; it is left in `eval`."""
@@ -615,6 +615,7 @@ def _average(
         batch_size=settings.batch_size,
         loss=settings.loss,
         clip_gradient=settings.clip_gradient,
+        augment=settings.augment,
     )
     model = {place: value.cpu() for place, value in model.items()}
     noises = _noises(settings, model, torch.device("cpu"), seed, name)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from whatelse.models.settings import ArchitectureSettings
+from whatelse.training.settings import Augment
 
 
 class _Settings(BaseModel):
@@ -195,6 +196,9 @@ class Averaging(_Protocol):
         description="Penalty of local training, as of central training: half of what "
         "is called weight decay.",
     )  # fmt: skip
+    augment: Augment | None = Field(
+        None, description="Of images, in local training; as they are if left out."
+    )
     defence: Defence | None = Field(
         None, description="What the server does against malicious changes."
     )

@@ -70,6 +70,17 @@ class OneCycle(_Settings):
     rise: float = Field(0.3, ge=0, lt=1)
 
 
+class Augment(_Settings):
+    """Images are moved and mirrored by lot whenever they are trained on."""
+
+    flip: bool = Field(True, description="Mirrored from left to right, half of them.")
+    shift: int = Field(
+        4, ge=0, le=64,
+        description="Moved by up to so many pixels in either direction; what is not "
+        "in the image is zero, as where a padded image is cropped.",
+    )  # fmt: skip
+
+
 class TrainingSettings(_Settings):
     """How every model of an entry is fitted."""
 
@@ -98,6 +109,9 @@ class TrainingSettings(_Settings):
         allow_inf_nan=False,
         description="Longest gradient of a step, L2, each model's by itself; no limit "
         "if left out.",
+    )
+    augment: Augment | None = Field(
+        None, description="Of images; as they are if left out."
     )
     precision: Literal["float32", "mixed"] = Field(
         "float32",

@@ -101,7 +101,7 @@ class Workload:
                 for name in artefact.upstream
                 for folders in outputs_of(by_folder[name], "signals")
             )
-            return work.figure(artefact.labels["kind"], float(points))
+            return work.figure(artefact.spec["settings"]["kind"], float(points))
         return work.claims()
 
     def _examined(
