@@ -21,7 +21,7 @@ from whatelse.training.adversary import Cast, Stage
 from whatelse.training.collaborate import with_planted
 from whatelse.training.deal import dealt
 from whatelse.training.device import resident
-from whatelse.training.federated import Outcome, Program, collaborate
+from whatelse.training.federated import Outcome, collaborate
 from whatelse.training.federated_settings import (
     Averaging,
     ByAttribute,
@@ -30,6 +30,7 @@ from whatelse.training.federated_settings import (
     Dirichlet,
     Gradients,
 )
+from whatelse.training.program import Program
 
 SEED, RECORDS, CLASSES = 5, 300, 3
 AVERAGED = Averaging(

@@ -12,19 +12,12 @@ from whatelse.measures.privacy import epsilon
 from whatelse.models.settings import Cnn, Mlp, Resnet
 from whatelse.models.stacked import Architecture, build, initial
 from whatelse.seeding import stream
-from whatelse.training import federated
+from whatelse.training import program as programs
 from whatelse.training.ensemble import TrainingData, train
-from whatelse.training.federated import (
-    Dropout,
-    Honest,
-    Program,
-    Rows,
-    Scene,
-    Vectors,
-    collaborate,
-    endless,
-)
+from whatelse.training.federated import collaborate
 from whatelse.training.federated_settings import Averaging, Gradients, Privacy
+from whatelse.training.participants import Honest, Scene, endless
+from whatelse.training.program import Dropout, Program, Rows, Vectors
 from whatelse.training.settings import Sgd, TrainingSettings
 
 SEED = 11
@@ -172,7 +165,7 @@ def test_many_records_go_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     program = Program(net, data, initial(net, stream(SEED, "init")))
     batches = [np.arange(20), np.arange(20, 25), np.arange(25, 60)]
     whole, loss = program.of_sum(batches)
-    monkeypatch.setattr(federated, "_AT_ONCE", 7)
+    monkeypatch.setattr(programs, "_AT_ONCE", 7)
     parts, again = program.of_sum(batches)
     close(parts, whole)
     assert again == pytest.approx(loss)

@@ -23,9 +23,10 @@ from whatelse.models.text import LanguageModel, StackedLstm
 from whatelse.seeding import stream
 from whatelse.training.blocks import load_block
 from whatelse.training.ensemble import Stack, TrainingData, train
-from whatelse.training.federated import Honest, collaborate
+from whatelse.training.federated import collaborate
 from whatelse.training.federated_settings import Averaging
 from whatelse.training.next_word import language_model, mean_losses, targets_of
+from whatelse.training.participants import Honest
 
 LENGTH, WORDS = 6, 15
 ADAM = {"kind": "adam", "learning_rate": 0.01}

@@ -34,8 +34,10 @@ from whatelse.training.adversary import Stage
 from whatelse.training.blocks import load_block, load_tensors, save_tensors
 from whatelse.training.device import resident
 from whatelse.training.ensemble import TrainingData
-from whatelse.training.federated import Program, Rows, Scene, Vectors, collaborate
+from whatelse.training.federated import collaborate
 from whatelse.training.federated_settings import ByLot, Gradients
+from whatelse.training.participants import Scene
+from whatelse.training.program import Program, Rows, Vectors
 
 SEED = 5
 CPU = torch.device("cpu")

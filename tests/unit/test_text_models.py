@@ -29,7 +29,7 @@ from whatelse.training.ensemble import (
     padded_batch,
     train,
 )
-from whatelse.training.federated import Program
+from whatelse.training.program import Program
 
 LENGTH, WORDS, CLASSES = 7, 20, 3
 CPU = torch.device("cpu")

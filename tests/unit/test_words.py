@@ -20,9 +20,10 @@ from whatelse.records import read_json
 from whatelse.training.adversary import Stage
 from whatelse.training.blocks import load_tensors
 from whatelse.training.device import resident
-from whatelse.training.federated import Rows, collaborate
+from whatelse.training.federated import collaborate
 from whatelse.training.federated_settings import Averaging, ByLot, Gradients
 from whatelse.training.observations import MEMBERS, OWN, SEEN, STRANGERS
+from whatelse.training.program import Rows
 
 SEED = 3
 WORDS, LENGTH, RECORDS = 300, 12, 240

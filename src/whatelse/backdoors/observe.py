@@ -15,8 +15,9 @@ from whatelse.errors import UserError
 from whatelse.seeding import stream
 from whatelse.training import observations as names
 from whatelse.training.adversary import Cast, Planted, Stage
-from whatelse.training.federated import Honest, Move, Program, Rows
 from whatelse.training.federated_settings import Averaging, ByLot
+from whatelse.training.participants import Honest, Move
+from whatelse.training.program import Program, Rows
 
 
 def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:

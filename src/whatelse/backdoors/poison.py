@@ -19,7 +19,7 @@ from whatelse.errors import UserError
 from whatelse.seeding import stream
 from whatelse.training.adversary import Stage
 from whatelse.training.augment import AugmentedImages, drawn_ways
-from whatelse.training.federated import Rows
+from whatelse.training.program import Rows
 from whatelse.training.settings import Augment
 
 _AS_P4 = Augment(flip=True, shift=4)  # its code pads by four pixels and crops

@@ -23,15 +23,9 @@ from whatelse.properties.adversary_settings import Property, PropertyAdversary
 from whatelse.properties.pooling import pooled
 from whatelse.seeding import stream
 from whatelse.training.adversary import Cast, Stage
-from whatelse.training.federated import (
-    Honest,
-    Rows,
-    Scene,
-    Seated,
-    Vectors,
-    endless,
-)
 from whatelse.training.observations import AUXILIARY, CONTROLS, OBSERVED, STRETCH
+from whatelse.training.participants import Honest, Scene, Seated, endless
+from whatelse.training.program import Rows, Vectors
 
 TARGET, ADVERSARY = 0, 1
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from whatelse.models.layers import is_weight
-from whatelse.training.federated import Vectors
+from whatelse.training.program import Vectors
 
 _WINDOW = 8  # the longest window that stands in for pooling rows of dense layers
 

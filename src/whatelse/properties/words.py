@@ -17,8 +17,9 @@ from whatelse.errors import UserError
 from whatelse.models.text import EMBEDDING
 from whatelse.properties.adversary_settings import MembershipAdversary
 from whatelse.training.adversary import Cast, Stage
-from whatelse.training.federated import Honest, Scene, Vectors
 from whatelse.training.observations import MEMBERS, OWN, SEEN, STRANGERS
+from whatelse.training.participants import Honest, Scene
+from whatelse.training.program import Vectors
 
 ADVERSARY = 1
 _MOST_KEPT = 32 * 10**9  # bits

@@ -17,7 +17,6 @@ from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 from whatelse.tables import kind_in
 from whatelse.training.deal import dealt
-from whatelse.training.federated import Auditor, Honest, Observer, Participant, Rows
 from whatelse.training.federated_settings import (
     Averaging,
     ByLot,
@@ -25,6 +24,8 @@ from whatelse.training.federated_settings import (
     Gradients,
     rounds_of,
 )
+from whatelse.training.participants import Auditor, Honest, Observer, Participant
+from whatelse.training.program import Rows
 
 
 class Watching(Protocol):

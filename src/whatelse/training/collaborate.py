@@ -28,13 +28,14 @@ from whatelse.training.blocks import describe, load_block, save_block, save_tens
 from whatelse.training.deal import dealt
 from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
-from whatelse.training.federated import Program, Vectors, collaborate
+from whatelse.training.federated import collaborate
 from whatelse.training.federated_settings import (
     CollaborationSpec,
     rounds_of,
 )
 from whatelse.training.observations import ABOUT, OBSERVATIONS
 from whatelse.training.plan import Plan
+from whatelse.training.program import Program, Vectors
 
 _CURVE_POINTS = 200
 

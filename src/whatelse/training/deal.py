@@ -6,8 +6,9 @@ from whatelse.datasets.attributes import words_of
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 from whatelse.seeding import stream
-from whatelse.training.federated import Honest, Rows
 from whatelse.training.federated_settings import ByAttribute, Deal, Dirichlet
+from whatelse.training.participants import Honest
+from whatelse.training.program import Rows
 
 
 def dealt(

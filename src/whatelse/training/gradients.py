@@ -1,0 +1,91 @@
+"""Synchronised SGD: participants send gradients (P3 Alg. 1)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from whatelse.errors import UserError
+from whatelse.models.stacked import Architecture
+from whatelse.seeding import stream
+from whatelse.training.ensemble import TrainingData
+from whatelse.training.federated_settings import Gradients
+from whatelse.training.participants import Observer, Participant, Scene
+from whatelse.training.program import Dropout, Program, Rows, Vectors, add, generator_of
+from whatelse.training.submissions import noise_of, sendable, submitted, sum_of
+
+
+def share_gradients(
+    architecture: Architecture, settings: Gradients, data: TrainingData,
+    participants: Sequence[Participant], seed: int, name: tuple[int | str, ...],
+    model: Vectors, observer: Observer | None, told: Callable[[int, float], None],
+) -> Vectors:  # fmt: skip
+    """Run synchronised SGD (P3 Alg. 1)."""
+    if architecture.buffers:
+        raise UserError(
+            "architecture: has running statistics, which gradients do not share; "
+            "allowed: no batch norm, or averaging"
+        )
+    learned, emulated = (
+        generator_of(stream(seed, *name, who), data.device)
+        for who in ("dropout", "emulated dropout")
+    )
+    dropout = Dropout(settings.dropout, learned) if settings.dropout else None
+    program = Program(
+        architecture, data, model, weight_decay=settings.weight_decay, dropout=dropout
+    )
+    seat = observer.seat if observer else None
+    whole = settings.shared == 1 and not settings.privacy
+    noises = noise_of(settings, program.parameters, data.device, seed, name)
+    # Summed in one pass, unless somebody does other things with their own gradient.
+    plain = [
+        number
+        for number, participant in enumerate(participants)
+        if number != seat and whole and not participant.submit
+    ]
+    others = [n for n in range(len(participants)) if n != seat and n not in plain]
+
+    def each(batches: Sequence[Rows]) -> list[Vectors]:
+        return [sendable(own, settings) for own in program.of_each(batches)]
+
+    def total_of(batches: Sequence[Rows]) -> Vectors:
+        if whole:
+            return program.of_sum(batches)[0]
+        return sum_of(each, batches)
+
+    for iteration in range(settings.iterations):
+        scene = Scene(
+            iteration, program.parameters, each, total_of, lambda: program,
+            noises and noises[1],
+        )  # fmt: skip
+        batches = [
+            participant.batch(iteration, settings.batch_size)
+            for participant in participants
+        ]
+        total: Vectors = {}
+        loss, count = 0.0, 0
+        if plain:
+            total, loss = program.of_sum([batches[number] for number in plain])
+            loss, count = loss * len(plain), len(plain)
+        for number in others:
+            gradient, own = program.of_sum([batches[number]])
+            sent = submitted(participants[number], gradient, scene)
+            add(total, sendable(sent, settings))
+            loss, count = loss + own, count + 1
+        if noises:
+            add(total, noises[0]())
+        if observer and seat is not None:
+            if dropout:
+                dropout.generator = emulated
+            observer.look(scene, total)
+            if dropout:
+                dropout.generator = learned
+            gradient, own = program.of_sum([batches[seat]])
+            total = dict(total)
+            sent = submitted(participants[seat], gradient, scene)
+            add(total, sendable(sent, settings))
+            loss, count = loss + own, count + 1
+        with torch.no_grad():
+            for place, parameter in program.parameters.items():
+                parameter.sub_(total[place], alpha=settings.learning_rate)
+        told(iteration + 1, loss / count)
+    return {place: value.detach() for place, value in program.parameters.items()}

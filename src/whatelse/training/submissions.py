@@ -1,0 +1,69 @@
+"""What is sent of an update, by the rules of either protocol."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+
+from whatelse.seeding import stream
+from whatelse.training.federated_settings import Averaging, Gradients
+from whatelse.training.participants import Participant, Scene
+from whatelse.training.program import Rows, Vectors, add, generator_of
+
+
+def submitted(participant: Participant, update: Vectors, scene: Scene) -> Vectors:
+    """Return what a participant sends in the place of its honest update."""
+    return participant.submit(update, scene) if participant.submit else update
+
+
+def sendable(update: Vectors, settings: Gradients | Averaging) -> Vectors:
+    """Return what is sent of an update: its largest values, no longer than allowed.
+
+    The former is P3's Sec. VIII (Shokri & Shmatikov, CCS 2015).
+    """
+    if isinstance(settings, Gradients) and settings.shared < 1:
+        whole = torch.cat([value.abs().flatten() for value in update.values()])
+        kept = max(1, round(settings.shared * len(whole)))
+        least = whole.kthvalue(len(whole) - kept + 1).values
+        update = {
+            place: torch.where(value.abs() >= least, value, 0.0)
+            for place, value in update.items()
+        }
+    if not settings.privacy:
+        return update
+    squares = torch.stack([value.square().sum() for value in update.values()])
+    factor = (settings.privacy.clip / squares.sum().sqrt()).clamp(max=1.0)
+    return {place: value * factor for place, value in update.items()}
+
+
+def noise_of(
+    settings: Gradients | Averaging, shapes: Vectors, device: torch.device, seed: int,
+    name: tuple[int | str, ...],
+) -> tuple[Callable[[], Vectors], Callable[[], Vectors]] | None:  # fmt: skip
+    """Return how noise is drawn, by the server and by who emulates it."""
+    if not settings.privacy:
+        return None
+    deviation = settings.privacy.noise * settings.privacy.clip
+
+    def drawn(generator: torch.Generator) -> Vectors:
+        return {
+            place: deviation
+            * torch.randn(value.shape, generator=generator, device=device)
+            for place, value in shapes.items()
+        }
+
+    server, emulated = (
+        functools.partial(drawn, generator_of(stream(seed, *name, who), device))
+        for who in ("noise", "emulated noise")
+    )
+    return server, emulated
+
+
+def sum_of(
+    each: Callable[[Sequence[Rows]], list[Vectors]], rows: Sequence[Rows]
+) -> Vectors:
+    """Return the sum of what each of several would submit."""
+    total: Vectors = {}
+    for own in each(rows):
+        add(total, own)
+    return total
