@@ -15,6 +15,7 @@ from whatelse.backdoors.adversary_settings import (
     TrainAndScale,
 )
 from whatelse.seeding import stream
+from whatelse.training.device import generator_of
 from whatelse.training.ensemble import learning_rate
 from whatelse.training.federated import (
     Honest,
@@ -23,7 +24,6 @@ from whatelse.training.federated import (
     Scene,
     Seated,
     Vectors,
-    generator_of,
 )
 from whatelse.training.next_word import mean_losses, targets_of
 

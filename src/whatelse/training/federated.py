@@ -27,6 +27,7 @@ from whatelse.models.layers import dense
 from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.seeding import stream
 from whatelse.training.aggregation import aggregate
+from whatelse.training.device import generator_of
 from whatelse.training.ensemble import (
     OnEpoch,
     Strategy,
@@ -418,13 +419,6 @@ class Program:
         """Return the gradient of a loss, by name of parameter."""
         found = torch.autograd.grad(loss, list(self.parameters.values()))
         return dict(zip(self.parameters, found, strict=True))
-
-
-def generator_of(
-    rng: np.random.Generator, device: torch.device
-) -> torch.Generator:  # fmt: skip
-    """Return a generator of PyTorch's that follows from one of ours."""
-    return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
 
 
 class Dropout:
