@@ -23,10 +23,10 @@ _COLUMNS = {
 }
 _NOTES = {
     "tpr_at_0.01": "TPR at 1%: the true-positive rate at 1% false ones.",
-    "epsilon": "Promised: what was spent of the training's differential privacy, by the "
-    "accountant.",
-    "epsilon_lower": "At least: the lower bound that the attack proves, by canaries, at "
-    "its delta and confidence.",
+    "epsilon": "Promised: what was spent of the training's differential privacy, by "
+    "the accountant.",
+    "epsilon_lower": "At least: the lower bound that the attack proves, by canaries, "
+    "at its delta and confidence.",
 }
 
 

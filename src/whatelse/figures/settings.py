@@ -140,9 +140,9 @@ class PrivacyTable(Figure):
         Literal["privacy_table"],
         Field(
             description="A row for every attack and grid point: the target's accuracy, "
-            "AUC and true-positive rate at 1% false ones, the epsilon that its training "
-            "promises and the lower bound on it, as mean and standard deviation over "
-            "seeds."
+            "AUC and true-positive rate at 1% false ones, the epsilon that its "
+            "training promises and the lower bound on it, as mean and standard "
+            "deviation over seeds."
         ),
     ]
 

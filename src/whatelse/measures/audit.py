@@ -175,14 +175,16 @@ def over_models(
             "scores: must be a vector of numbers, has NaN or another shape"
         )
     said = values >= threshold
-    counts = {
-        "true_positives": int((said & flags).sum()),
-        "inside": int(flags.sum()),
-        "false_positives": int((said & ~flags).sum()),
-        "outside": int((~flags).sum()),
-    }
-    bound = _of_counts(*map(np.asarray, counts.values()), delta, confidence)
-    return OverModels(epsilon_lower=float(bound), threshold=float(threshold), **counts)  # type: ignore[typeddict-item]
+    hits, members = int((said & flags).sum()), int(flags.sum())
+    alarms, others = int((said & ~flags).sum()), int((~flags).sum())
+    bound = _of_counts(
+        np.array(hits), np.array(members), np.array(alarms), np.array(others),
+        delta, confidence,
+    )  # fmt: skip
+    return OverModels(
+        epsilon_lower=float(bound), threshold=float(threshold), true_positives=hits,
+        inside=members, false_positives=alarms, outside=others,
+    )  # fmt: skip
 
 
 def choose(

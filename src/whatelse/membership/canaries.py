@@ -99,7 +99,9 @@ def evaluate(
             number, target, judged.score, judged.decision,
             class_names=signals.about["class_names"],
             false_positive_rates=settings.false_positive_rates,
-            controls=_controls(module, settings, signals, margins, inside, seed, number),
+            controls=_controls(
+                module, settings, signals, margins, inside, seed, number
+            ),
             privacy=privacy,
         )  # fmt: skip
         said["target"] = _accuracies(signals)

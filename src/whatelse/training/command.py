@@ -264,7 +264,7 @@ class _Fit:
         if spec.training is None:
             raise UserError("training: left out; allowed only with a base to take")
         own = (spec.lineage, spec.base)
-        streams = [
+        streams: list[tuple[int | str, ...]] = [
             ("model", p.spec.replicate, model, *filter(None, own)) for p, model in group
         ]
         on_epoch = _curves(group, spec.training.epochs)

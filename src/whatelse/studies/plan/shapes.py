@@ -195,16 +195,16 @@ def derived_shape(spec: Mapping[str, Any], base: Shape) -> Shape:
         share = 1 / count
         return replace(base, num_classes=count, largest=share, smallest=share)
     if spec["kind"] == "canaries":
-        count: int = spec["count"]
+        tossed: int = spec["count"]
         if base.members is None:
             raise UserError(
                 "preprocess.kind: canaries need a data set with a split; allowed: one "
                 "that preprocess: {kind: split} made, or that was published with one"
             )
-        more = count if spec["records"] == "noise" else 0
+        more = tossed if spec["records"] == "noise" else 0
         return replace(
             base, num_records=base.num_records + more, members=base.members + more,
-            canaries=count,
+            canaries=tossed,
         )  # fmt: skip
     if spec["kind"] != "capacity-abuse":
         raise UserError(
