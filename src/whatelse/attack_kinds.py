@@ -17,7 +17,8 @@ class Kind:
     needs : tuple of str
         "outputs": what a release lets out of the models under attack. "signals": two
         numbers of it about every record, of reference models too. "models": their
-        files, and the data set. "observations": what an adversary kept while a joint
+        files, and the data set. "canaries": signals of all models that tossed coins for
+        canaries. "observations": what an adversary kept while a joint
         model was trained, and the data set. Else a field of the settings that names
         more models: "benign", "innocent", "unseen".
     adversary : str or None
@@ -37,6 +38,7 @@ class Kind:
 
 _MEMBERSHIP = "whatelse.membership.evaluate"
 _REFERENCE = "whatelse.membership.reference"
+_CANARIES = "whatelse.membership.canaries"
 KINDS = {
     "membership.shadow": Kind(_MEMBERSHIP, ("whatelse.membership.shadow",)),
     "membership.threshold": Kind(_MEMBERSHIP, ("whatelse.membership.threshold",)),
@@ -51,6 +53,12 @@ KINDS = {
     ),
     "membership.attack-r": Kind(
         _REFERENCE, ("whatelse.membership.attack_r",), needs=("signals",)
+    ),
+    "membership.audit": Kind(
+        _CANARIES, ("whatelse.membership.audit",), needs=("canaries",)
+    ),
+    "membership.epsilon": Kind(
+        _CANARIES, ("whatelse.membership.epsilon",), needs=("canaries",)
     ),
     "memorization.decode": Kind(
         "whatelse.memorization.evaluate", needs=("models", "benign")

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     findings: Findings = entry.find(spec, inputs)
     about = dict(findings.dataset)
     about.pop("class_names")
+    about.pop("privacy", None)  # of models, not of data: each replicate says it
     written = _write(
         args.out,
         findings,

@@ -3,6 +3,7 @@
 STEPS = {
     "split": "whatelse.datasets.split",
     "task": "whatelse.datasets.task",
+    "canaries": "whatelse.datasets.canaries",
     "capacity-abuse": "whatelse.memorization.capacity_abuse",
 }
 """Kind to module, each with a function ``derive`` like

@@ -161,7 +161,7 @@ def test_gradients_of_a_stack_are_those_of_modules(settings: Lstm, loss: str) ->
         named = zip(architecture.shapes, module.parameters(), strict=True)
         for name, parameter in named:
             torch.testing.assert_close(
-                stack._places[name][i], parameter.grad, rtol=1e-4, atol=1e-6,
+                stack.places[name][i], parameter.grad, rtol=1e-4, atol=1e-6,
                 msg=lambda m, n=name: f"{n}: {m}",
             )  # fmt: skip
 

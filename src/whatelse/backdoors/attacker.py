@@ -16,10 +16,11 @@ from whatelse.backdoors.adversary_settings import (
 )
 from whatelse.seeding import stream
 from whatelse.training.augment import augmented, drawn_ways
+from whatelse.training.device import generator_of
 from whatelse.training.ensemble import learning_rate
 from whatelse.training.next_word import mean_losses, targets_of
 from whatelse.training.participants import Honest, Scene, Seated
-from whatelse.training.program import Program, Rows, Vectors, generator_of
+from whatelse.training.program import Program, Rows, Vectors
 
 _THERE = 0.9  # of their own records: the backdoor is in the joint model
 

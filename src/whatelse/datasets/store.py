@@ -51,6 +51,9 @@ SPLIT = "split"
 """The attribute that says ``"train"`` or ``"test"`` of each record, where the
 publisher has said which records models are trained on and which they are tested on."""
 
+CANARY = "canary"
+"""The attribute that is true of records that a coin puts into each model's training."""
+
 TOKENS = "tokens"
 """The attribute that holds the first words of a text, as numbers of features."""
 
@@ -197,6 +200,29 @@ def given_split(dataset: Dataset) -> npt.NDArray[np.bool_]:
         raise UserError(f"{place}: {sorted(other)[0]!r}; allowed: train, test")
     parts: npt.NDArray[np.bool_] = words == "train"
     return parts
+
+
+def canaries(dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Return which records are canaries.
+
+    Raises
+    ------
+    UserError
+        If the data set has none, or its attribute ``canary`` says anything else.
+    """
+    place = f"{dataset.folder}: attribute {CANARY!r}"
+    if (
+        ATTRIBUTES not in dataset.info["sha256"]
+        or CANARY not in dataset.attributes.columns
+    ):
+        raise UserError(
+            f"{place}: missing; allowed: a data set made by preprocess: "
+            "{kind: canaries}"
+        )
+    flags = dataset.attributes[CANARY].to_numpy()
+    if flags.dtype != np.bool_ or not flags.any():
+        raise UserError(f"{place}: {flags.dtype}, {flags[0]!r}; allowed: true, false")
+    return np.asarray(flags, dtype=np.bool_)
 
 
 def write_dataset(

@@ -132,6 +132,22 @@ class Table(Figure):
     ]
 
 
+class PrivacyTable(Figure):
+    """What privacy costs, and what attacks and audits find of it."""
+
+    draws = ("membership.",)
+
+    kind: Annotated[
+        Literal["privacy_table"],
+        Field(
+            description="A row for every attack and grid point: the target's accuracy, "
+            "AUC and true-positive rate at 1% false ones, the epsilon that its "
+            "training promises and the lower bound on it, as mean and standard "
+            "deviation over seeds."
+        ),
+    ]
+
+
 class Reconstructions(Figure):
     """Pictures that were hidden in models, and what came out (P2 Sec. 6)."""
 
@@ -354,6 +370,7 @@ FigureSettings = Annotated[
     | Trend
     | ROC
     | Table
+    | PrivacyTable
     | Reconstructions
     | Weights
     | MemoryTable

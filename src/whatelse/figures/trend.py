@@ -58,7 +58,9 @@ _Y_LABELS = {
     "alone_test_accuracy": "test accuracy without an adversary",
     "words_seen": "words in a round, mean",
     "dense_rounds": "share of rounds with a dense gradient",
-    "epsilon": "epsilon of participants",
+    "epsilon": "epsilon that is promised",
+    "epsilon_lower": "lower bound on epsilon",
+    "epsilon_exceeded": "share of bounds above epsilon",
     "task_correlation": "correlation of task and property",
     "score_with": "score of updates with the property",
     "score_without": "score of updates without it",
@@ -102,7 +104,7 @@ _RANGES = {
 }
 # Axes are never narrower, so that noise does not loom.
 _LEAST_SPANS = {**dict.fromkeys(_CHANGES, 0.01), "mape": 4.0, "lossless_bits": 4.0}
-_UNBOUNDED = ("epsilon", "words_seen", "rounds_kept", "norm_ratio")
+_UNBOUNDED = ("epsilon", "epsilon_lower", "words_seen", "rounds_kept", "norm_ratio")
 _WHOLE = ("detected", "false_alarms")  # from none of the models to all of them
 _X_LABELS = {
     "members": "members (records in the training set)",
@@ -114,6 +116,7 @@ _X_LABELS = {
     "strength": "strength of the penalty",
     "inputs": "synthetic records",
     "attackers": "participants who attack",
+    "epsilon": "epsilon that is promised",
 }
 
 

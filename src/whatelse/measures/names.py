@@ -37,6 +37,8 @@ Metric = Literal[
     "words_seen",
     "dense_rounds",
     "epsilon",
+    "epsilon_lower",
+    "epsilon_exceeded",
     "task_correlation",
     "score_with",
     "score_without",

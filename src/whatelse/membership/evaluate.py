@@ -85,6 +85,7 @@ def evaluate(
             report(
                 number, target, score, decision,
                 class_names=rows.about["class_names"],
+                privacy=rows.about.get("privacy"),
                 false_positive_rates=settings.false_positive_rates,
                 controls=controls,
             )

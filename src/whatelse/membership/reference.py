@@ -96,6 +96,7 @@ def evaluate(
             report(
                 number, own, score, decision,
                 class_names=signals.about["class_names"],
+                privacy=signals.about.get("privacy"),
                 false_positive_rates=settings.false_positive_rates,
                 controls=controls,
             )
@@ -197,18 +198,18 @@ def _positive(
     compared = compare(signals, references, chosen)
     classes = len(signals.about["class_names"])
 
-    def plant(values: Floats, inside: NDArray[np.bool_]) -> Floats:
-        return _plant(signal, values, inside[..., None], classes)
+    def told(values: Floats, inside: NDArray[np.bool_]) -> Floats:
+        return plant(signal, values, inside[..., None], classes)
 
     def nobody(values: Floats) -> NDArray[np.bool_]:
         return np.zeros(values.shape[:-1], dtype=bool)
 
     planted = Compared(
-        observed=plant(compared.observed, member),
-        references=plant(compared.references, compared.inside),
+        observed=told(compared.observed, member),
+        references=told(compared.references, compared.inside),
         inside=compared.inside,
-        others=plant(compared.others, nobody(compared.others)),
-        references_on_others=plant(
+        others=told(compared.others, nobody(compared.others)),
+        references_on_others=told(
             compared.references_on_others, nobody(compared.references_on_others)
         ),
     )
@@ -216,10 +217,13 @@ def _positive(
     return control_of(what, scorer.score(planted), member)
 
 
-def _plant(
+def plant(
     signal: str, values: Floats, inside: NDArray[np.bool_], classes: int
 ) -> Floats:
-    """Return a signal of answers that are moved, float32."""
+    """Return a signal of answers that are moved, float32.
+
+    Those to records inside by `_SHARE` of the way to the true class, others to uniform.
+    """
     if signal == "margin":
         # the rest by itself: one minus a probability near one is nothing
         ours, rest = expit(values), expit(-values)

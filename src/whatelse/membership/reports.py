@@ -54,7 +54,7 @@ class Target:
 def report(
     number: int, target: Target, score: NDArray[Any], decision: NDArray[np.bool_], *,
     class_names: Sequence[str], false_positive_rates: Sequence[float],
-    controls: Mapping[str, Control],
+    controls: Mapping[str, Control], privacy: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return what ``metrics.json`` says of a replicate.
 
@@ -74,6 +74,8 @@ def report(
         Where the true-positive rate is given, or refused.
     controls : mapping
         Positive and negative.
+    privacy : mapping, optional
+        What the target's training promised of its records.
     """
     overall, per_class = decision_measures(
         decision, target.member, target.label, class_names
@@ -96,6 +98,7 @@ def report(
         },
         "per_class": per_class,
         "controls": dict(controls),
+        **({"privacy": dict(privacy)} if privacy else {}),
     }
 
 
@@ -164,6 +167,11 @@ def _summary(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
             columns[f"class_{name}_{word}"] = [
                 float(reduce(values)) if values else None for values in of_classes
             ]
+    if "privacy" in reports[0]:
+        columns["epsilon"] = [r["privacy"]["epsilon"] for r in reports]
+    if "audit" in reports[0]:
+        for name in ("epsilon_lower", "epsilon_exceeded"):
+            columns[name] = [r["audit"][name] for r in reports]
     for fpr in reports[0]["attack"]["tpr_at_fpr"]:
         rates = [value(r["attack"]["tpr_at_fpr"][fpr]) for r in reports]
         # refused in all of them: a claim on it is an error, not a miss

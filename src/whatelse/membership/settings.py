@@ -210,7 +210,59 @@ class AttackR(_Reference):
         return 8
 
 
+class _OfCanaries(_Attack):
+    """An attack that bounds epsilon from below, by canaries."""
+
+    delta: float = Field(
+        1e-5, gt=0, lt=1,
+        description="At which epsilon is bounded; that of `training.privacy` to be "
+        "compared with it.",
+    )  # fmt: skip
+    confidence: float = Field(
+        0.95, gt=0, lt=1,
+        description="One minus the chance that the bound is above a true epsilon.",
+    )  # fmt: skip
+
+
+class Audit(_OfCanaries):
+    """The audit of one model (Steinke, Nasr & Jagielski 2023), for each replicate.
+
+    Canaries with the highest scores are guessed to be in, as many with the lowest to be
+    out; there is no guess about the others. Each share of canaries is tried, at a
+    confidence that allows for all of them.
+    """
+
+    kind: Literal["membership.audit"]
+    guesses: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.02, 0.1, 0.3, 1.0),
+        strict=False,
+        min_length=1,
+        description="Shares of the canaries that are guessed about.",
+    )
+
+    @property
+    def least_models(self) -> int:
+        """The fewest of a replicate: one; shadows tell how hard a canary is."""
+        return 1
+
+
+class Epsilon(_OfCanaries):
+    """The bound over independently trained models (Jagielski et al. 2020).
+
+    One canary and a threshold are chosen on half of a replicate's models; each of the
+    other half is one trial. A model never counts twice.
+    """
+
+    kind: Literal["membership.epsilon"]
+
+    @property
+    def least_models(self) -> int:
+        """The fewest of a replicate: half of them must find a planted leak."""
+        return 80
+
+
 ReferenceAttack = Lira | Rmia | AttackP | AttackR
 MembershipAttack = Annotated[
-    Shadow | Threshold | Lira | Rmia | AttackP | AttackR, Field(discriminator="kind")
+    Shadow | Threshold | Lira | Rmia | AttackP | AttackR | Audit | Epsilon,
+    Field(discriminator="kind"),
 ]

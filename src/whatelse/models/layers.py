@@ -47,6 +47,23 @@ class Trainable(dict[str, Tensor]):
         self.gradients = dict(gradients)
 
 
+class Tapped(dict[str, Tensor]):
+    """Parameters of a stack whose dense layers keep what goes in and comes out.
+
+    From these two, and the gradient of what comes out, follow the gradients of single
+    records, their lengths too, without being made.
+
+    Attributes
+    ----------
+    seen : dict of str to (Tensor, Tensor)
+        By layer, what went in, (S, B, F), and what came out, (S, B, H).
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        self.seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+
 @dataclass(frozen=True)
 class SparseBatch:
     """A batch of sparse records for each model of a stack, e.g. bags of words.
@@ -172,6 +189,16 @@ class _StackedLinear(torch.autograd.Function):
 def linear(parameters: Parameters, name: str, inputs_SBF: Batch) -> Tensor:
     """Apply each model's dense layer `name`; return shape (S, B, H)."""
     weight, bias = f"{name}.weight", f"{name}.bias"
+    if isinstance(parameters, Tapped):
+        inputs_SBF = dense(inputs_SBF)
+        # Autograd's own: asked for the gradient of what comes out, it makes no others.
+        tapped = torch.baddbmm(
+            parameters[bias].unsqueeze(1),
+            inputs_SBF,
+            parameters[weight].transpose(1, 2),
+        )
+        parameters.seen[name] = inputs_SBF, tapped
+        return tapped
     places = parameters.gradients if isinstance(parameters, Trainable) else {}
     if isinstance(inputs_SBF, SparseBatch):
         sparse: Tensor = _SparseLinear.apply(

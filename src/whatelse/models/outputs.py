@@ -38,7 +38,8 @@ class Outputs:
         What was released.
     about : dict
         The data set in short: name, title, records, classes, class_names,
-        stand_in_for, remarks.
+        stand_in_for, remarks; and `privacy`, what the model's training promised of
+        its records, where it promised anything.
     """
 
     model: NDArray[np.int64]

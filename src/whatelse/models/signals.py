@@ -40,7 +40,8 @@ class Signals:
         together, LiRA's logit-scaled confidence. ``log_probability``: of the true
         class. The first query is the record itself, others are augmented.
     pool : ndarray of bool, shape (records,)
-        The records that take part; no model was trained on any other.
+        The records that take part; no model was trained on any other. Of coins, the
+        canaries; other records are in all models' training or in nobody's.
     label : ndarray of int64, shape (records,)
         True classes.
     about : dict

@@ -29,6 +29,7 @@ from whatelse.arguments import validation_line
 from whatelse.backdoors.adversary_settings import BackdoorAdversary
 from whatelse.backdoors.settings import BackdoorAttack
 from whatelse.claims.settings import Claim
+from whatelse.datasets.canaries import Canaries
 from whatelse.datasets.settings import DatasetSettings
 from whatelse.datasets.split import Split
 from whatelse.datasets.task import Task
@@ -48,7 +49,11 @@ from whatelse.properties.adversary_settings import (
 )
 from whatelse.properties.settings import PropertyAttack
 from whatelse.training.federated_settings import Averaging, ByLot, Deal, Protocol
-from whatelse.training.settings import TrainingSettings
+from whatelse.training.settings import (
+    CentralTraining,
+    TrainingSettings,
+    refuse_unprivate,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
 Grid = dict[str, Any]
@@ -68,7 +73,9 @@ class DerivedDataset(_Entry):
     """A data set that a step makes from another."""
 
     base: Name = Field(..., alias="from", description="A data set of this study.")
-    preprocess: Annotated[Split | Task | CapacityAbuse, Field(discriminator="kind")]
+    preprocess: Annotated[
+        Split | Task | CapacityAbuse | Canaries, Field(discriminator="kind")
+    ]
 
 
 class Trained(_Entry):
@@ -76,13 +83,15 @@ class Trained(_Entry):
 
     dataset: Name = Field(..., description="A data set of this study.")
     architecture: ArchitectureSettings
-    training: TrainingSettings
-    split: Literal["random", "given", "halves"] = Field(
+    training: CentralTraining
+    split: Literal["random", "given", "halves", "coins"] = Field(
         "random",
         description="random: each model draws members and held-out records from all. "
         "given: from the two parts of the data set's own split. halves: each is "
         "trained on half of the same records, and shadows are reference models: they "
-        "hold each record in exactly half of them, and serve all replicates.",
+        "hold each record in exactly half of them, and serve all replicates. coins: "
+        "each is trained on the training part of a data set with canaries, and on each "
+        "canary by a fair coin.",
     )
     members: int | None = Field(
         None,
@@ -119,6 +128,26 @@ class Trained(_Entry):
     def _random_needs_a_size(self) -> "Trained":
         if self.split == "random" and self.members is None:
             raise ValueError("members: needed with a random split")
+        return self
+
+    @model_validator(mode="after")
+    def _coins_decide(self) -> "Trained":
+        for name in ("members", "non_members"):
+            if self.split == "coins" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name}: {getattr(self, name)}; allowed with coins: left out (the "
+                    "training part, and canaries by their coins)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _private_if_asked(self) -> "Trained":
+        refuse_unprivate(self.architecture, self.training)
+        if self.training.privacy and self.tampering:
+            raise ValueError(
+                f"tampering: {self.tampering.kind}, which looks at records beside the "
+                "gradients; allowed with training.privacy: left out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -335,7 +335,12 @@ class _Resolver:
             )
 
     def _refuse_mixed(self, point: Instance, settings: Trained, data: Artefact) -> None:
-        """Refuse models that would take synthetic records for anything else."""
+        """Refuse models that would take records for anything but what they are."""
+        if settings.split == "coins" and data.spec.get("kind") != "canaries":
+            raise UserError(
+                f"{self.path}: models.{point.entry}.split: coins, and its data set has "
+                "no canaries; allowed: one that preprocess: {kind: canaries} made"
+            )
         if data.spec.get("kind") != "capacity-abuse":
             return
         place = f"{self.path}: models.{point.entry}"
@@ -566,7 +571,15 @@ class _Resolver:
     ) -> dict[str, list[str]]:  # fmt: skip
         """Return the folders that an attack on a family reads, by role."""
         place = f"{self.path}: attacks.{attack.entry}"
-        released = not {"outputs", "signals"}.isdisjoint(needs)
+        tossed = family.settings.split == "coins"
+        if tossed != ("canaries" in needs):
+            raise UserError(
+                f"{place}.models: {family.name} has "
+                f"{'' if tossed else 'no '}canaries, {attack.settings.kind} "
+                f"{'takes them for other records' if tossed else 'needs them'}; "
+                f"allowed: an entry with{'out' if tossed else ''} split: coins"
+            )
+        released = not {"outputs", "signals", "canaries"}.isdisjoint(needs)
         if not released and attack.settings.release != grammar.FULL:
             raise UserError(
                 f"{place}.release: {attack.settings.release!r}; allowed: "
@@ -584,6 +597,10 @@ class _Resolver:
             if "outputs" in needs:
                 outputs = self._outputs(family, replicate, release)
                 inputs[f"outputs.{replicate}"] = outputs
+            if "canaries" in needs:
+                inputs[f"signals.{replicate}"] = self._all_signals(
+                    place, attack, family, replicate, release
+                )
             if "models" in needs:
                 blocks = self._blocks(family, replicate)
                 inputs[f"models.{replicate}"] = [block.folder for block in blocks]
@@ -745,6 +762,26 @@ class _Resolver:
             if int(block.labels["models"].split(":")[0]) <= used
         ]
         return {**inputs, "references": folders} if folders else inputs
+
+    def _all_signals(
+        self, place: str, attack: Instance, family: Family, replicate: int, release: Any
+    ) -> list[str]:
+        """Add signals of all models of a replicate."""
+        least, there = attack.settings.least_models, family.settings.shadows + 1
+        if there < least:
+            raise UserError(
+                f"{place}.models: {family.name} has {there} models a replicate; "
+                f"allowed: at least {least} (shadows: {least - 1})"
+            )
+        privacy = family.spec["training"].get("privacy")
+        if privacy and privacy["delta"] != attack.settings.delta:
+            raise UserError(
+                f"{place}.delta: {attack.settings.delta:g}, and {family.name} is "
+                f"promised epsilon at {privacy['delta']:g}; allowed: the same"
+            )
+        asked = Signals(kind="signals", release=release, queries=Queries())
+        spec = asked.model_dump(mode="json")
+        return [self._asked(block, spec) for block in self._blocks(family, replicate)]
 
     def _asked(self, block: Artefact, spec: dict[str, Any]) -> str:
         """Add what a block answers to what is asked; return its folder."""

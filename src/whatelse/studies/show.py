@@ -18,6 +18,8 @@ _COLUMNS = {
         ("AUC", "auc"),
         ("TPR at 1%", "tpr_at_0.01"),
         ("at 0.1%", "tpr_at_0.001"),
+        ("epsilon", "epsilon"),
+        ("at least", "epsilon_lower"),
     ),
     "memorization": (
         ("test acc.", "test_accuracy"),
@@ -127,7 +129,8 @@ def _columns(
     return [
         (title, key)
         for title, key in _COLUMNS[question]
-        if key in known or (question == "membership" and not key.startswith("tpr_at"))
+        if key in known
+        or (question == "membership" and not key.startswith(("tpr_at", "epsilon")))
     ]
 
 

@@ -51,12 +51,15 @@ class Block:
         Running statistics, stacked likewise; empty for most architectures.
     plan : Plan
         Rows in the order of the stack.
+    privacy : dict or None
+        What is promised of their records: epsilon at `delta`, and how.
     """
 
     architecture: Architecture
     parameters: dict[str, torch.Tensor]
     buffers: dict[str, torch.Tensor]
     plan: Plan
+    privacy: dict[str, Any] | None = None
 
     @property
     def held_out(self) -> NDArray[np.int64]:
@@ -70,16 +73,19 @@ class Block:
 
 
 def describe(
-    settings: ArchitectureSettings, dataset: Dataset, architecture: Architecture
-) -> dict[str, Any]:
+    settings: ArchitectureSettings, dataset: Dataset, architecture: Architecture,
+    privacy: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return what ``model.json`` says of models on a data set."""
-    words: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if isinstance(settings, TextSettings):
-        words["words"] = dataset.num_words
+        more["words"] = dataset.num_words
+    if privacy:
+        more["privacy"] = dict(privacy)
     return {
         "architecture": settings.model_dump(mode="json"),
         "input_shape": list(dataset.inputs.shape[1:]),
-        **words,
+        **more,
         "classes": dataset.num_classes,
         "scale": dataset.info["scale"],
         "shift": dataset.info["shift"],
@@ -171,4 +177,5 @@ def load_block(folder: Path) -> Block:
         {name: tensors[name] for name in architecture.shapes},
         {name: tensors[name] for name in architecture.buffers},
         plan,
+        description.get("privacy"),
     )

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from whatelse import records
 from whatelse.arguments import json_argument, range_argument
-from whatelse.datasets.store import Dataset, given_split, open_dataset
+from whatelse.datasets.store import Dataset, canaries, given_split, open_dataset
 from whatelse.errors import UserError
 from whatelse.models.stacked import Architecture, build
 from whatelse.sources import closure
@@ -32,7 +32,8 @@ from whatelse.training.device import (
     resident,
 )
 from whatelse.training.ensemble import OnEpoch, Strategy, choose_strategy, train
-from whatelse.training.plan import Plan, draw_plan
+from whatelse.training.plan import Plan, draw_plan, expected_members
+from whatelse.training.private import mechanism_of, train_privately
 from whatelse.training.settings import TrainSpec
 from whatelse.training.tampering import Host, Tampering, module_of, tampering
 
@@ -106,7 +107,9 @@ def run(args: argparse.Namespace) -> None:
         "code": records.files_digest(code),
         "versions": records.versions(),
     }
-    parts_of_split = given_split(dataset) if spec.split == "given" else None
+    given = spec.split in ("given", "coins")
+    parts_of_split = given_split(dataset) if given else None
+    tossed = canaries(dataset) if spec.split == "coins" else None
 
     def part(replicate: int, models: range, progress: Path) -> _Part:
         own = spec.model_copy(update={"replicate": replicate})
@@ -114,11 +117,12 @@ def run(args: argparse.Namespace) -> None:
         plan = draw_plan(
             dataset.labels, models, members=own.members, non_members=own.non_members,
             seed=own.seed, replicate=replicate, parts=parts_of_split,
-            halves=own.split == "halves",
+            halves=own.split == "halves", canaries=tossed,
         )  # fmt: skip
         return _Part(own, plan, _Progress(progress, stamp))
 
     mine = part(spec.replicate, args.models, args.progress)
+    size = expected_members(mine.plan, tossed)
     parts = [mine]
     if strategy == "stacked":
         parts += [part(a.replicate, a.range, a.progress) for a in args.ahead]
@@ -126,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
     stacks: list[int] = []
     if mine.missing():
         base = _base(args, architecture) if args.base or spec.base else None
-        fit = _Fit(architecture, dataset, device, strategy, base, mine)
+        fit = _Fit(architecture, dataset, device, strategy, base, mine, size)
         if strategy == "stacked":
             stacks = in_stacks_that_fit(missing, fit)
         else:
@@ -134,9 +138,13 @@ def run(args: argparse.Namespace) -> None:
                 stacks += in_stacks_that_fit([each], fit)
     parameters = mine.progress.stacked(args.models)
     written = save_block(
-        args.out, description=describe(spec.architecture, dataset, architecture),
-        plan=mine.plan, parameters=parameters,
-    )  # fmt: skip
+        args.out,
+        description=describe(
+            spec.architecture, dataset, architecture, _guarantee_of(spec, size)
+        ),
+        plan=mine.plan,
+        parameters=parameters,
+    )
     mine.progress.hand_over(args.out)
     trained = sum(part is mine for part, _ in missing)
     telemetry.write(
@@ -185,6 +193,13 @@ def _base(args: argparse.Namespace, architecture: Architecture) -> Block:
     return base
 
 
+def _guarantee_of(spec: TrainSpec, size: float) -> dict[str, Any] | None:
+    """Return what is promised of the models' records, None without privacy."""
+    if spec.training is None or spec.training.privacy is None:
+        return None
+    return mechanism_of(spec.training, size).guarantee()
+
+
 def code_of(spec: TrainSpec) -> tuple[Path, ...]:
     """Return the sources that train a family, those of its tampering included."""
     tampers = [module_of(spec.tampering)] if spec.tampering else []
@@ -196,10 +211,11 @@ class _Fit:
 
     def __init__(
         self, architecture: Architecture, dataset: Dataset, device: torch.device,
-        strategy: Strategy, base: Block | None, mine: "_Part",
+        strategy: Strategy, base: Block | None, mine: "_Part", size: float,
     ) -> None:  # fmt: skip
         self.architecture, self.dataset, self.device = architecture, dataset, device
         self.strategy, self.base, self.mine = strategy, base, mine
+        self.size = size
         self.data = resident(dataset, device)
 
     def __call__(self, group: list[tuple["_Part", int]]) -> None:
@@ -248,20 +264,32 @@ class _Fit:
         if spec.training is None:
             raise UserError("training: left out; allowed only with a base to take")
         own = (spec.lineage, spec.base)
+        streams: list[tuple[int | str, ...]] = [
+            ("model", p.spec.replicate, model, *filter(None, own)) for p, model in group
+        ]
+        on_epoch = _curves(group, spec.training.epochs)
+        if spec.training.privacy:
+            if starts or tampered:
+                raise UserError(
+                    "training.privacy: with a base or a tampering, which know the "
+                    "records already; allowed: neither"
+                )
+            return train_privately(
+                self.architecture, spec.training, self.data, members, size=self.size,
+                streams=streams, seed=spec.seed, strategy=self.strategy,
+                on_epoch=on_epoch,
+            )  # fmt: skip
         return train(
             self.architecture,
             spec.training,
             self.data,
             members,
-            streams=[
-                ("model", p.spec.replicate, model, *filter(None, own))
-                for p, model in group
-            ],
+            streams=streams,
             seed=spec.seed,
             strategy=self.strategy,
             starts=starts,
             penalty=tampered.penalty if tampered else None,
-            on_epoch=_curves(group, spec.training.epochs),
+            on_epoch=on_epoch,
         )
 
 

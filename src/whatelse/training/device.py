@@ -63,6 +63,13 @@ def prepare_device(name: str, threads: int) -> torch.device:
     return torch.device(name)
 
 
+def generator_of(
+    rng: np.random.Generator, device: torch.device
+) -> torch.Generator:  # fmt: skip
+    """Return a generator of PyTorch's that follows from one of ours."""
+    return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+
+
 def resident(
     dataset: Dataset, device: torch.device, *, unlabelled: Any = None
 ) -> TrainingData:

@@ -215,17 +215,24 @@ def train(
     if settings.augment:
         data = augmented(data, settings.augment)
     if starts is None:
-        starts = [
-            {
-                **initial(architecture, stream(seed, *name, "init")),
-                **initial_buffers(architecture),
-            }
-            for name in streams
-        ]
+        starts = initial_models(architecture, streams, seed)
     trainer = _train_stacked if strategy == "stacked" else _train_loop
     return trainer(
         architecture, settings, data, members, streams, seed, starts, penalty, on_epoch
     )
+
+
+def initial_models(
+    architecture: Architecture, streams: Sequence[tuple[int | str, ...]], seed: int
+) -> list[dict[str, Tensor]]:
+    """Draw the parameters and buffers that models begin with, from their streams."""
+    return [
+        {
+            **initial(architecture, stream(seed, *name, "init")),
+            **initial_buffers(architecture),
+        }
+        for name in streams
+    ]
 
 
 def learning_rate(settings: TrainingSettings, epoch: int) -> float:
@@ -273,8 +280,12 @@ class Stack:
     ----------
     rows_SP : Tensor
         Parameters, each beginning on a cache line.
+    gradients_SP : Tensor
+        What `update` steps against, laid out like the rows.
     leaves : mapping of str to Tensor
         Views of the rows, by name, that gradients are taken of.
+    places : dict of str to Tensor
+        Views of the gradients, by name.
     buffers : dict of str to Tensor
         Running statistics by name, stacked over models.
     """
@@ -291,10 +302,10 @@ class Stack:
         device = data.device
         size = sum(aligned(math.prod(s)) for s in architecture.shapes.values())
         self.rows_SP = torch.zeros(len(starts), size, device=device)
-        gradients_SP = torch.zeros_like(self.rows_SP)
-        self._places = _views(architecture, gradients_SP)
+        self.gradients_SP = torch.zeros_like(self.rows_SP)
+        self.places = _views(architecture, self.gradients_SP)
         self.leaves: Parameters = Trainable(
-            _views(architecture, self.rows_SP), self._places
+            _views(architecture, self.rows_SP), self.places
         )
         for name, leaf in self.leaves.items():
             leaf.copy_(torch.stack([start[name] for start in starts]))
@@ -307,7 +318,7 @@ class Stack:
         # Made once: making views anew costs a small net 5% of each step.
         self._models = [
             (*rows, torch.zeros((), device=device))
-            for rows in zip(self.rows_SP, gradients_SP, *moments, strict=True)
+            for rows in zip(self.rows_SP, self.gradients_SP, *moments, strict=True)
         ]
 
     def step(
@@ -339,7 +350,7 @@ class Stack:
         if self.penalty:
             whole = whole + self.penalty(stacked_weights(self.leaves)).sum()
         self._gradients_from(whole)
-        self._update(active, rate)
+        self.update(active, rate)
         return losses_S.detach()
 
     def losses(self, index_SB: Tensor, shares_SB: Tensor, full: bool) -> Tensor:
@@ -360,7 +371,7 @@ class Stack:
                 training=True,
                 shares_SB=None if full else shares_SB,
             )
-        losses_SB = _losses(
+        losses_SB = record_losses(
             self.settings,
             logits_SBC.float().flatten(0, 1),
             labels_N,
@@ -378,12 +389,12 @@ class Stack:
     def _gradients_from(self, loss: Tensor) -> None:
         """Take the gradients of a summed loss: models do not mix in it."""
         gradients = torch.autograd.grad(loss, list(self.leaves.values()))
-        for place, gradient in zip(self._places.values(), gradients, strict=True):
+        for place, gradient in zip(self.places.values(), gradients, strict=True):
             # Dense layers have written theirs in place.
             if gradient.data_ptr() != place.data_ptr():
                 place.copy_(gradient)
 
-    def _update(self, active: Sequence[int], rate: float | Tensor) -> None:
+    def update(self, active: Sequence[int], rate: float | Tensor) -> None:
         """Take one step with the models that had records in this batch."""
         chosen = zip(*(self._models[i] for i in active), strict=True)
         values, gradients, first, second, steps = map(list, chosen)
@@ -437,7 +448,9 @@ def _clip(gradients: list[Tensor], longest: float) -> None:
     torch._foreach_mul_(gradients, factors_S.unbind())
 
 
-def _losses(settings: TrainingSettings, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+def record_losses(
+    settings: TrainingSettings, logits_BC: Tensor, labels_B: Tensor
+) -> Tensor:
     """Return the loss of each record, shape (B,)."""
     if settings.loss == "cross-entropy":
         return functional.cross_entropy(logits_BC, labels_B, reduction="none")
@@ -636,4 +649,4 @@ def _plain_loss(
         return mean_losses(*(value.unsqueeze(0) for value in single))[0]
     with _precision(settings, features.device):
         logits_BC = module(features)
-    return _losses(settings, logits_BC.float(), labels_B).mean()
+    return record_losses(settings, logits_BC.float(), labels_B).mean()

@@ -7,10 +7,11 @@ import torch
 from whatelse.errors import UserError
 from whatelse.models.stacked import Architecture
 from whatelse.seeding import stream
+from whatelse.training.device import generator_of
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated_settings import Gradients
 from whatelse.training.participants import Observer, Participant, Scene
-from whatelse.training.program import Dropout, Program, Rows, Vectors, add, generator_of
+from whatelse.training.program import Dropout, Program, Rows, Vectors, add
 from whatelse.training.submissions import noise_of, sendable, submitted, sum_of
 
 

@@ -39,6 +39,7 @@ def draw_plan(
     replicate: int,
     parts: NDArray[np.bool_] | None = None,
     halves: bool = False,
+    canaries: NDArray[np.bool_] | None = None,
 ) -> Plan:
     """Deal out the records, from the seed alone (P1 Sec. V).
 
@@ -71,6 +72,10 @@ def draw_plan(
         is trained on one half of them and tested on both (LiRA, Sec. IV). The target's
         half is its own; 1 and 2, 3 and 4, ... complement each other, so that the first
         2, 4, 6, ... reference models hold each record in exactly half of them.
+    canaries : ndarray of bool, shape (records,), optional
+        With `parts`: records that each model is trained on, or not, by a fair coin of
+        their own (Steinke, Nasr & Jagielski 2023, Sec. 3), and tested on. The other
+        records of the training part are in every model's training.
 
     Returns
     -------
@@ -83,6 +88,8 @@ def draw_plan(
     """
     if halves:
         return _draw_halves(labels, models, members, seed, replicate)
+    if parts is not None and canaries is not None:
+        return _toss(models, parts, canaries, seed, replicate)
     if parts is not None:
         return _draw_given(labels, models, parts, members, non_members, seed, replicate)
     if members is None:
@@ -124,6 +131,30 @@ def draw_plan(
             matched, others, held_out = _split(pool, labels, members, outside, rng)
         train[row, matched] = train[row, others] = True
         test[row, matched] = test[row, held_out] = True
+    return Plan(np.asarray(models, dtype=np.int64), train, test)
+
+
+def expected_members(plan: Plan, canaries: NDArray[np.bool_] | None) -> float:
+    """Return how many records a model is trained on, as far as no coin decides.
+
+    Differential privacy compares training sets of one record more or less, so what it
+    promises must not hang on how many there are.
+    """
+    if canaries is None:
+        return float(plan.train[0].sum())
+    return float((plan.train[0] & ~canaries).sum() + canaries.sum() / 2)
+
+
+def _toss(
+    models: range, parts: NDArray[np.bool_], canaries: NDArray[np.bool_], seed: int,
+    replicate: int,
+) -> Plan:  # fmt: skip
+    """Toss a coin for every canary and model."""
+    train = np.tile(parts & ~canaries, (len(models), 1))
+    for row, model in enumerate(models):
+        rng = stream(seed, "plan", replicate, model, "coins")
+        train[row, canaries] = rng.random(int(canaries.sum())) < 0.5
+    test = np.tile(canaries, (len(models), 1))
     return Plan(np.asarray(models, dtype=np.int64), train, test)
 
 

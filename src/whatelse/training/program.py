@@ -126,13 +126,6 @@ class Program:
         return dict(zip(self.parameters, found, strict=True))
 
 
-def generator_of(
-    rng: np.random.Generator, device: torch.device
-) -> torch.Generator:  # fmt: skip
-    """Return a generator of PyTorch's that follows from one of ours."""
-    return torch.Generator(device).manual_seed(int(rng.integers(2**63)))
-
-
 class Dropout:
     """Values that are left out after every pooling, while a module is in training.
 

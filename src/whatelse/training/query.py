@@ -5,6 +5,7 @@ Of reference attacks, about all records: see ``whatelse.models.signals``.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ def _ask_outputs(
         label=dataset.labels[record],
         member=np.concatenate([member for _, _, member, _ in parts]),
         probabilities=np.concatenate([answers.numpy() for _, _, _, answers in parts]),
-        about=about_dataset(dataset.info["name"], dataset.info),
+        about=_about(dataset, block),
     )
     return save_outputs(out, outputs), len(record)
 
@@ -163,10 +164,16 @@ def _ask_signals(
         values=margin,
         pool=block.plan.test[0],
         label=dataset.labels,
-        about=about_dataset(dataset.info["name"], dataset.info),
+        about=_about(dataset, block),
     )
     written = save_signals(out, whole, margin=margin, log_probability=log_probability)
     return written, queries
+
+
+def _about(dataset: Dataset, block: Block) -> dict[str, Any]:
+    """Return what outputs say of their data set and of the models' promises."""
+    about = about_dataset(dataset.info["name"], dataset.info)
+    return {**about, "privacy": block.privacy} if block.privacy else about
 
 
 def _signals(

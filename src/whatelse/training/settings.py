@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from whatelse.models.settings import ArchitectureSettings
+from whatelse.models.settings import ArchitectureSettings, Gru, Lstm, Resnet
 
 
 class _Settings(BaseModel):
@@ -120,6 +120,92 @@ class TrainingSettings(_Settings):
     )
 
 
+class RecordPrivacy(_Settings):
+    """Differential privacy of single records, by DP-SGD (Abadi et al., CCS 2016).
+
+    Each record's gradient is cut to a length, and noise is added to their sum. A record
+    is in a step by a coin of its own, as the accountant assumes (Poisson sampling).
+    """
+
+    clip: float = Field(
+        ..., gt=0, le=1e6, allow_inf_nan=False,
+        description="Longest gradient of a record, L2.",
+    )  # fmt: skip
+    epsilon: float | None = Field(
+        None, gt=0, le=1e4, allow_inf_nan=False,
+        description="What is promised: the noise is found from it. Or give `noise`.",
+    )  # fmt: skip
+    noise: float | None = Field(
+        None, ge=0, le=1e6, allow_inf_nan=False,
+        description="Standard deviation of the sum's noise, in units of `clip`; 0 is "
+        "clipping alone, which promises nothing. Or give `epsilon`.",
+    )  # fmt: skip
+    delta: float = Field(
+        1e-5, gt=0, lt=1,
+        description="Of the guarantee; well below 1 / records.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "RecordPrivacy":
+        if (self.epsilon is None) == (self.noise is None):
+            raise ValueError("needs exactly one of epsilon and noise")
+        return self
+
+
+class CentralTraining(TrainingSettings):
+    """How every model of an entry is fitted, with a guarantee or without one."""
+
+    privacy: RecordPrivacy | None = Field(
+        None, description="Differential privacy of records; none if left out."
+    )
+
+    @model_validator(mode="after")
+    def _each_record_has_a_gradient(self) -> "CentralTraining":
+        if self.privacy is None:
+            return self
+        if self.loss == "next-word":
+            raise ValueError(
+                "loss: next-word; allowed with privacy: cross-entropy, hinge"
+            )
+        if self.clip_gradient is not None:
+            raise ValueError(
+                f"clip_gradient: {self.clip_gradient}; allowed with privacy: left out "
+                "(it clips the gradient of each record)"
+            )
+        if self.precision != "float32":
+            raise ValueError(
+                f"precision: {self.precision}; allowed with privacy: float32"
+            )
+        if self.augment is not None:
+            raise ValueError("augment: not with privacy; allowed: left out")
+        return self
+
+
+def refuse_unprivate(
+    architecture: ArchitectureSettings, training: CentralTraining | None
+) -> None:
+    """Refuse privacy of models whose records have no gradients of their own.
+
+    Raises
+    ------
+    ValueError
+        If a layer mixes the records of a batch, or is recurrent.
+    """
+    if training is None or training.privacy is None:
+        return
+    if isinstance(architecture, Resnet) and architecture.norm == "batch":
+        raise ValueError(
+            "architecture.norm: batch, which mixes the records of a batch; allowed "
+            "with training.privacy: group, none"
+        )
+    if isinstance(architecture, Gru | Lstm):
+        raise ValueError(
+            f"architecture.kind: {architecture.kind}, whose layers give no gradients "
+            "of single records; allowed with training.privacy: mlp, cnn, resnet, "
+            "text-cnn"
+        )
+
+
 class TrainSpec(_Settings):
     """A family of models: one target and any number of shadows.
 
@@ -128,10 +214,10 @@ class TrainSpec(_Settings):
     """
 
     architecture: ArchitectureSettings
-    training: TrainingSettings | None = Field(
+    training: CentralTraining | None = Field(
         ..., description="None: nothing is trained, `base` is taken as it is."
     )
-    split: Literal["random", "given", "halves"] = "random"
+    split: Literal["random", "given", "halves", "coins"] = "random"
     members: int | None = Field(
         None,
         ge=2,
@@ -160,3 +246,8 @@ class TrainSpec(_Settings):
     )
     seed: int = Field(..., ge=0, lt=2**63)
     replicate: int = Field(..., ge=0)
+
+    @model_validator(mode="after")
+    def _private_if_asked(self) -> "TrainSpec":
+        refuse_unprivate(self.architecture, self.training)
+        return self

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from whatelse.seeding import stream
+from whatelse.training.device import generator_of
 from whatelse.training.federated_settings import Averaging, Gradients
 from whatelse.training.participants import Participant, Scene
-from whatelse.training.program import Rows, Vectors, add, generator_of
+from whatelse.training.program import Rows, Vectors, add
 
 
 def submitted(participant: Participant, update: Vectors, scene: Scene) -> Vectors:

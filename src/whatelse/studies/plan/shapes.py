@@ -48,6 +48,8 @@ class Shape:
         Records of the training part of the data set's own split; None without one.
     words : int or None
         Of rows of word numbers: words of the vocabulary, at most; None of others.
+    canaries : int
+        Records of the training part that a coin decides about.
     """
 
     num_records: int
@@ -59,6 +61,7 @@ class Shape:
     values: float | None = None
     members: int | None = None
     words: int | None = None
+    canaries: int = 0
 
     @property
     def num_features(self) -> int:
@@ -191,10 +194,22 @@ def derived_shape(spec: Mapping[str, Any], base: Shape) -> Shape:
         count = len(spec["classes"] or ()) or 2
         share = 1 / count
         return replace(base, num_classes=count, largest=share, smallest=share)
+    if spec["kind"] == "canaries":
+        tossed: int = spec["count"]
+        if base.members is None:
+            raise UserError(
+                "preprocess.kind: canaries need a data set with a split; allowed: one "
+                "that preprocess: {kind: split} made, or that was published with one"
+            )
+        more = tossed if spec["records"] == "noise" else 0
+        return replace(
+            base, num_records=base.num_records + more, members=base.members + more,
+            canaries=tossed,
+        )  # fmt: skip
     if spec["kind"] != "capacity-abuse":
         raise UserError(
             f"preprocess.kind: what {spec['kind']!r} makes is not known; allowed: "
-            "split, task, capacity-abuse"
+            "split, task, canaries, capacity-abuse"
         )
     if base.members is None:
         raise UserError(

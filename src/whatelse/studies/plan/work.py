@@ -19,8 +19,8 @@ MEGABYTE = 1e6
 NO_SHADOWS = frozenset(
     {
         "membership.threshold", "membership.lira", "membership.rmia",
-        "membership.attack-p", "membership.attack-r", "memorization.decode",
-        "memorization.low-bits",
+        "membership.attack-p", "membership.attack-r", "membership.audit",
+        "membership.epsilon", "memorization.decode", "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
         "properties.layers", "properties.representation", "properties.membership",
         "backdoors.evaluate",
@@ -430,6 +430,8 @@ def members_of(spec: Mapping[str, Any], shape: Shape) -> int:
         )
     if spec.get("split") == "halves" and not spec["members"]:
         return shape.num_records // 2
+    if spec.get("split") == "coins":
+        return (shape.members or 0) - shape.canaries // 2
     members: int = spec["members"] or shape.members or 0
     return members
 
@@ -439,6 +441,8 @@ def train(
 ) -> Work:
     """Return the work of training a block of models.
 
+    DP-SGD is taken to take as long as other training, but for the batches, which are a
+    step's in the mean.
     Models that are taken as they are are loaded and written. A term that a tampering
     adds to the loss is taken to cost as much again as the passes over the weights do;
     what is done to finished models is not counted.
@@ -657,6 +661,8 @@ def layers(
 
 def tested(spec: Mapping[str, Any], shape: Shape) -> int:
     """Return the records that one model is tested on: members and non-members."""
+    if spec.get("split") == "coins":
+        return shape.canaries
     outside = held_out(spec, shape)
     return outside + min(outside, members_of(spec, shape))
 

@@ -130,7 +130,10 @@ class Workload:
         targets = outputs_of(artefact, "signals")
         asked = by_folder[targets[0][0]]
         block = by_folder[asked.inputs["block"][0]]
-        blocks = [by_folder[name] for name in artefact.inputs.get("references", [])]
+        blocks = [
+            by_folder[name]
+            for name in artefact.inputs.get("references", targets[0][1:])
+        ]
         models = sum(stop - start for start, stop in map(models_of, blocks))
         return work.reference(
             asked.spec, self._shapes[asked.inputs["data"][0]], self.tested(block),
