@@ -111,7 +111,8 @@ class ROC(Figure):
         Literal["roc"],
         Field(
             description="ROC curves on linear and on logarithmic axes, one for every "
-            "attack and grid point: the mean over seeds, and each seed faintly."
+            "attack and grid point: the mean over seeds, each seed faintly, and a 95% "
+            "band; bands and seeds of up to four curves."
         ),
     ]
 
@@ -125,8 +126,9 @@ class Table(Figure):
         Literal["table"],
         Field(
             description="A row for every attack and grid point: the target's train "
-            "and test accuracy, then accuracy, precision, recall and AUC of the "
-            "attack, as mean and standard deviation over seeds."
+            "and test accuracy, then accuracy, precision, recall, AUC and the "
+            "true-positive rate at 1% and 0.1% false ones of the attack, as mean and "
+            "standard deviation over seeds."
         ),
     ]
 

@@ -197,18 +197,18 @@ def _positive(
     compared = compare(signals, references, chosen)
     classes = len(signals.about["class_names"])
 
-    def plant(values: Floats, inside: NDArray[np.bool_]) -> Floats:
-        return _plant(signal, values, inside[..., None], classes)
+    def planted_in(values: Floats, inside: NDArray[np.bool_]) -> Floats:
+        return plant(signal, values, inside[..., None], classes)
 
     def nobody(values: Floats) -> NDArray[np.bool_]:
         return np.zeros(values.shape[:-1], dtype=bool)
 
     planted = Compared(
-        observed=plant(compared.observed, member),
-        references=plant(compared.references, compared.inside),
+        observed=planted_in(compared.observed, member),
+        references=planted_in(compared.references, compared.inside),
         inside=compared.inside,
-        others=plant(compared.others, nobody(compared.others)),
-        references_on_others=plant(
+        others=planted_in(compared.others, nobody(compared.others)),
+        references_on_others=planted_in(
             compared.references_on_others, nobody(compared.references_on_others)
         ),
     )
@@ -216,10 +216,29 @@ def _positive(
     return control_of(what, scorer.score(planted), member)
 
 
-def _plant(
+def plant(
     signal: str, values: Floats, inside: NDArray[np.bool_], classes: int
 ) -> Floats:
-    """Return a signal of answers that are moved, float32."""
+    """Return a signal of answers that are moved: a leak of a known size.
+
+    By `_SHARE` of the way to the true class, or to uniform.
+
+    Parameters
+    ----------
+    signal : {"margin", "log_probability"}
+        What `values` are.
+    values : ndarray of float
+        Any shape.
+    inside : ndarray of bool
+        Whose go to the true class; broadcast to `values`.
+    classes : int
+        How many.
+
+    Returns
+    -------
+    ndarray of float32
+        In the shape of `values`.
+    """
     if signal == "margin":
         # the rest by itself: one minus a probability near one is nothing
         ours, rest = expit(values), expit(-values)

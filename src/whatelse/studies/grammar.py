@@ -48,7 +48,7 @@ from whatelse.properties.adversary_settings import (
 )
 from whatelse.properties.settings import PropertyAttack
 from whatelse.training.federated_settings import Averaging, ByLot, Deal, Protocol
-from whatelse.training.settings import TrainingSettings
+from whatelse.training.settings import TrainingSettings, refuse_stopped_halves
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
 Grid = dict[str, Any]
@@ -119,6 +119,11 @@ class Trained(_Entry):
     def _random_needs_a_size(self) -> "Trained":
         if self.split == "random" and self.members is None:
             raise ValueError("members: needed with a random split")
+        return self
+
+    @model_validator(mode="after")
+    def _halves_stay_whole(self) -> "Trained":
+        refuse_stopped_halves(self.split, self.training)
         return self
 
     @model_validator(mode="after")
