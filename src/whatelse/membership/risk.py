@@ -292,10 +292,10 @@ def _shown(dataset: Dataset, rows: pd.DataFrame, number: int) -> pd.DataFrame:
     ends = rows[(rows["place"] <= number) | (rows["place"] > len(rows) - number)]
     records = ends["record"].to_numpy()
     found: dict[str, list[Any]] = {}
-    if dataset.num_words is not None:
+    if dataset.num_words is not None and not dataset.is_sparse:
         vocabulary = dataset.info["vocabulary"]
         found["words"] = [
-            " ".join(str(vocabulary[word]) for word in row if word)
+            " ".join(str(vocabulary[word - 1]) for word in row if word)
             for row in np.asarray(dataset.inputs[records], dtype=np.int64)
         ]
     elif len(dataset.inputs.shape) == 4:
@@ -324,9 +324,8 @@ def _unusual(dataset: Dataset, records: NDArray[np.int64]) -> list[str]:
         mean, deviation = flat.mean(0, np.float64), flat.std(0, np.float64)
         own = flat[records]
     score = np.abs(own - mean) / np.where(deviation > 0, deviation, np.inf)
-    names = dataset.info.get("feature_names") or [
-        f"feature {number}" for number in range(own.shape[1])
-    ]
+    names = dataset.info.get("feature_names") or dataset.info.get("vocabulary")
+    names = names or [f"feature {number}" for number in range(own.shape[1])]
     best = np.argsort(-score, axis=1, kind="stable")[:, :_NAMED]
     return [
         ", ".join(f"{names[column]} = {row[column]:g}" for column in columns)
