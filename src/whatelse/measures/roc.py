@@ -88,7 +88,7 @@ def band(
     confidence ``1 - (1 - confidence) / 2``, so that both hold together (Bonferroni).
     Since the true curve rises, what is known of the last threshold whose
     false-positive rate is surely no higher bounds it from below, and what is known of
-    the first whose rate is surely no lower bounds it from above. Which thresholds these
+    the first whose rate is surely higher bounds it from above. Which thresholds these
     are follows from the non-members alone, so the band holds at each rate by itself;
     it does not hold at all of them together.
 
@@ -114,7 +114,7 @@ def band(
     fpr_low, fpr_high = clopper_pearson(false_calls, num_non_members, each)
     tpr_low, tpr_high = clopper_pearson(true_calls, num_members, each)
     below = np.searchsorted(fpr_high, at, "right")
-    above = np.searchsorted(fpr_low, at, "left")
+    above = np.searchsorted(fpr_low, at, "right")
     return np.append(0.0, tpr_low)[below], np.append(tpr_high, 1.0)[above]
 
 
