@@ -114,7 +114,9 @@ def evaluate(
     chance = pd.DataFrame(
         dict(zip(("risk", "low"), risks(margin, others), strict=False))
     )
-    planted = plant(SIGNAL, margin, others, len(references.about["class_names"]))
+    classes = len(references.about["class_names"])
+    paired, lent_pairs = margin[len(targets) :], others[len(targets) :]
+    planted = plant(SIGNAL, paired, lent_pairs, classes)
     correct = np.concatenate([own.correct[:, pool] for own in every])
     report = {
         "replicate": 0,
@@ -127,9 +129,9 @@ def evaluate(
         "per_class": _by_class(rows, references.about["class_names"]),
         "per_group": {name: _by_group(rows, dataset, name) for name in settings.groups},
         "controls": {
-            "negative": _control("memberships of other records", margin, others),
+            "negative": _control("memberships of other records", paired, lent_pairs),
             "positive": _control(
-                "a leak planted for memberships of other records", planted, others
+                "a leak planted for memberships of other records", planted, lent_pairs
             ),
         },
     }
@@ -171,14 +173,13 @@ def _mean(values: Matrix, chosen: Flags) -> NDArray[np.float64]:
 
 
 def _control(what: str, margin: Matrix, train: Flags) -> Control:
-    """Return how well memberships are told, all records together.
+    """Return how well memberships are told, all records and pairs together.
 
-    By a model's rank among all for the same record, since records differ more than
-    membership makes.
+    By how much surer the first model of a pair is than the second: records differ more
+    than membership makes, and the two have opposite memberships.
     """
-    from scipy.stats import rankdata
-
-    return control_of(what, rankdata(margin, axis=0).ravel(), train.ravel())
+    first = margin[0::2].astype(np.float64) - margin[1::2]
+    return control_of(what, first.ravel(), train[0::2].ravel())
 
 
 def _measures(rows: pd.DataFrame, chance: pd.DataFrame) -> dict[str, Any]:
@@ -211,8 +212,9 @@ def rank_correlation(
     """
     from scipy.stats import spearmanr
 
-    found = spearmanr(first, second).statistic
-    value = 0.0 if np.isnan(found) else float(found)  # all alike
+    value = 0.0
+    if np.ptp(first) and np.ptp(second):  # else it is not defined
+        value = float(spearmanr(first, second).statistic)
     reach = float(ndtri(0.975)) * np.sqrt(1.06 / max(len(first) - 3, 1))
     middle = np.arctanh(np.clip(value, -1 + 1e-12, 1 - 1e-12))
     low, high = (float(np.tanh(middle + sign * reach)) for sign in (-1, 1))
