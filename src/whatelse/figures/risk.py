@@ -133,7 +133,7 @@ def _falling(panel: Axes, curves: pd.DataFrame) -> None:
     panel.set_ylim(0, 1.02)
     panel.set_xlabel("records, most exposed first (%)")
     panel.set_ylabel("risk (AUC over models)")
-    panel.set_title("who is exposed")
+    panel.set_title("risk of each record")
     panel.legend(loc="lower left", handlelength=1.8)
 
 
@@ -146,16 +146,11 @@ def _halves(panel: Axes, result: AttackResult, agreement: dict[str, float]) -> N
         rasterized=len(scores) > 5000,
     )  # fmt: skip
     low, high, value = (agreement[end] for end in ("low", "high", "value"))
-    panel.text(
-        0.03, 0.97, f"rank correlation {value:.2f}\n[{low:.2f}, {high:.2f}]",
-        transform=panel.transAxes, va="top", fontsize=8,
-        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5},
-    )  # fmt: skip
     panel.set_xlim(-0.02, 1.02)
     panel.set_ylim(-0.02, 1.02)
     panel.set_xlabel("risk by one half of the models")
     panel.set_ylabel("by the other half")
-    panel.set_title("does it repeat")
+    panel.set_title(f"rank correlation {value:.2f} [{low:.2f}, {high:.2f}]")
 
 
 def _strength(count: int) -> float:
@@ -191,9 +186,10 @@ def _notes(
         "Risk of a record: the chance that a model trained on it is surer of it than "
         "one that was not; dashed: .5, it leaves no trace.",
         f"The interval lies above .5 for {100 * risk['exposed_share']:.1f}% of the "
-        f"records, by chance alone (memberships of other records) for "
+        f"records, by chance alone for "
         f"{100 * risk['exposed_by_chance']:.1f}%.",
-        "The most exposed tenth by either half of the models has a mean risk of "
+        "Chance: records that no model had, or under memberships of others. The most "
+        "exposed tenth by either half of the models has a mean risk of "
         f"{risk['risk_of_exposed']:.2f} by the other; all: {risk['risk_mean']:.2f}.",
         "Means: t-intervals over the records of a group, models as they are.",
     ]

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from whatelse.errors import UserError
@@ -15,11 +14,13 @@ from whatelse.figures import style
 from whatelse.figures.results import AttackResult, remarks
 from whatelse.figures.risk import only, told
 from whatelse.figures.settings import RiskSheet
-from whatelse.figures.sketch import LINE, TEXT, Sketch
+from whatelse.figures.sketch import LEFT, LINE, RIGHT, TEXT, Sketch
 
-_ROW = 0.98  # inches of a row of pictures with two lines below
-_HEAD = 0.26
-_WORDS = 6.4  # points
+_HEAD = 0.26  # inches
+_GAP = 0.10  # between pictures
+_TALLEST = 0.80
+_LINE = 0.115  # of the words below a picture
+_WORDS = 6.2  # points
 _CLASS, _RISK, _WHAT = 0.14, 1.62, 3.0  # inches from the left edge
 _CHARACTERS = 76
 
@@ -62,13 +63,9 @@ def draw(
             f"of either end, and attack {result.name!r} has kept {kept}; allowed: "
             "fewer, or a larger `shown` of the attack"
         )
-    names = [group["name"] for group in result.replicates[0]["per_class"]]
-    of_class = dict(
-        zip(
-            [group["class"] for group in result.replicates[0]["per_class"]],
-            names, strict=True,
-        )
-    )  # fmt: skip
+    of_class = {
+        group["class"]: group["name"] for group in result.replicates[0]["per_class"]
+    }
     table = pd.concat(
         [rows.assign(end=end) for end, rows in ends.items()], ignore_index=True
     )
@@ -92,31 +89,39 @@ def draw(
 def _pictures(
     settings: RiskSheet, result: AttackResult, table: pd.DataFrame, notes: list[str]
 ) -> Figure:
+    cell = (RIGHT - LEFT) / settings.columns
+    side = min(cell - _GAP, _TALLEST)
+    row = side + 2 * _LINE + 0.12
     down = -(-(len(table) // 2) // settings.columns)
-    part: SubFigure
-    figure, part = style.sheet(
-        settings.title, told(result), notes, height=2 * (_ROW * down + _HEAD)
-    )
-    sheets: Any = part.subfigures(2, 1)
-    for sheet, (end, rows) in zip(
-        sheets, table.groupby("end", sort=False), strict=True
-    ):
-        sheet.suptitle(f"{end}", fontsize=8.5, fontweight="bold", x=0.014, ha="left")
-        panels = sheet.subplots(down, settings.columns, squeeze=False).ravel()
-        for panel in panels:
-            panel.set_axis_off()
-        for panel, (_, row) in zip(panels, rows.iterrows(), strict=False):
-            _picture(panel, row)
+    height = 2 * (_HEAD + row * down)
+    figure, part = style.sheet(settings.title, told(result), notes, height=height)
+    sketch, top = Sketch(part, height), 0.0
+    for end, rows in table.groupby("end", sort=False):
+        sketch.text(TEXT, top + 0.18, str(end), fontsize=8.5, fontweight="bold")
+        for number, (_, own) in enumerate(rows.iterrows()):
+            line, column = divmod(number, settings.columns)
+            above = top + _HEAD + line * row
+            middle = LEFT + (column + 0.5) * cell
+            _picture(part, own, (middle - side / 2, above, side), height)
+            for place, words in enumerate(_said(own)):
+                sketch.text(
+                    middle, above + side + _LINE * (place + 1), words, ha="center",
+                    fontsize=_WORDS, color=style.GREY if place else "black",
+                )  # fmt: skip
+        top += _HEAD + row * down
     return figure
 
 
-def _picture(panel: Axes, row: "pd.Series[Any]") -> None:
-    panel.imshow(_pixels(row), cmap="gray_r", interpolation="nearest")
-    for line, words in enumerate(_said(row)):
-        panel.text(
-            0.5, -0.06 - 0.2 * line, words, transform=panel.transAxes, ha="center",
-            va="top", fontsize=_WORDS, parse_math=False,
-        )  # fmt: skip
+def _picture(
+    part: Any, row: "pd.Series[Any]", place: tuple[float, float, float], page: float
+) -> None:
+    """Draw a picture into a square, `place` = (left, top, side) in inches."""
+    left, top, side = place
+    axes = part.add_axes(
+        (left / style.WIDTH, 1 - (top + side) / page, side / style.WIDTH, side / page)
+    )
+    axes.set_axis_off()
+    axes.imshow(_pixels(row), cmap="gray_r", interpolation="nearest")
 
 
 def _pixels(row: "pd.Series[Any]") -> NDArray[np.uint8]:

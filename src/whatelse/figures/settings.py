@@ -206,7 +206,7 @@ class RiskSheet(_OneRisk):
             "pictures, or rows of what they hold, each with its class and risk."
         ),
     ]
-    columns: Annotated[int, Field(ge=1, le=16, description="Pictures of a row.")] = 10
+    columns: Annotated[int, Field(ge=1, le=16, description="Pictures of a row.")] = 8
     rows: Annotated[
         int,
         Field(

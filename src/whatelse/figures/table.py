@@ -29,10 +29,10 @@ _COLUMNS = {
     "precision": _column("attack", "precision"),
     "recall": _column("attack", "recall"),
     "auc": _column("attack", "AUC"),
-    "tpr_at_0.01": _column("attack", "TPR at 1%"),
-    "tpr_at_0.001": _column("attack", "TPR at 0.1%"),
+    "tpr_at_0.01": _column("attack", "TPR 1%"),
+    "tpr_at_0.001": _column("attack", "TPR 0.1%"),
 }
-_TPR = "TPR: true-positive rate at that false-positive rate."
+_TPR = "TPR: true-positive rate at so many false positives."
 
 
 @style.context()

@@ -191,8 +191,8 @@ def auc(scores: ArrayLike, member: ArrayLike, *, confidence: float = 0.95) -> Ra
 
 
 def aucs(
-    scores: NDArray[np.floating[Any]], member: NDArray[np.bool_], *,
-    confidence: float = 0.95,
+    scores: NDArray[np.floating[Any]], member: NDArray[np.bool_],
+    together: NDArray[np.int64] | None = None, *, confidence: float = 0.95,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
     """Return `auc` of every column, as arrays.
 
@@ -202,6 +202,10 @@ def aucs(
         Higher for members; finite.
     member : ndarray of bool, shape (rows, columns)
         True where the row is a member in that column; both kinds in each.
+    together : ndarray of int, shape (rows,), optional
+        Numbers of groups of rows that depend on each other, from 0; the interval is
+        then that of clustered data (Obuchowski, Biometrics 53, 1997). If left out, rows
+        are independent.
     confidence : float, optional
         Of the two-sided intervals, in (0, 1).
 
@@ -217,26 +221,27 @@ def aucs(
     # twice the number of the other kind below, ties counted once: whole numbers
     twice = 2 * (ranks - np.where(member, *_own_ranks(scores, member)))
     inside, outside = member.sum(0), (~member).sum(0)
-    above = np.where(member, twice, 0.0)
-    below = np.where(member, 0.0, 2 * inside - twice)
-    area = above.sum(0) / (2 * inside * outside)
+    area = np.where(member, twice, 0.0).sum(0) / (2 * inside * outside)
     smaller = np.minimum(inside, outside)
     width = 1 - tail ** (1 / smaller)
-    variance = sum(
-        np.where(kind, (part - part.sum(0) / count) ** 2, 0.0).sum(0)
-        / np.maximum(count - 1, 1) / (2 * other) ** 2 / count
-        for part, kind, count, other in (
-            (above, member, inside, outside), (below, ~member, outside, inside)
-        )
-    )  # fmt: skip
+    # how far each row's part of the area is from the mean
+    within = np.where(member, twice / (2 * outside), 1 - twice / (2 * inside)) - area
+    part = within / np.where(member, inside, outside)
+    if together is None:
+        freedom = np.where(member, inside, outside)
+        variance = (part**2 * freedom / np.maximum(freedom - 1, 1)).sum(0)
+    else:
+        sums = np.zeros((int(together.max()) + 1, scores.shape[1]))
+        np.add.at(sums, together, part)
+        variance = (sums**2).sum(0) * len(sums) / max(len(sums) - 1, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = ndtri(1 - tail) * np.sqrt(variance) / (area * (1 - area))
         ends = [expit(logit(area) + sign * reach) for sign in (-1, 1)]
-    cases = [area == 1, area == 0, smaller == 1, variance == 0]
-    low = np.select(cases, [1 - width, 0 * area, 0 * area, area - width / 2], ends[0])
-    high = np.select(
-        cases, [0 * area + 1, width, 0 * area + 1, area + width / 2], ends[1]
-    )
+    ones = np.ones_like(area)
+    # dispersion that is only rounding is none
+    cases = [area == 1, area == 0, smaller == 1, variance < 1e-24]
+    low = np.select(cases, [1 - width, 0 * ones, 0 * ones, area - width / 2], ends[0])
+    high = np.select(cases, [ones, width, ones, area + width / 2], ends[1])
     return area, low, high
 
 

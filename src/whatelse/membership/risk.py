@@ -91,8 +91,13 @@ def evaluate(
             np.arange(len(references.model)) // 2 % 2 == 1,
         ]
     )
-    halves = [(margin[own], train[own]) for own in (~second, second)]
-    if any((own.sum(0).min() < 1) or (~own).sum(0).min() < 1 for _, own in halves):
+    pairs = np.arange(len(references.model)) // 2 + len(targets)
+    pairs = np.append(np.arange(len(targets)), pairs)
+    halves = [
+        (margin[own], train[own], np.unique(pairs[own], return_inverse=True)[1])
+        for own in (~second, second)
+    ]
+    if any((own.sum(0).min() < 1) or (~own).sum(0).min() < 1 for _, own, _ in halves):
         raise UserError(
             "models.shadows: some records are in no model of a half of them, or in "
             "all; allowed: more reference models"
@@ -100,7 +105,7 @@ def evaluate(
     rows = pd.DataFrame(
         {"replicate": 0, "record": pool, "label": references.label[pool]}
     )
-    rows["risk"], rows["low"], rows["high"] = risks(margin, train)
+    rows["risk"], rows["low"], rows["high"] = risks(margin, train, pairs)
     rows["first_half"], rows["second_half"] = (risks(*half)[0] for half in halves)
     rows["models_with"], rows["models_without"] = train.sum(0), (~train).sum(0)
     rows["shift"] = _mean(margin, train) - _mean(margin, ~train)
@@ -111,9 +116,7 @@ def evaluate(
     lent = stream(seed, "risk", "lent").permutation(len(pool))
     others = np.empty_like(train)
     others[:, lent] = train[:, np.roll(lent, 1)]
-    chance = pd.DataFrame(
-        dict(zip(("risk", "low"), risks(margin, others), strict=False))
-    )
+    chance = _by_chance(every, train[:, lent], (margin, others), pairs)
     classes = len(references.about["class_names"])
     paired, lent_pairs = margin[len(targets) :], others[len(targets) :]
     planted = plant(SIGNAL, paired, lent_pairs, classes)
@@ -144,8 +147,13 @@ def evaluate(
     )
 
 
-def risks(margin: Matrix, train: Flags) -> tuple[NDArray[np.float64], ...]:
+def risks(
+    margin: Matrix, train: Flags, pairs: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
     """Return the risk of each record with the ends of its 95% interval over models.
+
+    What is in one model of a pair is not in the other, records like this one too, so
+    that the two depend on each other.
 
     Parameters
     ----------
@@ -153,6 +161,8 @@ def risks(margin: Matrix, train: Flags) -> tuple[NDArray[np.float64], ...]:
         How sure each model is of each record's true class.
     train : ndarray of bool, shape (models, records)
         Whether it was trained on it.
+    pairs : ndarray of int64, shape (models,)
+        Which models are complements, by number; a target is alone.
 
     Returns
     -------
@@ -163,8 +173,28 @@ def risks(margin: Matrix, train: Flags) -> tuple[NDArray[np.float64], ...]:
     size = max(1, _VALUES // models)
     for start in range(0, records, size):
         part = slice(start, start + size)
-        found[:, part] = aucs(margin[:, part], train[:, part])
+        found[:, part] = aucs(margin[:, part], train[:, part], pairs)
     return tuple(found)
+
+
+def _by_chance(
+    every: Sequence[Signals],
+    train: Flags,
+    otherwise: tuple[Matrix, Flags],
+    pairs: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Return the risks of records that no model was trained on, which have none.
+
+    Those of the population, under memberships of other records; where there is no
+    population, of the records themselves under such memberships.
+    """
+    population = np.flatnonzero(~every[0].pool)
+    if len(population):
+        margin = np.concatenate([own.values[:, population, 0] for own in every])
+        rows = np.arange(len(population)) % train.shape[1]
+        otherwise = margin, train[:, rows]
+    risk, low, _ = risks(*otherwise, pairs)
+    return pd.DataFrame({"risk": risk, "low": low})
 
 
 def _mean(values: Matrix, chosen: Flags) -> NDArray[np.float64]:
@@ -268,20 +298,24 @@ def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _falling(rows: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
-    """Return risks in falling order, with intervals, and those of chance alone."""
+    """Return risks in falling order, with intervals, and those of chance alone.
+
+    Of these there may be more or fewer: they stand at equal shares.
+    """
     ordered = rows.sort_values("place")
     places = np.unique(
         np.linspace(0, len(rows) - 1, min(len(rows), _POINTS)).round().astype(np.int64)
     )
+    share = (places + 0.5) / len(rows)
     return pd.DataFrame(
         {
             "replicate": 0,
-            "share": (places + 0.5) / len(rows),
+            "share": share,
             **{
                 name: ordered[name].to_numpy()[places]
                 for name in ("risk", "low", "high")
             },
-            "chance": np.sort(chance["risk"].to_numpy())[::-1][places],
+            "chance": np.quantile(chance["risk"], 1 - share),
         }
     )
 
