@@ -16,11 +16,11 @@ class Kind:
         Modules that `entry` imports by name.
     needs : tuple of str
         "outputs": what a release lets out of the models under attack. "signals": two
-        numbers of it about every record, of reference models too. "models": their
-        files, and the data set. "canaries": signals of all models that tossed coins for
-        canaries. "observations": what an adversary kept while a joint
-        model was trained, and the data set. Else a field of the settings that names
-        more models: "benign", "innocent", "unseen".
+        numbers of it about every record, of reference models too. "data": the data
+        set. "models": files of models, and the data set. "canaries": signals of all
+        models that tossed coins for canaries. "observations": what an adversary kept
+        while a joint model was trained, and the data set. Else a field of the settings
+        that names more models: "benign", "innocent", "unseen".
     adversary : str or None
         The kind of adversary whose observations it reads.
     """
@@ -60,6 +60,7 @@ KINDS = {
     "membership.epsilon": Kind(
         _CANARIES, ("whatelse.membership.epsilon",), needs=("canaries",)
     ),
+    "membership.risk": Kind("whatelse.membership.risk", needs=("signals", "data")),
     "memorization.decode": Kind(
         "whatelse.memorization.evaluate", needs=("models", "benign")
     ),

@@ -29,11 +29,11 @@ def test_every_way_is_a_crop_of_the_padded_image(
     settings = Augment(flip=flip, shift=2)
     seen = AugmentedImages.of(images, settings)
     padded = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)))
+    places = [(top, left) for top in range(5) for left in range(5)]
     expected = [
         image[:, :, ::step]
         for step in ((1, -1) if flip else (1,))
-        for top in range(5)
-        for left in range(5)
+        for top, left in places[12:] + places[:12]  # no move comes first
         for image in padded[:, :, top : top + 4, left : left + 5]
     ]
     every = torch.arange(2 * number_of_ways(settings))
@@ -58,13 +58,11 @@ def test_a_record_keeps_its_scale_and_class() -> None:
         torch.full((3, 1, 2, 2), 9, dtype=torch.uint8), torch.tensor([0, 1, 2]), 0.5, 1
     )
     more = augmented(data, Augment(flip=False, shift=1))
-    numbers = torch.tensor(
-        [[4 * 3 + 1, 2]]
-    )  # the way that moves nothing; one that does
+    numbers = torch.tensor([[1, 3 + 2]])  # as it is; moved to the left
     assert more.labels_of(numbers).tolist() == [[1, 2]]
     still, moved = more.gather(numbers)[0]
     assert still.unique().tolist() == [5.5]
-    assert moved.flatten().tolist() == [1, 1, 1, 5.5]
+    assert moved.flatten().tolist() == [5.5, 1, 5.5, 1]
     assert more.num_features == data.num_features == 4
 
 

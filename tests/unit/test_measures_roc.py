@@ -2,11 +2,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from whatelse.errors import UserError
 from whatelse.measures.rates import rate
-from whatelse.measures.roc import auc, roc_curve, tpr_at_fpr
+from whatelse.measures.roc import auc, aucs, band, class_rocs, roc_curve, tpr_at_fpr
 from whatelse.seeding import stream
 
 MEASURES = [roc_curve, auc, lambda s, m: tpr_at_fpr(s, m, 0.5)]
@@ -248,3 +249,74 @@ def test_area_is_scikit_learns_on_probabilities():
     assert auc(scores, member)["value"] == pytest.approx(
         roc_auc_score(member, scores), abs=1e-12
     )
+
+
+def test_aucs_are_the_auc_of_each_column():
+    rng = np.random.default_rng(0)
+    for rows in (2, 3, 8, 25):
+        scores = rng.integers(0, 5, (rows, 60)).astype(np.float32)
+        member = rng.random((rows, 60)) < 0.5
+        member[0], member[1] = True, False
+        scores[:, :10] = member[:, :10]  # all told
+        scores[:, 10:20] = ~member[:, 10:20]  # all told the wrong way round
+        scores[:, 20:30] = 1  # nothing told
+        found = np.transpose(aucs(scores, member))
+        for column, (value, low, high) in enumerate(found):
+            one = auc(scores[:, column], member[:, column])
+            expected = [one["value"], one["low"], one["high"]]
+            np.testing.assert_allclose([value, low, high], expected, atol=1e-12)
+
+
+def test_the_band_by_hand():
+    # no non-member of 10 above, 5 of 5 members: one false call is the first surely more
+    scores, member = np.arange(15.0)[::-1], np.arange(15) < 5
+    curve = roc_curve(scores, member)
+    each = 0.025 / 2
+    fpr_high = 1 - each ** (1 / 10)  # of no false call
+    tpr_low = each ** (1 / 5)  # of five calls of five
+    at = np.array([0.0, fpr_high - 1e-9, fpr_high + 1e-9, 1.0])
+    low, high = band(curve, 5, 10, at)
+    # thresholds that call nobody, too, are surely at most fpr_high
+    np.testing.assert_allclose(low, [0, 0, tpr_low, tpr_low], atol=1e-12)
+    # the first threshold with a false call finds all: nothing bounds it from above
+    np.testing.assert_array_equal(high, 1)
+    # the other way round, two of ten non-members above all members: surely not none
+    scores = np.array([*range(5), 6.0, 7.0, *range(-8, 0)])
+    _, high = band(roc_curve(scores, np.arange(15) < 5), 5, 10, np.array([0.0]))
+    np.testing.assert_allclose(high, 1 - each ** (1 / 5))  # none of five members
+
+
+def test_the_band_holds_the_true_curve():
+    rng, misses = np.random.default_rng(1), np.zeros(5)
+    at = np.array([0.005, 0.01, 0.05, 0.2, 0.6])
+    true = norm.sf(norm.isf(at) - 1.2)
+    member = np.arange(300) < 120
+    for _ in range(300):
+        scores = rng.normal(size=300) + 1.2 * member
+        low, high = band(roc_curve(scores, member), 120, 180, at)
+        assert (low <= high).all()
+        misses += (true < low) | (true > high)
+    assert (misses <= 15).all()  # 5% of 300
+    assert (high - low).max() < 1
+
+
+def test_classes_have_one_threshold_for_all():
+    scores = np.array([9, 8, 2, 1, 7, 6, 5, 0.0])
+    member = np.array([1, 1, 0, 0, 1, 1, 0, 0], dtype=bool)
+    labels = np.array([0, 0, 0, 0, 3, 3, 3, 3])
+    first, second = class_rocs(scores, member, labels, [0.25, 0.1])
+    # one of four non-members may pass: the one of class 3, at 5
+    assert first["tpr_at_fpr"]["0.25"] == rate(2, 2)
+    assert second["tpr_at_fpr"]["0.25"] == rate(2, 2)
+    assert first["auc"]["value"] == 1.0
+    assert "needs at least 10" in first["tpr_at_fpr"]["0.1"]["refused"]
+    lone = class_rocs(scores, member, np.arange(8), [0.25])
+    assert lone[0] == {"auc": None, "tpr_at_fpr": {"0.25": rate(1, 1)}}
+    assert lone[2]["tpr_at_fpr"]["0.25"] is None  # no member, nothing to find
+
+
+def test_no_allowed_threshold_finds_nobody():
+    (only,) = class_rocs([3.0, 3.0, 1.0, 1.0], [0, 1, 0, 1], [0] * 4, [0.5])
+    assert only["tpr_at_fpr"]["0.5"] == rate(1, 2)
+    (only,) = class_rocs([3.0, 3.0, 3.0, 1.0], [0, 1, 0, 1], [0] * 4, [0.5])
+    assert only["tpr_at_fpr"]["0.5"] == rate(0, 2)

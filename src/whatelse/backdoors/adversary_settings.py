@@ -237,6 +237,9 @@ class BackdoorAdversary(_Settings):
             raise ValueError(
                 f"training.optimizer.kind: {self.training.optimizer.kind}; allowed: sgd"
             )
+        for name in ("dropout", "early_stopping"):
+            if getattr(self.training, name):
+                raise ValueError(f"training.{name}: allowed for attackers: left out")
         if self.poisoned > self.training.batch_size:
             raise ValueError(
                 f"poisoned: {self.poisoned}; allowed: 1..{self.training.batch_size}, "

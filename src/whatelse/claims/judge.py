@@ -14,6 +14,7 @@ from whatelse.claims.results import (
 )
 from whatelse.claims.settings import (
     Above,
+    Alike,
     Below,
     Between,
     Claim,
@@ -87,7 +88,7 @@ def judge(
     relation = claim.relation
     if isinstance(relation, GrowsWith | FallsWith):
         points, ours, verdict, reason = _trend(claim, relation, instances, place)
-    elif isinstance(relation, Above | Below):
+    elif isinstance(relation, Above | Below | Alike):
         points, ours, verdict, reason = _order(claim, relation, instances, place)
     else:
         points, ours, verdict, reason = _bound(claim, relation, instances, paper, place)
@@ -198,7 +199,11 @@ def relation_words(relation: Relation) -> str:
             return f"grows with {relation.variable}"
         case FallsWith():
             return f"falls with {relation.variable}"
-    side = "above" if isinstance(relation, Above) else "below"
+    side = (
+        relation.kind
+        if isinstance(relation, Above | Below)
+        else (f"within {relation.tolerance:g} of")
+    )
     parts = [relation.metric or "that", f"of {relation.attack}" * bool(relation.attack)]
     if relation.where is not None:
         conditions = ", ".join(f"{k}={v}" for k, v in relation.where.items())
@@ -286,7 +291,7 @@ def _trend(
 
 def _order(
     claim: Claim,
-    relation: Above | Below,
+    relation: Above | Below | Alike,
     instances: Sequence[Instance],
     place: str,
 ) -> _Judged:
@@ -309,6 +314,7 @@ def _order(
         one.by_seed(claim.metric),
         other.by_seed(metric),
         positive=isinstance(relation, Above),
+        tolerance=relation.tolerance if isinstance(relation, Alike) else None,
     )
     return points, ours, verdict, reason
 
@@ -319,8 +325,12 @@ def _difference(
     second: Mapping[int, float | None],
     *,
     positive: bool,
+    tolerance: float | None = None,
 ) -> tuple[dict[str, Any], Verdict, str]:
-    """Judge `first` minus `second`, paired by replicate number."""
+    """Judge `first` minus `second`, paired by replicate number.
+
+    Its sign; with a `tolerance`, that it is nearly zero.
+    """
     shared = sorted(first.keys() & second.keys())
     pairs = [(first[number], second[number]) for number in shared]
     values = [None if a is None or b is None else a - b for a, b in pairs]
@@ -333,7 +343,10 @@ def _difference(
     low, high = found["low"], found["high"]
     if low is None or high is None:
         return ours, "missed", "undefined in all but one of the seeds"
-    holds = low > 0 if positive else high < 0
+    if tolerance is not None:
+        holds = max(-low, high) <= tolerance + _ROUNDING
+    else:
+        holds = low > 0 if positive else high < 0
     reason = (
         f"the difference is {found['mean']:+.3f}, 95% interval {low:+.3f} to "
         f"{high:+.3f}, paired over {found['count']} seeds"

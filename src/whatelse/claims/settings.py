@@ -121,8 +121,27 @@ class Below(_Order):
     kind: Literal["below"]
 
 
+class Alike(_Order):
+    """The metric is that of another instance, give or take, paired over seeds."""
+
+    kind: Literal["alike"]
+    tolerance: float = Field(
+        gt=0,
+        description="The 95% interval of the difference must lie within so much of 0 "
+        "on either side: that no difference was found is not enough.",
+    )
+
+
 Relation = Annotated[
-    Within | Between | LowerBound | UpperBound | GrowsWith | FallsWith | Above | Below,
+    Within
+    | Between
+    | LowerBound
+    | UpperBound
+    | GrowsWith
+    | FallsWith
+    | Above
+    | Below
+    | Alike,
     Field(discriminator="kind"),
 ]
 """What is asked of our numbers; ``kind`` says which."""

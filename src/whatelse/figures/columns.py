@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -55,6 +56,8 @@ def share(group: str, head: str) -> Column:
 def draw_table(
     title: str, caption: str, results: Sequence[AttackResult],
     columns: Mapping[str, Column], notes: Mapping[str, str],
+    marks: Mapping[tuple[int, str], str] = MappingProxyType({}),
+    missing: str = "does not apply",
 ) -> tuple[Figure, pd.DataFrame]:  # fmt: skip
     """Draw a row for every result.
 
@@ -68,6 +71,10 @@ def draw_table(
         By metric; those that no row has are left out.
     notes : mapping of str to str
         What is said at the foot where a metric is shown.
+    marks : mapping of (int, str) to str, optional
+        What follows a mean, by the result's place and the metric.
+    missing : str, optional
+        What a dash means.
 
     Returns
     -------
@@ -93,7 +100,7 @@ def draw_table(
     figure, part = style.sheet(
         title,
         shared(results),
-        [caption, *_notes(results, shown, notes), *remarks(results)],
+        [caption, *_notes(results, shown, notes, missing), *remarks(results)],
         height=height,
     )
     sketch = Sketch(part, height)
@@ -110,6 +117,9 @@ def draw_table(
             for index, words in enumerate(_cell(result, name, column)):
                 look = _SMALL if index else {}
                 sketch.text(edge, y + LINE * (index + 0.85), words, ha="right", **look)
+            # beyond the edge, so that numbers stay in line
+            mark = marks.get((number, name), "")
+            sketch.text(edge + 0.01, y + LINE * 0.85, mark)
         sketch.text(
             style.WIDTH - TEXT, y + LINE * 0.85, str(result.num_seeds), ha="right"
         )
@@ -178,7 +188,7 @@ def _row(result: AttackResult, columns: Mapping[str, Column]) -> dict[str, Any]:
 
 def _notes(
     results: Sequence[AttackResult], columns: Mapping[str, Column],
-    notes: Mapping[str, str],
+    notes: Mapping[str, str], missing: str,
 ) -> list[str]:  # fmt: skip
     found = []
     counts = {result.num_seeds for result in results}
@@ -191,5 +201,5 @@ def _notes(
         _cell(r, name, column) for r in results for name, column in columns.items()
     ]
     if ["–"] in cells:
-        found.append("–: does not apply.")
+        found.append(f"–: {missing}.")
     return found

@@ -255,6 +255,13 @@ def remarks(results: Sequence[AttackResult]) -> list[str]:
     return [f"{line.rstrip('.')}." for line in lines]
 
 
+def non_members(result: AttackResult) -> int:
+    """Return the non-members of a membership attack, of the seed with the fewest."""
+    scores = result.scores
+    outside = ~scores["member"].astype(bool)
+    return int(outside.groupby(scores["replicate"]).sum().min())
+
+
 def is_ordered(results: Sequence[AttackResult]) -> bool:
     """Return whether results differ by one number alone, e.g. training-set size."""
     keys = [

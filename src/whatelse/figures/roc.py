@@ -6,10 +6,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import stdtrit
 
 from whatelse.figures import style
-from whatelse.figures.results import AttackResult, is_ordered, labels, remarks, shared
+from whatelse.figures.results import (
+    AttackResult,
+    is_ordered,
+    labels,
+    non_members,
+    remarks,
+    shared,
+)
 from whatelse.figures.settings import ROC
+from whatelse.measures.roc import Curve, band
 
 
 @style.context()
@@ -18,7 +27,8 @@ def draw(settings: ROC, results: Sequence[AttackResult]) -> tuple[Figure, pd.Dat
 
     Seeds are averaged vertically: the mean true-positive rate at each false-positive
     rate. The logarithmic axes begin at 1 / number of non-members, the least rate
-    that the sample resolves.
+    that the sample resolves. There few curves have a band: the t-interval of the mean
+    over seeds, or of a single seed ``whatelse.measures.roc.band``, over its records.
 
     Parameters
     ----------
@@ -33,7 +43,7 @@ def draw(settings: ROC, results: Sequence[AttackResult]) -> tuple[Figure, pd.Dat
         Two panels: linear axes and logarithmic axes.
     DataFrame
         A row for every result, seed (``replicate``; ``mean`` for the average) and
-        false-positive rate.
+        false-positive rate; the average with the 95% band.
     """
     looks = style.looks(len(results), ordered=is_ordered(results))
     names = [
@@ -63,19 +73,23 @@ def draw(settings: ROC, results: Sequence[AttackResult]) -> tuple[Figure, pd.Dat
             for _, curve in result.curves.groupby("replicate", sort=True)
         ]
         mean = np.mean(seeds, axis=0)
-        if len(seeds) > 1 and few:
-            for seed in seeds:
+        low, high = _band(result, seeds, at)
+        if few:
+            for seed in seeds if len(seeds) > 1 else ():
                 _curve(linear, at, seed, look)
-                _curve(logarithmic, at, seed, look, least=least)
+            shown = at >= least
+            logarithmic.fill_between(
+                at[shown], low[shown], high[shown],
+                color=look.color, alpha=0.16, linewidth=0, zorder=0.5,
+            )  # fmt: skip
         _curve(linear, at, mean, look, marks=marks)
         _curve(logarithmic, at, mean, look, marks=marks, least=least)
         numbers = sorted(result.curves["replicate"].unique())
         for name, values in zip(["mean", *numbers], [mean, *seeds], strict=True):
-            frames.append(
-                pd.DataFrame(
-                    {**result.identity(), "replicate": name, "fpr": at, "tpr": values}
-                )
-            )
+            frame = {**result.identity(), "replicate": name, "fpr": at, "tpr": values}
+            if name == "mean":
+                frame |= {"low": low, "high": high}
+            frames.append(pd.DataFrame(frame))
     _finish(linear, logarithmic, min(resolved))
     style.legend(part, names, looks)
     return figure, pd.concat(frames, ignore_index=True)
@@ -103,11 +117,21 @@ def interpolate(fpr: np.ndarray, tpr: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def resolution(result: AttackResult) -> float:
     """Return 1 / number of non-members, for the seed that has the fewest."""
-    scores = result.scores
-    count = int(
-        (~scores["member"].astype(bool)).groupby(scores["replicate"]).sum().min()
-    )
-    return 1 / max(count, 2)
+    return 1 / max(non_members(result), 2)
+
+
+def _band(
+    result: AttackResult, seeds: Sequence[np.ndarray], at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the 95% band of a curve at some false-positive rates."""
+    if len(seeds) > 1:
+        reach = stdtrit(len(seeds) - 1, 0.975) / np.sqrt(len(seeds))
+        reach = reach * np.std(seeds, axis=0, ddof=1)
+        mean = np.mean(seeds, axis=0)
+        return np.maximum(mean - reach, 0), np.minimum(mean + reach, 1)
+    curve = Curve(*(result.curves[name].to_numpy() for name in Curve._fields))
+    others = non_members(result)
+    return band(curve, len(result.scores) - others, others, at)
 
 
 def _curve(
@@ -167,7 +191,7 @@ def _notes(results: Sequence[AttackResult], *, few: bool) -> list[str]:
     notes = ["Dashed: an attack that only guesses."]
     counts = {result.num_seeds for result in results}
     if counts != {1}:
-        faint = ", faint lines are single seeds" if few else ""
+        faint = ", faint lines on the left are single seeds" if few else ""
         notes.append(
             f"Curves are means over seeds{faint}; AUC: mean ± standard deviation "
             "over seeds."
@@ -175,4 +199,14 @@ def _notes(results: Sequence[AttackResult], *, few: bool) -> list[str]:
     if 1 in counts:
         notes.append("AUC of a single seed: with its 95% interval over records.")
     notes.append("Logarithmic axes begin at 1 / number of non-members.")
+    if few and counts != {1}:
+        notes.append(
+            "Bands: 95% t-interval of the mean over seeds, at each false-positive rate "
+            "by itself."
+        )
+    if few and 1 in counts:
+        notes.append(
+            "Band of a single seed: 95% over its records, Clopper–Pearson for both "
+            "rates, at each false-positive rate by itself."
+        )
     return notes

@@ -10,6 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from whatelse.measures.names import Metric
 
+# Attacks that say member or not; risks of records are no such test.
+_TESTS = (
+    "membership.shadow",
+    "membership.threshold",
+    "membership.lira",
+    "membership.rmia",
+    "membership.attack-p",
+    "membership.attack-r",
+)
+
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({item for item in value if value.count(item) > 1})
@@ -49,7 +59,7 @@ class Figure(BaseModel):
 class ClassCDF(Figure):
     """Empirical CDF of per-class precision and recall (P1 Figs. 4-7)."""
 
-    draws = ("membership.",)
+    draws = _TESTS
 
     kind: Annotated[
         Literal["class_cdf"],
@@ -106,13 +116,14 @@ class Trend(Figure):
 class ROC(Figure):
     """ROC curves, linear and log-log."""
 
-    draws = ("membership.",)
+    draws = _TESTS
 
     kind: Annotated[
         Literal["roc"],
         Field(
             description="ROC curves on linear and on logarithmic axes, one for every "
-            "attack and grid point: the mean over seeds, and each seed faintly."
+            "attack and grid point: the mean over seeds, each seed faintly, and a 95% "
+            "band; bands and seeds of up to four curves."
         ),
     ]
 
@@ -120,14 +131,15 @@ class ROC(Figure):
 class Table(Figure):
     """Accuracy of the target and success of the attack (P1 Table II form)."""
 
-    draws = ("membership.",)
+    draws = _TESTS
 
     kind: Annotated[
         Literal["table"],
         Field(
             description="A row for every attack and grid point: the target's train "
-            "and test accuracy, then accuracy, precision, recall and AUC of the "
-            "attack, as mean and standard deviation over seeds."
+            "and test accuracy, then accuracy, precision, recall, AUC and the "
+            "true-positive rate at 1% and 0.1% false ones of the attack, as mean and "
+            "standard deviation over seeds."
         ),
     ]
 
@@ -146,6 +158,81 @@ class PrivacyTable(Figure):
             "deviation over seeds."
         ),
     ]
+
+
+class ClassLeakage(Figure):
+    """How far the members of each class are told (AUC, TPR at a low FPR)."""
+
+    draws = _TESTS
+
+    kind: Annotated[
+        Literal["class_leakage"],
+        Field(
+            description="For every class the attack's AUC within it, and the share of "
+            "its members found at a false-positive rate over all classes, with 95% "
+            "intervals: over seeds, or of a single seed over its records."
+        ),
+    ]
+    rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="The false-positive rate, one of the attack's "
+            "`false_positive_rates`.",
+        ),
+    ] = 0.01
+
+
+class _OneRisk(Figure):
+    draws = ("membership.risk",)
+
+    attacks: Annotated[
+        tuple[str, ...],
+        Field(min_length=1, max_length=1, description="One `membership.risk`."),
+    ]
+
+
+class Risk(_OneRisk):
+    """Risks of records, how far they repeat, and who bears them."""
+
+    kind: Annotated[
+        Literal["risk"],
+        Field(
+            description="Risks in falling order with 95% intervals over models and "
+            "what chance alone gives; those by one half of the models against those by "
+            "the other; means by class or group."
+        ),
+    ]
+    by: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="'class', or one of the `groups` of the attack.",
+        ),
+    ] = "class"
+
+
+class RiskSheet(_OneRisk):
+    """The most and the least exposed records."""
+
+    kind: Annotated[
+        Literal["risk_sheet"],
+        Field(
+            description="The most exposed records above the least exposed ones: "
+            "pictures, or rows of what they hold, each with its class and risk."
+        ),
+    ]
+    columns: Annotated[int, Field(ge=1, le=16, description="Pictures of a row.")] = 8
+    rows: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=24,
+            description="Rows of pictures of either end; where records are no images, "
+            "`columns` x `rows` lines.",
+        ),
+    ] = 1
 
 
 class Reconstructions(Figure):
@@ -371,6 +458,9 @@ FigureSettings = Annotated[
     | ROC
     | Table
     | PrivacyTable
+    | ClassLeakage
+    | Risk
+    | RiskSheet
     | Reconstructions
     | Weights
     | MemoryTable

@@ -39,6 +39,11 @@ _Y_LABELS = {
     "tpr_at_0.001": "true-positive rate at 0.1% false",
     "tpr_at_0.0001": "true-positive rate at 0.01% false",
     "tpr_at_1e-05": "true-positive rate at 0.001% false",
+    "risk_mean": "risk of records, mean",
+    "risk_of_exposed": "risk of the most exposed tenth",
+    "risk_agreement": "rank correlation of risks\nbetween halves of the models",
+    "exposed_share": "share of records at risk",
+    "exposed_by_chance": "the same by chance alone",
     "benign_test_accuracy": "test accuracy of the benign model",
     "accuracy_change": "change of test accuracy (points)",
     "bit_error_rate": "bit error rate",
@@ -100,6 +105,7 @@ _RANGES = {
     "ssim": _SIGNED,
     "ssim_published": _SIGNED,
     "correlation": _SIGNED,
+    "risk_agreement": _SIGNED,
     "lossless_bits": (0.0, 31.0),
 }
 # Axes are never narrower, so that noise does not loom.

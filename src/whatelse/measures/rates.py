@@ -66,16 +66,44 @@ def rate(successes: int, trials: int, confidence: float = 0.95) -> Rate | None:
     ValueError
         If the counts or the confidence are out of range.
     """
-    tail = _checks.error_probability(confidence) / 2
     successes, trials = operator.index(successes), operator.index(trials)
     if not 0 <= successes <= trials:
         raise ValueError(f"successes: must be in 0..{trials}, is {successes}")
+    low, high = clopper_pearson(np.array(successes), trials, confidence)
     if trials == 0:
         return None
-    failures = trials - successes
-    low = betaincinv(successes, failures + 1, tail) if successes else 0.0
-    high = betaincinv(successes + 1, failures, 1 - tail) if failures else 1.0
     return Rate(value=successes / trials, low=float(low), high=float(high))
+
+
+def clopper_pearson(
+    successes: NDArray[np.int64], trials: int, confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ends of exact binomial intervals.
+
+    Parameters
+    ----------
+    successes : ndarray of int64
+        Each in 0..trials.
+    trials : int
+        Independent trials, >= 0.
+    confidence : float, optional
+        Of the two-sided intervals, in (0, 1).
+
+    Returns
+    -------
+    low, high : ndarray of float64
+        In the shape of `successes`.
+
+    Raises
+    ------
+    ValueError
+        If the confidence is out of range.
+    """
+    tail = _checks.error_probability(confidence) / 2
+    failures = trials - successes
+    low = betaincinv(np.maximum(successes, 1), failures + 1, tail)
+    high = betaincinv(successes + 1, np.maximum(failures, 1), 1 - tail)
+    return np.where(successes, low, 0.0), np.where(failures, high, 1.0)
 
 
 def decision_measures(

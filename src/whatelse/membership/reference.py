@@ -220,9 +220,25 @@ def _positive(
 def plant(
     signal: str, values: Floats, inside: NDArray[np.bool_], classes: int
 ) -> Floats:
-    """Return a signal of answers that are moved, float32.
+    """Return a signal of answers that are moved: a leak of a known size.
 
     Those to records inside by `_SHARE` of the way to the true class, others to uniform.
+
+    Parameters
+    ----------
+    signal : {"margin", "log_probability"}
+        What `values` are.
+    values : ndarray of float
+        Any shape.
+    inside : ndarray of bool
+        Whose go to the true class; broadcast to `values`.
+    classes : int
+        How many.
+
+    Returns
+    -------
+    ndarray of float32
+        In the shape of `values`.
     """
     if signal == "margin":
         # the rest by itself: one minus a probability near one is nothing

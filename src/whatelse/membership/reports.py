@@ -12,7 +12,7 @@ from whatelse.errors import UserError
 from whatelse.findings import Findings
 from whatelse.measures.controls import Control
 from whatelse.measures.rates import decision_measures, rate
-from whatelse.measures.roc import auc, roc_curve, tpr_at_fpr
+from whatelse.measures.roc import auc, class_rocs, roc_curve, tpr_at_fpr
 from whatelse.measures.spread import spread
 from whatelse.seeding import stream
 
@@ -84,6 +84,7 @@ def report(
         f"{fpr:g}": tpr_at_fpr(score, target.member, fpr)
         for fpr in false_positive_rates
     }
+    of_classes = class_rocs(score, target.member, target.label, false_positive_rates)
     correct, member = target.correct, target.member
     return {
         "replicate": number,
@@ -96,7 +97,10 @@ def report(
             "auc": auc(score, target.member),
             "tpr_at_fpr": resolution,
         },
-        "per_class": per_class,
+        "per_class": [
+            {**decided, **told}
+            for decided, told in zip(per_class, of_classes, strict=True)
+        ],
         "controls": dict(controls),
         **({"privacy": dict(privacy)} if privacy else {}),
     }

@@ -1,6 +1,6 @@
 """Settings of the membership attacks."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,17 +96,19 @@ class Threshold(_Attack):
     kind: Literal["membership.threshold"]
 
 
+_REFERENCES = Field(
+    None,
+    ge=2,
+    le=100_000,
+    multiple_of=2,
+    description="How many of the entry's reference models are used; all if left out.",
+)
+
+
 class _Reference(_Attack):
     """An attack that compares a target with reference models, record by record."""
 
-    references: int | None = Field(
-        None,
-        ge=2,
-        le=100_000,
-        multiple_of=2,
-        description="How many of the entry's reference models are used; all if left "
-        "out.",
-    )
+    references: int | None = _REFERENCES
 
     @property
     def least_references(self) -> int:
@@ -261,8 +263,32 @@ class Epsilon(_OfCanaries):
         return 80
 
 
+class Risk(_Settings):
+    """Per-record risk: how well membership of each record is told, over many models."""
+
+    kind: Literal["membership.risk"]
+    references: int | None = _REFERENCES
+    shown: int = Field(
+        24, ge=1, le=1000,
+        description="Of the most and of the least exposed records, so many are kept as "
+        "they are, to be shown.",
+    )  # fmt: skip
+    groups: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        strict=False,
+        description="Attributes of the data set: risks are given by their values too, "
+        "as they are by class.",
+    )
+    queries: ClassVar[Queries] = Queries()
+
+    @property
+    def least_references(self) -> int:
+        """The fewest: each half of the pairs needs two values of a kind."""
+        return 8
+
+
 ReferenceAttack = Lira | Rmia | AttackP | AttackR
 MembershipAttack = Annotated[
-    Shadow | Threshold | Lira | Rmia | AttackP | AttackR | Audit | Epsilon,
+    Shadow | Threshold | Lira | Rmia | AttackP | AttackR | Audit | Epsilon | Risk,
     Field(discriminator="kind"),
 ]

@@ -172,6 +172,7 @@ class StackedMlp(WithoutStatistics):
     def __init__(self, settings: Mlp, num_features: int, num_classes: int) -> None:
         self.activation = settings.activation
         self.widths = (num_features, *settings.hidden, num_classes)
+        self.hidden_units = settings.hidden
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -185,17 +186,23 @@ class StackedMlp(WithoutStatistics):
     def forward(
         self, parameters: Parameters, inputs_SBx: Batch, *,
         buffers: Parameters = NO_BUFFERS, training: bool = False,
-        shares_SB: Tensor | None = None,
+        shares_SB: Tensor | None = None, keep_SBH: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Return logits, shape (S, B, C)."""
+        """Return logits, shape (S, B, C).
+
+        `keep_SBH` are factors of the hidden units, layer after layer: dropout's.
+        """
         hidden_SBH = inputs_SBx
         if not isinstance(hidden_SBH, SparseBatch):
             hidden_SBH = hidden_SBH.flatten(2)
         last = len(self.widths) - 2
+        kept = () if keep_SBH is None else keep_SBH.split(self.hidden_units, -1)
         for layer in range(last):
             hidden_SBH = activate(
                 self.activation, linear(parameters, str(layer), hidden_SBH)
             )
+            if kept:
+                hidden_SBH = hidden_SBH * kept[layer]
         return linear(parameters, str(last), hidden_SBH)
 
     def module(self) -> nn.Module:
@@ -242,6 +249,7 @@ class StackedCnn(WithoutStatistics):
             )
         self.settings = settings
         self.num_classes = num_classes
+        self.hidden_units = (settings.hidden,)
         self.planes = (input_shape[0], *settings.channels)
         self.flat = settings.channels[-1] * rows * columns
         self.padding = settings.kernel // 2 if settings.padding == "same" else 0
@@ -265,9 +273,9 @@ class StackedCnn(WithoutStatistics):
     def forward(
         self, parameters: Parameters, inputs_SBx: Batch, *,
         buffers: Parameters = NO_BUFFERS, training: bool = False,
-        shares_SB: Tensor | None = None,
+        shares_SB: Tensor | None = None, keep_SBH: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Return logits, shape (S, B, C)."""
+        """Return logits, shape (S, B, C); `keep_SBH` are factors of the dense layer."""
         whole_SBx = dense(inputs_SBx)
         stack, batch = whole_SBx.shape[:2]
         images = whole_SBx.transpose(0, 1).flatten(1, 2)  # B, S * C, Y, X
@@ -285,6 +293,8 @@ class StackedCnn(WithoutStatistics):
         hidden_SBH = activate(
             self.settings.activation, linear(parameters, "dense", hidden_SBH)
         )
+        if keep_SBH is not None:
+            hidden_SBH = hidden_SBH * keep_SBH
         return linear(parameters, "output", hidden_SBH)
 
     def module(self) -> nn.Module:

@@ -52,6 +52,7 @@ from whatelse.training.federated_settings import Averaging, ByLot, Deal, Protoco
 from whatelse.training.settings import (
     CentralTraining,
     TrainingSettings,
+    refuse_stopped_halves,
     refuse_unprivate,
 )
 
@@ -148,6 +149,11 @@ class Trained(_Entry):
                 f"tampering: {self.tampering.kind}, which looks at records beside the "
                 "gradients; allowed with training.privacy: left out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _halves_stay_whole(self) -> "Trained":
+        refuse_stopped_halves(self.split, self.training)
         return self
 
     @model_validator(mode="after")

@@ -604,7 +604,7 @@ class _Resolver:
             if "models" in needs:
                 blocks = self._blocks(family, replicate)
                 inputs[f"models.{replicate}"] = [block.folder for block in blocks]
-        if "models" in needs:
+        if not {"models", "data"}.isdisjoint(needs):
             inputs["data"] = [family.data.folder]
         if "benign" in needs:
             self._add_benign(points, attack, family, inputs)

@@ -21,7 +21,8 @@ class AugmentedImages:
     """Images on a device, asked for by record and by how each is changed.
 
     Number ``way * N + record`` is a record in one of `ways` ways: every shift, as it is
-    and mirrored. One number each, so that batches are gathered as they always are.
+    and mirrored. One number each, so that batches are gathered as they always are; the
+    first way changes nothing.
 
     Attributes
     ----------
@@ -49,7 +50,8 @@ class AugmentedImages:
         side = 2 * self.shift + 1
         way_B, record_B = index_B // records, index_B % records
         mirrored_B = way_B >= side * side
-        way_B = way_B % (side * side)
+        # counted from the middle, so that 0 is no move
+        way_B = (way_B + side * side // 2) % (side * side)
         device = index_B.device
         rows_BH = (way_B // side)[:, None] + torch.arange(height, device=device)
         columns_W = torch.arange(width, device=device)

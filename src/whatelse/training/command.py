@@ -32,7 +32,7 @@ from whatelse.training.device import (
     resident,
 )
 from whatelse.training.ensemble import OnEpoch, Strategy, choose_strategy, train
-from whatelse.training.plan import Plan, draw_plan, expected_members
+from whatelse.training.plan import Plan, draw_plan, expected_members, hold_back
 from whatelse.training.private import mechanism_of, train_privately
 from whatelse.training.settings import TrainSpec
 from whatelse.training.tampering import Host, Tampering, module_of, tampering
@@ -119,7 +119,13 @@ def run(args: argparse.Namespace) -> None:
             seed=own.seed, replicate=replicate, parts=parts_of_split,
             halves=own.split == "halves", canaries=tossed,
         )  # fmt: skip
-        return _Part(own, plan, _Progress(progress, stamp))
+        held = np.zeros_like(plan.train)
+        if own.training and own.training.early_stopping:
+            share = own.training.early_stopping.share
+            plan, held = hold_back(
+                plan, dataset.labels, share, seed=own.seed, replicate=replicate
+            )
+        return _Part(own, plan, held, _Progress(progress, stamp))
 
     mine = part(spec.replicate, args.models, args.progress)
     size = expected_members(mine.plan, tossed)
@@ -284,6 +290,9 @@ class _Fit:
             spec.training,
             self.data,
             members,
+            held_back=[part.held_back(model) for part, model in group]
+            if spec.training.early_stopping
+            else None,
             streams=streams,
             seed=spec.seed,
             strategy=self.strategy,
@@ -316,6 +325,7 @@ class _Part:
 
     spec: TrainSpec
     plan: Plan
+    held: NDArray[np.bool_]
     progress: "_Progress"
 
     def missing(self) -> list[int]:
@@ -325,8 +335,14 @@ class _Part:
 
     def members(self, model: int) -> NDArray[np.int64]:
         """Return the records that a model is trained on."""
-        row = model - int(self.plan.models[0])
-        return np.flatnonzero(self.plan.train[row])
+        return np.flatnonzero(self.plan.train[self._row(model)])
+
+    def held_back(self, model: int) -> NDArray[np.int64]:
+        """Return the records that say when to stop."""
+        return np.flatnonzero(self.held[self._row(model)])
+
+    def _row(self, model: int) -> int:
+        return model - int(self.plan.models[0])
 
 
 class _Progress:

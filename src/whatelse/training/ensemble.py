@@ -14,7 +14,7 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.models.text import EMBEDDING, LanguageModel, StackedLstm
 from whatelse.seeding import stream
 from whatelse.training.augment import AugmentedImages, augmented, drawn_ways
+from whatelse.training.dropout import Dropped, draw_kept, droppable
 from whatelse.training.next_word import language_model, mean_losses, targets_of
 from whatelse.training.settings import (
     Adam,
@@ -47,6 +48,7 @@ from whatelse.training.settings import (
     Steps,
     TrainingSettings,
 )
+from whatelse.training.stopping import Stopper
 
 Strategy = Literal["stacked", "loop"]
 OnEpoch = Callable[[int, NDArray[np.float64]], None]
@@ -175,6 +177,7 @@ def train(
     starts: Sequence[Mapping[str, Tensor]] | None = None,
     penalty: Penalty | None = None,
     on_epoch: OnEpoch | None = None,
+    held_back: Sequence[NDArray[np.int64]] | None = None,
 ) -> dict[str, Tensor]:
     """Train one model for each entry of `members`.
 
@@ -204,22 +207,35 @@ def train(
     on_epoch : callable, optional
         Called after each epoch with its number, from 1, and the mean training loss
         of each model, shape (S,), without the penalty.
+    held_back : sequence of ndarray of int64, optional
+        The records that each model is stopped by; needed by early stopping.
 
     Returns
     -------
     dict of str to Tensor
         Parameters and buffers stacked over models, float32, on the CPU.
+
+    Raises
+    ------
+    UserError
+        If the architecture has no such loss or dropout, or nothing is held back.
     """
     if settings.loss == "next-word":
         language_model(architecture)
     if settings.augment:
         data = augmented(data, settings.augment)
+    if settings.dropout:
+        droppable(architecture)
+    stopper = None
+    if settings.early_stopping:
+        stopper = Stopper(settings.early_stopping, held_back)
     if starts is None:
         starts = initial_models(architecture, streams, seed)
     trainer = _train_stacked if strategy == "stacked" else _train_loop
     return trainer(
-        architecture, settings, data, members, streams, seed, starts, penalty, on_epoch
-    )
+        architecture, settings, data, members, streams, seed, starts, penalty,
+        on_epoch, stopper,
+    )  # fmt: skip
 
 
 def initial_models(
@@ -323,7 +339,7 @@ class Stack:
 
     def step(
         self, index_SB: Tensor, shares_SB: Tensor, *, full: bool,
-        active: Sequence[int], rate: float | Tensor,
+        active: Sequence[int], rate: float | Tensor, keep_SBH: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Train each model on its own batch.
 
@@ -339,13 +355,15 @@ class Stack:
             Models that have records in this batch.
         rate : float or Tensor
             Learning rate; a tensor on the device if the step is captured.
+        keep_SBH : Tensor, optional
+            Factors of hidden units: dropout's.
 
         Returns
         -------
         Tensor, shape (S,)
             Mean loss of each model before the step.
         """
-        losses_S = self.losses(index_SB, shares_SB, full)
+        losses_S = self.losses(index_SB, shares_SB, full, keep_SBH=keep_SBH)
         whole = losses_S.sum()
         if self.penalty:
             whole = whole + self.penalty(stacked_weights(self.leaves)).sum()
@@ -353,8 +371,11 @@ class Stack:
         self.update(active, rate)
         return losses_S.detach()
 
-    def losses(self, index_SB: Tensor, shares_SB: Tensor, full: bool) -> Tensor:
-        """Return each model's mean loss, shape (S,), and move the buffers."""
+    def losses(
+        self, index_SB: Tensor, shares_SB: Tensor, full: bool, *,
+        training: bool = True, keep_SBH: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return each model's mean loss, shape (S,); `training` moves the buffers."""
         inputs_SBx = self.data.gather(index_SB)
         labels_N = self.data.labels_of(index_SB.flatten())
         if self.settings.loss == "next-word":
@@ -364,13 +385,18 @@ class Stack:
             targets_SBL = targets_of(dense(inputs_SBx), labels_N.view(index_SB.shape))
             return mean_losses(logits_SBLC.float(), targets_SBL, shares_SB)
         with _precision(self.settings, index_SB.device):
-            logits_SBC = self.architecture.forward(
-                self.leaves,
-                inputs_SBx,
-                buffers=self.buffers,
-                training=True,
-                shares_SB=None if full else shares_SB,
-            )
+            if keep_SBH is not None:
+                logits_SBC = droppable(self.architecture).forward(
+                    self.leaves, inputs_SBx, keep_SBH=keep_SBH
+                )
+            else:
+                logits_SBC = self.architecture.forward(
+                    self.leaves,
+                    inputs_SBx,
+                    buffers=self.buffers,
+                    training=training,
+                    shares_SB=None if full else shares_SB,
+                )
         losses_SB = record_losses(
             self.settings,
             logits_SBC.float().flatten(0, 1),
@@ -501,22 +527,23 @@ def _train_stacked(
     starts: Sequence[Mapping[str, Tensor]],
     penalty: Penalty | None,
     on_epoch: OnEpoch | None,
+    stopper: Stopper | None,
 ) -> dict[str, Tensor]:
     device = data.device
     stack = Stack(architecture, settings, data, starts, penalty)
     batch = settings.batch_size
     width = padded_batch(architecture, batch, data.num_features)
     num_steps = [-(-len(own) // batch) for own in members]
-    order = np.zeros((len(members), max(num_steps) * batch), dtype=np.int64)
-    weights = np.zeros(order.shape, dtype=np.float32)
-    for i, own in enumerate(members):
-        weights[i, : len(own)] = 1.0
-    # Steps first, so that a step's batches of all models lie together.
-    steps = (len(members), max(num_steps), batch)
-    share = weights.reshape(steps)
-    share = share / np.maximum(share.sum(2, keepdims=True), 1.0)
-    share = np.pad(share.transpose(1, 0, 2), ((0, 0), (0, 0), (0, width - batch)))
-    share_TSB = torch.from_numpy(np.ascontiguousarray(share)).to(device)
+    ones = [np.ones(len(own), dtype=np.float32) for own in members]
+    count_TSB = _in_steps(ones, batch, width, device)
+    share_TSB = count_TSB / count_TSB.sum(2, keepdim=True).clamp(min=1.0)
+    if stopper:
+        held = [
+            np.full(len(own), 1 / len(own), dtype=np.float32)
+            for own in stopper.held_back
+        ]
+        held_TSB = _in_steps(held, batch, width, device)
+        held_order_TSB = _in_steps(stopper.held_back, batch, width, device)
     active = [
         [i for i, own in enumerate(num_steps) if step < own]
         for step in range(max(num_steps))
@@ -526,25 +553,57 @@ def _train_stacked(
         for step in range(max(num_steps))
     ]
     for epoch in range(settings.epochs):
-        for i, own in enumerate(members):
-            order[i, : len(own)] = _epoch_order(
-                settings, data, own, streams[i], seed, epoch
-            )
-        padded = np.pad(
-            order.reshape(steps).transpose(1, 0, 2),
-            ((0, 0), (0, 0), (0, width - batch)),
-        )
-        order_TSB = torch.from_numpy(np.ascontiguousarray(padded)).to(device)
+        orders = [
+            _epoch_order(settings, data, own, name, seed, epoch)
+            for own, name in zip(members, streams, strict=True)
+        ]
+        order_TSB = _in_steps(orders, batch, width, device)
+        keep_TSBH = None
+        if settings.dropout:
+            kept = [
+                draw_kept(settings, architecture, own, name, seed, epoch)
+                for own, name in zip(num_steps, streams, strict=True)
+            ]
+            keep_TSBH = _in_steps(kept, batch, width, device)
         rate = learning_rate(settings, epoch)
         total_S = torch.zeros(len(members), device=device)
         for step in range(max(num_steps)):
             total_S += stack.step(
                 order_TSB[step], share_TSB[step], full=whole[step],
                 active=active[step], rate=rate,
+                keep_SBH=None if keep_TSBH is None else keep_TSBH[step],
             )  # fmt: skip
         if on_epoch:
             on_epoch(epoch + 1, total_S.cpu().double().numpy() / num_steps)
-    return stack.tensors()
+        if stopper:
+            with torch.no_grad():
+                losses_TS = [
+                    stack.losses(index_SB, shares_SB, full=False, training=False)
+                    for index_SB, shares_SB in zip(
+                        held_order_TSB, held_TSB, strict=True
+                    )
+                ]
+            going = stopper.after(torch.stack(losses_TS).sum(0), stack.tensors)
+            if not going:
+                break
+    return stopper.best if stopper else stack.tensors()
+
+
+def _in_steps(
+    rows: Sequence[NDArray[Any]], batch: int, width: int, device: torch.device
+) -> Tensor:
+    """Return each model's rows in batches, padded by zeros, shape (T, S, B, ...).
+
+    Steps first, so that a step's batches of all models lie together.
+    """
+    steps = max(-(-len(own) // batch) for own in rows)
+    more = rows[0].shape[1:]
+    whole = np.zeros((len(rows), steps * batch, *more), dtype=rows[0].dtype)
+    for own, place in zip(rows, whole, strict=True):
+        place[: len(own)] = own
+    cut = whole.reshape(len(rows), steps, batch, *more).swapaxes(0, 1)
+    padded = np.pad(cut, [(0, 0), (0, 0), (0, width - batch), *[(0, 0) for _ in more]])
+    return torch.from_numpy(np.ascontiguousarray(padded)).to(device)
 
 
 def _train_loop(
@@ -557,18 +616,21 @@ def _train_loop(
     starts: Sequence[Mapping[str, Tensor]],
     penalty: Penalty | None,
     on_epoch: OnEpoch | None,
+    stopper: Stopper | None,
 ) -> dict[str, Tensor]:
     """Train in PyTorch's plain form, one model after the other: the oracle.
 
     A penalty that differs between models sees them one at a time, so give it one.
     """
     done = []
-    for own, name, start in zip(members, streams, starts, strict=True):
+    alone = stopper.alone() if stopper else [None] * len(members)
+    for own, name, start, stop in zip(members, streams, starts, alone, strict=True):
         done.append(
             _train_plain(
-                architecture, settings, data, own, name, seed, start, penalty, on_epoch
+                architecture, settings, data, own, name, seed, start, penalty,
+                on_epoch, stop,
             )
-        )
+        )  # fmt: skip
     return {name: torch.stack([model[name] for model in done]) for name in done[0]}
 
 
@@ -582,6 +644,7 @@ def _train_plain(
     start: Mapping[str, Tensor],
     penalty: Penalty | None,
     on_epoch: OnEpoch | None,
+    stopper: Stopper | None,
 ) -> dict[str, Tensor]:
     device = data.device
     module = module_of(architecture, start, device)
@@ -603,6 +666,20 @@ def _train_plain(
             module.parameters(), chosen.learning_rate, momentum=chosen.momentum,
             nesterov=chosen.nesterov, weight_decay=decay, fused=True,
         )  # fmt: skip
+    dropped = Dropped(module, architecture) if settings.dropout else None
+
+    def features_of(index: Tensor) -> Tensor:
+        features = dense(data.gather(index.unsqueeze(0)))[0]
+        if channels_last:
+            features = features.contiguous(memory_format=torch.channels_last)
+        return features
+
+    def tensors() -> dict[str, Tensor]:
+        return {
+            place: value.detach().cpu().contiguous()
+            for place, value in {**named, **buffers}.items()
+        }
+
     for epoch in range(settings.epochs):
         optimizer.param_groups[0]["lr"] = learning_rate(settings, epoch)
         numbers = _epoch_order(settings, data, members, name, seed, epoch)
@@ -611,10 +688,15 @@ def _train_plain(
             torch.zeros((), device=device),
             order.split(settings.batch_size),
         )
-        for index in batches:
-            features = dense(data.gather(index.unsqueeze(0)))[0]
-            if channels_last:
-                features = features.contiguous(memory_format=torch.channels_last)
+        if dropped:
+            kept = draw_kept(
+                settings, architecture, len(batches), name, seed, epoch
+            )  # fmt: skip
+            keeps = torch.from_numpy(kept).to(device).split(settings.batch_size)
+        for step, index in enumerate(batches):
+            features = features_of(index)
+            if dropped:
+                dropped.keep = keeps[step][: len(index)]
             loss = whole = _plain_loss(
                 settings, module, features, data.labels_of(index)
             )
@@ -629,10 +711,29 @@ def _train_plain(
             total += loss.detach()
         if on_epoch:
             on_epoch(epoch + 1, np.array([total.item() / len(batches)]))
-    return {
-        place: value.detach().cpu().contiguous()
-        for place, value in {**named, **buffers}.items()
-    }
+        if stopper:
+            if dropped:
+                dropped.keep = None
+            (own,) = stopper.held_back
+            mean = torch.zeros(1, device=device)
+            module.eval()
+            with torch.no_grad():
+                for index in (
+                    torch.from_numpy(own).to(device).split(settings.batch_size)
+                ):
+                    loss = _plain_loss(
+                        settings, module, features_of(index), data.labels[index]
+                    )
+                    mean += loss * len(index) / len(own)
+            module.train()
+            going = stopper.after(
+                mean, lambda: {k: v.unsqueeze(0) for k, v in tensors().items()}
+            )
+            if not going:
+                return {place: value[0] for place, value in stopper.best.items()}
+    if stopper:
+        return {place: value[0] for place, value in stopper.best.items()}
+    return tensors()
 
 
 def _plain_loss(

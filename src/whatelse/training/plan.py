@@ -158,6 +158,47 @@ def _toss(
     return Plan(np.asarray(models, dtype=np.int64), train, test)
 
 
+def hold_back(
+    plan: Plan, labels: NDArray[np.int64], share: float, *, seed: int, replicate: int
+) -> tuple[Plan, NDArray[np.bool_]]:
+    """Take a share of each model's training records out of it, to stop training by.
+
+    They take part in the choice of the epoch, so they are neither members nor
+    non-members: no model is tested on them, and as many non-members of their classes
+    are tested no longer, which keeps the baseline at .5.
+
+    Parameters
+    ----------
+    plan : Plan
+        As it was drawn.
+    labels : ndarray of int64, shape (records,)
+        Classes.
+    share : float
+        In (0, 1), of the training records; at least one record.
+    seed, replicate : int
+        Name the stream.
+
+    Returns
+    -------
+    plan : Plan
+        Without them.
+    held : ndarray of bool, shape (models, records)
+        They.
+    """
+    train, test = plan.train.copy(), plan.test.copy()
+    held = np.zeros_like(train)
+    for row, model in enumerate(plan.models):
+        rng = stream(seed, "plan", replicate, int(model), "held back")
+        members = np.flatnonzero(train[row])
+        number = min(max(1, round(share * len(members))), len(members) - 1)
+        held[row, _some(members, labels, number, rng)] = True
+        outside = rng.permutation(np.flatnonzero(test[row] & ~train[row]))
+        for label in np.unique(labels[held[row] & test[row]]):
+            lost = int((held[row] & test[row] & (labels == label)).sum())
+            test[row, outside[labels[outside] == label][:lost]] = False
+    return Plan(plan.models, train & ~held, test & ~held), held
+
+
 def _draw_given(
     labels: NDArray[np.int64], models: range, parts: NDArray[np.bool_],
     members: int | None, non_members: int | None, seed: int, replicate: int,

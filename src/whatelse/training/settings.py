@@ -81,6 +81,21 @@ class Augment(_Settings):
     )  # fmt: skip
 
 
+class EarlyStopping(_Settings):
+    """Each model is kept as it was when it did best on records held back."""
+
+    share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Of the training records, class by class, to test on after each "
+        "epoch. They count as neither members nor non-members.",
+    )
+    patience: int = Field(
+        5, ge=1, le=100_000, description="Epochs without a lower loss that end it."
+    )
+
+
 class TrainingSettings(_Settings):
     """How every model of an entry is fitted."""
 
@@ -95,6 +110,16 @@ class TrainingSettings(_Settings):
         ge=0,
         le=1000,
         description="lambda of the penalty lambda * sum(theta^2), P1 Sec. IX.",
+    )
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Chance of each hidden unit of a dense layer to be left out of a "
+        "step; of mlp and cnn.",
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="Training ends before `epochs` where it no longer helps."
     )
     loss: Literal["cross-entropy", "hinge", "next-word"] = Field(
         "cross-entropy",
@@ -176,8 +201,9 @@ class CentralTraining(TrainingSettings):
             raise ValueError(
                 f"precision: {self.precision}; allowed with privacy: float32"
             )
-        if self.augment is not None:
-            raise ValueError("augment: not with privacy; allowed: left out")
+        for name in ("augment", "dropout", "early_stopping"):
+            if getattr(self, name):
+                raise ValueError(f"{name}: not with privacy; allowed: left out")
         return self
 
 
@@ -251,3 +277,23 @@ class TrainSpec(_Settings):
     def _private_if_asked(self) -> "TrainSpec":
         refuse_unprivate(self.architecture, self.training)
         return self
+
+    @model_validator(mode="after")
+    def _halves_stay_whole(self) -> "TrainSpec":
+        refuse_stopped_halves(self.split, self.training)
+        return self
+
+
+def refuse_stopped_halves(split: str, training: TrainingSettings | None) -> None:
+    """Refuse to hold records back where each is to be in exactly half of the models.
+
+    Raises
+    ------
+    ValueError
+        If that is asked for.
+    """
+    if split == "halves" and training and training.early_stopping:
+        raise ValueError(
+            "training.early_stopping: holds records back, and with halves each is in "
+            "exactly half of the models; allowed: left out, or another split"
+        )
