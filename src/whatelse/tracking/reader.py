@@ -104,9 +104,12 @@ class _Reader:
     def children(self) -> Iterator[Child | None]:
         """Yield every child of the study; None for those without records."""
         for blocks in self.families.values():
-            yield self._target(blocks)
-            if _models(blocks[-1]).stop > 1:
-                yield self._shadows(blocks)
+            # Beside a target whose shadows are elsewhere there is a control alone.
+            own = [block for block in blocks if not block.labels.get("control")]
+            if 0 in _models(blocks[0]):
+                yield self._target(own or blocks)
+            if own and _models(own[-1]).stop > 1:
+                yield self._shadows(own)
         for artefact in self.artefacts:
             if artefact.kind == "import":
                 yield self._imported(artefact)
@@ -349,7 +352,7 @@ class _Reader:
 
     def _data(self, artefact: Artefact) -> tuple[DataUsed | None, Mapping[str, Any]]:
         """Find the data set of an artefact upstream of it."""
-        while artefact.kind not in ("dataset", "preprocess", "import"):
+        while artefact.kind not in ("dataset", "preprocess", "synthesise", "import"):
             artefact = self.by_folder[artefact.upstream[0]]
         folder = Path(artefact.folder)
         file = "outputs.json" if artefact.kind == "import" else "dataset.json"
