@@ -15,8 +15,9 @@ from whatelse.errors import UserError
 
 _ANY = 1 << 24  # values that a feature of float32 is taken to have
 _BLOCK = 1 << 22  # values that are looked at together
+_ODD = np.uint32(0x9E3779B1)  # 2^32 over the golden ratio: spreads neighbours out
 
-Words = NDArray[np.uint64]
+Words = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,16 @@ class Domain:
         ----------
         features : ndarray of int64, shape (n,)
             Which.
-        words : ndarray of uint64, shape (n,)
-            Random numbers, of which the lower 32 bits are used.
+        words : ndarray of uint32, shape (n,)
+            Random numbers. Those of one short range do as well as any: a multiplication
+            takes the value apart from the number's size.
 
         Returns
         -------
         ndarray of `dtype`, shape (n,)
         """
-        low_bits = words & np.uint64(0xFFFFFFFF)
-        level = (low_bits * self.levels[features]) >> np.uint64(32)
+        spread = (words * _ODD).astype(np.uint64)
+        level = (spread * self.levels[features]) >> np.uint64(32)
         value = self.low[features] + self.step[features] * level
         return value.astype(self.dtype)
 
@@ -83,7 +85,7 @@ class Domain:
             The records, flat; they stay as they are.
         counts : ndarray of int64, shape (n,)
             How many features of each, 0 to all of them, chosen by lot.
-        words : ndarray of uint64, shape (n, features)
+        words : ndarray of uint32, shape (n, features)
             Random numbers: a record's row alone says what becomes of it.
         flip : bool, optional
             Features of two values take the other one; else a random one, which may be
@@ -95,7 +97,6 @@ class Domain:
         """
         places = np.flatnonzero(_smallest(words, counts))
         features = places % self.num_features
-        # The words are chosen by their size, of which the lower half says nothing.
         values = self.values(features, words.ravel()[places])
         changed = inputs.copy()
         flat = changed.ravel()
@@ -112,12 +113,12 @@ def random_words(rng: np.random.Generator, records: int, features: int) -> Words
 
     The first rows are the same however many are drawn.
     """
-    return rng.integers(0, 2**64, size=(records, features), dtype=np.uint64)
+    return rng.integers(0, 2**32, size=(records, features), dtype=np.uint32)
 
 
 def _smallest(words: Words, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return where the `counts` smallest numbers of each row are: a random choice."""
-    largest = np.zeros(len(words), dtype=np.uint64)
+    largest = np.zeros(len(words), dtype=np.uint32)
     for count in np.unique(counts[counts > 0]):  # a few: k is halved
         rows = np.flatnonzero(counts == count)
         own = words if len(rows) == len(words) else words[rows]

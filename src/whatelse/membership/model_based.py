@@ -125,7 +125,7 @@ def _climb(
         answer = ask(proposed)
         queries[live] += 1
         confidence = answer[np.arange(len(live)), wanted[live]]
-        rng = stream(seed, *name, iteration)
+        rng = stream(seed, *name, "chance", iteration)
         chance = rng.random(len(wanted))[live]
         better = confidence >= best_confidence
         accepted = (
@@ -148,6 +148,7 @@ def _climb(
             best_confidence, rejected = best_confidence[rest], rejected[rest]
         if not len(live):
             break
+        rng = stream(seed, *name, "change", iteration)
         words = random_words(rng, int(live[-1]) + 1, domain.num_features)
         proposed = domain.changed(best, k, words[live])
     inputs[live] = best

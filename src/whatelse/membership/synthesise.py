@@ -168,7 +168,8 @@ class Target:
         device: torch.device,
     ) -> None:  # fmt: skip
         self._oracle = Oracle(release)
-        self._dataset, self._device = dataset, device
+        self._shape = dataset.inputs.shape[1:]
+        self._form = resident(dataset, device, unlabelled=dataset.inputs[:0])
         self._architecture = block.architecture
         self._parameters, self._buffers = (
             {name: tensor[:1].to(device) for name, tensor in tensors.items()}
@@ -182,17 +183,18 @@ class Target:
 
     def ask(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return what is released for flat records, shape (n, classes)."""
-        rows = inputs.reshape(-1, *self._dataset.inputs.shape[1:])
+        rows = torch.from_numpy(inputs.reshape(-1, *self._shape))
         chunks = range(0, len(rows), _ROWS_AT_ONCE)
         answers = [self._answer(rows[at : at + _ROWS_AT_ONCE]) for at in chunks]
         return torch.cat(answers).cpu().numpy()
 
-    def _answer(self, rows: NDArray[Any]) -> torch.Tensor:
-        data = resident(self._dataset, self._device, unlabelled=rows)
-        index = torch.arange(len(rows), device=self._device).unsqueeze(0)
+    def _answer(self, rows: torch.Tensor) -> torch.Tensor:
+        form = self._form
         with torch.inference_mode():
+            stored = rows.to(form.device, torch.float32)
+            features = stored * form.scale + form.shift
             logits = self._architecture.forward(
-                self._parameters, data.gather(index), buffers=self._buffers
+                self._parameters, features.unsqueeze(0), buffers=self._buffers
             )
         return self._oracle.answer(logits[0])
 
