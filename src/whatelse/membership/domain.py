@@ -113,7 +113,9 @@ def random_words(rng: np.random.Generator, records: int, features: int) -> Words
 
     The first rows are the same however many are drawn.
     """
-    return rng.integers(0, 2**32, size=(records, features), dtype=np.uint32)
+    # Two from each of 64 bits: twice as fast as to ask for 32.
+    pairs = rng.integers(0, 2**64, size=(records, -(-features // 2)), dtype=np.uint64)
+    return pairs.view(np.uint32)[:, :features]
 
 
 def _smallest(words: Words, counts: NDArray[np.int64]) -> NDArray[np.bool_]:

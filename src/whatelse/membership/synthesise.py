@@ -22,7 +22,7 @@ from whatelse.errors import UserError
 from whatelse.membership.domain import Domain, domain_of
 from whatelse.membership.shadow_data_settings import SynthesisSpec
 from whatelse.models.release import Oracle
-from whatelse.models.settings import ReleaseSettings
+from whatelse.models.settings import Probabilities, ReleaseSettings
 from whatelse.sources import closure
 from whatelse.tables import kind_in
 from whatelse.training.blocks import Block, load_block
@@ -114,15 +114,15 @@ def run(args: argparse.Namespace) -> None:
     target = None
     if kind.asks:
         device = prepare_device(args.device, args.threads)
-        target = Target(_block(args.block, own), spec.release, dataset, device)
-    knowledge = Knowledge(domain, dataset.num_classes, target and target.ask)
+        release = spec.release or Probabilities()
+        target = Target(_block(args.block, own), release, dataset, device)
+    population = labels = None
     if kind.population:
         others = np.flatnonzero(~own)
-        flat = np.asarray(dataset.inputs[others]).reshape(len(others), -1)
-        knowledge = Knowledge(
-            domain, dataset.num_classes, knowledge.ask, flat, dataset.labels[others]
-        )
-    made = make(spec, knowledge)
+        population = np.asarray(dataset.inputs[others]).reshape(len(others), -1)
+        labels = dataset.labels[others]
+    ask = target.ask if target else None
+    made = make(spec, Knowledge(domain, dataset.num_classes, ask, population, labels))
     queries = target.queries if target else 0
     _refuse_missing(spec, dataset, made)
     remarks = [
@@ -186,7 +186,8 @@ class Target:
         rows = torch.from_numpy(inputs.reshape(-1, *self._shape))
         chunks = range(0, len(rows), _ROWS_AT_ONCE)
         answers = [self._answer(rows[at : at + _ROWS_AT_ONCE]) for at in chunks]
-        return torch.cat(answers).cpu().numpy()
+        answered: NDArray[np.float64] = torch.cat(answers).cpu().numpy()
+        return answered
 
     def _answer(self, rows: torch.Tensor) -> torch.Tensor:
         form = self._form

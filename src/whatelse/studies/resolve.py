@@ -722,7 +722,6 @@ class _Resolver:
                     "name": family.name, "entry": family.entry,
                     "grid": family.grid, "key": key, "replicate": replicate,
                     "block": number, "models": f"{first}:{stop}",
-                    "control": not first and family.settings.has_own_shadow_data,
                 },
             )
         )  # fmt: skip

@@ -94,6 +94,7 @@ class _Reader:
         self.keys: set[str] = set()
         self.families: dict[str, list[Artefact]] = defaultdict(list)
         self.attacked: dict[str, tuple[str, int]] = {}
+        self.controls = _controls(resolved, self.by_folder)
         for artefact in resolved.artefacts:
             if artefact.kind in ("train", "collaborate"):
                 self.families[str(Path(artefact.folder).parent)].append(artefact)
@@ -105,7 +106,7 @@ class _Reader:
         """Yield every child of the study; None for those without records."""
         for blocks in self.families.values():
             # Beside a target whose shadows are elsewhere there is a control alone.
-            own = [block for block in blocks if not block.labels.get("control")]
+            own = [block for block in blocks if block.folder not in self.controls]
             if 0 in _models(blocks[0]):
                 yield self._target(own or blocks)
             if own and _models(own[-1]).stop > 1:
@@ -370,6 +371,19 @@ class _Reader:
             folder.relative_to(self.results).as_posix(),
         )
         return used, about
+
+
+def _controls(resolved: Resolved, by_folder: Mapping[str, Artefact]) -> set[str]:
+    """Return the blocks of targets whose shadows are all in other blocks."""
+    read: dict[bool, set[str]] = {True: set(), False: set()}
+    for attack in resolved.of("attack"):
+        for role, folders in attack.inputs.items():
+            kind, _, number = role.partition(".")
+            if kind == "outputs":
+                elsewhere = f"shadows.{number}" in attack.inputs
+                for asked in map(by_folder.__getitem__, folders):
+                    read[elsewhere] |= {*asked.inputs.get("block", ())}
+    return read[True] - read[False]
 
 
 def _attached(artefact: Artefact) -> bool:

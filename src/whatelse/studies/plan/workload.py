@@ -62,8 +62,8 @@ class Workload:
             return work.derive(spec, self._shapes[artefact.folder])
         if kind == "synthesise":
             shape = self._shapes[artefact.folder]
-            block = [by_folder[name] for name in artefact.inputs.get("block", ())]
-            return work.synthesise(spec, shape, block[0].spec if block else None)
+            asked = [by_folder[name].spec for name in artefact.inputs.get("block", ())]
+            return work.synthesise(spec, shape, asked[0] if asked else None)
         if kind in ("train", "query"):
             family = (
                 artefact if kind == "train" else by_folder[artefact.inputs["block"][0]]
