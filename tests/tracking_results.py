@@ -110,6 +110,7 @@ def _claims(artefact: Artefact, folder: Path) -> list[str]:
 
 _FILES: dict[str, Any] = {
     "dataset": _dataset,
+    "synthesise": _dataset,
     "train": _train,
     "query": lambda artefact, folder: [],
     "attack": _attack,

@@ -36,6 +36,10 @@ VERBS = {
         "whatelse.training.query",
         "ask models for their outputs (a rule's step)",
     ),
+    "synthesise": (
+        "whatelse.membership.synthesise",
+        "make records for shadow models (a rule's step)",
+    ),
     "import": ("whatelse.models.external", "take in a user's outputs (a rule's step)"),
     "attack": ("whatelse.attacks", "run an attack on outputs (a rule's step)"),
     "figure": ("whatelse.figures.command", "draw a figure (a rule's step)"),

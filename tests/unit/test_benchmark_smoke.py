@@ -6,9 +6,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from core_samples import load_benchmark
+from whatelse.membership.domain import Domain
+from whatelse.membership.model_based import climb
+from whatelse.membership.shadow_data_settings import SynthesisSpec
 
 STUDY = """
 study: tiny
@@ -202,3 +206,43 @@ def test_a_round_of_clients_either_way(
     assert found["ratio"] == pytest.approx(found["loop"] / found["stacked"])
     assert found["auto"] == "stacked"
     assert "auto takes stacked" in capsys.readouterr().out
+
+
+def test_hill_climbing_either_way(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthesis = load_benchmark(repository, "synthesis")
+    domain = Domain(
+        (12,), np.dtype(np.uint8), np.zeros(12), np.ones(12), np.full(12, 2, np.uint64)
+    )
+    spec = SynthesisSpec.model_validate(
+        {
+            "settings": {"kind": "model-based", "k_max": 6, "k_min": 1},
+            "records": 60, "release": None, "split": "random", "members": 30,
+            "non_members": None, "seed": 1, "replicate": 0,
+        }
+    )  # fmt: skip
+
+    def ask(inputs):
+        share = inputs.mean(1)
+        return np.stack([share, 1 - share], axis=1)
+
+    # the same algorithm: as many queries, give or take
+    rng = np.random.default_rng(0)
+    found, queries = zip(
+        *(
+            synthesis.one_after_the_other(ask, domain, n % 2, spec.settings, rng)
+            for n in range(200)
+        ),
+        strict=True,
+    )
+    climbed = climb(
+        ask, domain, np.arange(200) % 2, spec.settings, seed=0, name=("t",)
+    )  # fmt: skip
+    assert all(found)
+    assert np.mean(queries) == pytest.approx(climbed.queries.mean(), rel=0.4)
+    (row,) = synthesis.measure(ask, domain, spec, 2, rounds=1, seconds=0.01)
+    assert row["ratio"] == pytest.approx(row["batched"] / row["one_by_one"])
+    assert row["failed"] == 0
+    assert synthesis.main(["--rounds", "0"]) == 2
+    assert capsys.readouterr().err == "error: --rounds: 0; allowed: above 0\n"

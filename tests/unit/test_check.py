@@ -86,6 +86,7 @@ SPLIT = {"kind": "split", "members": 900}
         ("models/m/tampering", {"kind": "sign", "strength": 2.0}, True),
         ("models/m/training/schedule", {"kind": "one-cycle"}, True),
         ("models/m/shadows", 0, True),
+        ("models/m/shadow_data", {"kind": "noisy", "share": 0.2}, True),
         (
             "attacks/b",
             {"kind": "memorization.low-bits", "models": "m", "secret": {"size": 8}},
@@ -95,6 +96,7 @@ SPLIT = {"kind": "split", "members": 900}
         ("models/x", {"from": "m", "members": 5}, False),
         ("models/m/tampering", {"kind": "lsb", "bits": 24}, False),
         ("models/m/split", "published", False),
+        ("models/m/shadow_data", {"kind": "noisy", "share": 2.0}, False),
         ("sede", 2, False),
         ("seed", "1", False),
         ("models/m/membres", 2, False),

@@ -304,6 +304,51 @@ def test_a_given_split_needs_no_size(tmp_path: Path) -> None:
     assert net.settings.shadows == 0
 
 
+def test_shadow_data_are_real_unless_one_says_otherwise(tmp_path: Path) -> None:
+    (net,) = read(tmp_path)["models"]
+    assert not net.settings.has_own_shadow_data
+    (net,) = read(tmp_path, (f"{MODEL}/shadow_data", {"kind": "model-based"}))["models"]
+    found = net.settings.shadow_data
+    assert (found.k_max, found.k_min, found.rej_max, found.iter_max) == (
+        128, 4, 10, 1000
+    )  # fmt: skip
+    assert net.settings.has_own_shadow_data
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"shadow_data": {"kind": "fake"}}, "shadow_data: .*'noisy'"),
+        ({"shadow_data": {"kind": "noisy", "share": 1.5}}, "share: .*got 1.5"),
+        ({"shadow_data": {"kind": "noisy", "k_max": 3}}, "k_max: unknown key"),
+        ({"shadow_data": {"kind": "model-based", "conf_min": 1}}, "conf_min: .*got 1"),
+        (
+            {"shadow_data": {"kind": "model-based", "k_max": 3}},
+            r"k_min: 4; allowed: 1\.\.3",
+        ),
+        (
+            {"shadow_data": {"kind": "marginals"}, "shadows": 0},
+            "shadows: 0; allowed with shadow_data marginals: 1 or more",
+        ),
+        (
+            {"shadow_data": {"kind": "marginals"}, "split": "halves", "shadows": 2},
+            "shadow_data: marginals; allowed with halves: real",
+        ),
+        (
+            {"shadow_data": {"kind": "noisy"}, "split": "given", "members": None},
+            "members: needed with shadow_data noisy",
+        ),
+    ],
+)
+def test_shadow_data_that_cannot_be(
+    tmp_path: Path, changes: dict[str, Any], line: str
+) -> None:
+    given = [(f"{MODEL}/{field}", value) for field, value in changes.items()]
+    with pytest.raises(UserError, match=f"models.net: .*{line}") as caught:
+        read(tmp_path, *given)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("entry", "line"),
     [

@@ -30,7 +30,13 @@ from whatelse.studies.plan.estimate import Estimator, with_shadows
 from whatelse.studies.plan.precision import read_curve, sampling_error
 from whatelse.studies.plan.profiles import read_profile
 from whatelse.studies.plan.schedule import Task, makespan, merged, submissions
-from whatelse.studies.plan.shapes import KNOWN, Shape, derived_shape, shape_of
+from whatelse.studies.plan.shapes import (
+    KNOWN,
+    Shape,
+    derived_shape,
+    shadow_shape,
+    shape_of,
+)
 from whatelse.studies.plan.workload import Workload
 from whatelse.studies.resolve import Artefact, load_study
 
@@ -729,6 +735,57 @@ def test_shapes_of_derived_data_sets() -> None:
         derived_shape({"kind": "capacity-abuse", "inputs": 600}, base)
     with pytest.raises(UserError, match="what 'shuffle' makes is not known"):
         derived_shape({"kind": "shuffle"}, base)
+
+
+def test_shapes_of_shadow_data() -> None:
+    base = Shape(1000, (1, 8, 8), 10, 0.2, 0.05, members=600)
+    spec = {"records": 300, "settings": {"kind": "model-based"}}
+    assert shadow_shape(spec, base) == Shape(300, (1, 8, 8), 10, 0.1, 0.1)
+    noisy = {"records": 300, "settings": {"kind": "noisy"}}
+    assert shadow_shape(noisy, base) == Shape(300, (1, 8, 8), 10, 0.2, 0.05)
+
+
+def test_shadow_data_are_planned(
+    place: Path, plan: Callable[..., dict[str, Any]]
+) -> None:
+    kinds = {"shadow_data.kind": ["real", "noisy", "model-based"]}
+    models = {"net": {**STUDY["models"]["net"], "foreach": kinds}}
+    study = {**STUDY, "models": models, "figures": {}}
+    study["attacks"] = {"shadow": STUDY["attacks"]["shadow"]}
+    (place / "toy.yaml").write_text(yaml.safe_dump(study))
+    found = plan()
+    # of three replicates: real ones in two blocks; a target with its control, and two
+    # times five shadows in two blocks each
+    blocks = 3 * (2 + 1 + 2 * 2)
+    assert steps(found) == {
+        "dataset": (1, 0), "synthesise": (6, 0), "train": (blocks, 0),
+        "query": (blocks, 0), "attack": (3, 0), "claims": (1, 0), "track": (1, 0),
+    }  # fmt: skip
+    assert found["models"]["to_train"] == 3 * (6 + 2 + 2 * 5)
+    assert found["attacks"] == {"with_shadows": 3, "all": 3}
+    # beside them, on a cluster: never a job of its own between blocks of one job
+    cluster = plan("--profile", "slurm")
+    assert cluster["submissions"] > 0
+    resolved = load_study(place / "toy.yaml", place / "results")
+    by_folder = {artefact.folder: artefact for artefact in resolved.artefacts}
+    known = Workload()
+    kinds_of_data = ("dataset", "synthesise")
+    known.look_at(a for a in resolved.artefacts if a.kind in kinds_of_data)
+    net = work.net_of({"kind": "mlp", "hidden": [16]}, (1, 8, 8), 10)
+    for data in resolved.of("synthesise"):
+        seconds = known.of(data, by_folder).seconds
+        asks = data.spec["settings"]["kind"] == "model-based"
+        # 80 records by 156 queries each
+        assert seconds.get("query.gflop", 0) * 1e9 == pytest.approx(
+            asks * 80 * 156 * net.forward
+        )
+    found = [known.of(attack, by_folder).seconds for attack in resolved.of("attack")]
+    # the target's 40 members and 40 others, in each replicate
+    assert [own["attack.krow"] for own in found] == pytest.approx([3 * 0.08] * 3)
+    answers = [own["attack.answer_megabyte"] for own in found]
+    row = 25 + 4 * 10
+    real, other = (3 * 80 * rows * row / 1e6 for rows in (5 + 2, 5 + 3))
+    assert answers == pytest.approx([real, other, other])
 
 
 def test_splits_of_ones_own_data_are_counted(tmp_path: Path) -> None:

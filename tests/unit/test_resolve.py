@@ -11,7 +11,8 @@ import yaml
 
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec
-from whatelse.studies.resolve import Resolved, load_study
+from whatelse.membership.shadow_data_settings import SynthesisSpec
+from whatelse.studies.resolve import Resolved, code_paths, load_study
 from whatelse.training.federated_settings import CollaborationSpec
 from whatelse.training.settings import TrainSpec
 
@@ -309,6 +310,170 @@ def test_every_artefact_names_code_that_exists(tmp_path: Path, repository: Path)
         for artefact in load_study(path).artefacts:
             assert closure(*artefact.modules)
             json.loads(artefact.spec_json)
+
+
+# ---- shadows that learn from data of their own
+
+CLIMB = {"kind": "model-based"}
+
+
+def shadowed(folder: Path, *kinds: dict[str, Any], **more: Any) -> Resolved:
+    """The study, with an entry and an attack for each kind of shadow data too."""
+    base = net(**more)["net"]
+    names = [f"s{number}" for number in range(len(kinds))]
+    models = {
+        name: {**base, "shadow_data": kind}
+        for name, kind in zip(names, kinds, strict=True)
+    }
+    attacks = {
+        name: {"kind": "membership.shadow", "models": name, "release": "full"}
+        for name in names
+    }
+    return resolve(folder, models={"net": base, **models}, attacks=attacks)
+
+
+def read_by(resolved: Resolved, name: str) -> dict[str, list[str]]:
+    (attack,) = (a for a in resolved.of("attack") if a.labels["name"] == name)
+    return attack.inputs
+
+
+def test_shadow_data_leave_the_target_as_it_is(tmp_path: Path) -> None:
+    plain = resolve(tmp_path)
+    found = shadowed(tmp_path, CLIMB, {"kind": "noisy"}, {"kind": "marginals"})
+    assert keys(plain) < keys(found)
+    for kind in ("train", "query", "attack"):
+        assert set(folders(plain, kind)) < set(folders(found, kind))
+    # real shadow data are what there was before: nothing more
+    real = resolve(tmp_path, models=net(shadow_data={"kind": "real"}))
+    assert real.artefacts == plain.artefacts
+    # all kinds share the target, with one model on real records beside it: the control
+    by_folder = {a.folder: a for a in found.artefacts}
+    targets = {read_by(found, name)["outputs.0"][0] for name in ("s0", "s1", "s2")}
+    (target,) = targets
+    (block,) = by_folder[target].inputs["block"]
+    assert by_folder[block].labels["models"] == "0:2"
+    assert by_folder[block].labels["key"] in keys(plain)
+    assert by_folder[block].spec == plain.of("train")[0].spec
+
+
+def test_shadows_learn_from_what_was_made_for_them(tmp_path: Path) -> None:
+    found = shadowed(tmp_path, CLIMB)
+    by_folder = {a.folder: a for a in found.artefacts}
+    inputs = read_by(found, "s0")
+    assert list(inputs) == ["outputs.0", "shadows.0", "outputs.1", "shadows.1"]
+    made = found.of("synthesise")
+    assert len(made) == 2
+    for replicate, data in enumerate(made):
+        (target,) = (by_folder[f] for f in inputs[f"outputs.{replicate}"])
+        assert data.inputs == {"data": target.inputs["data"], "block": target.inputs["block"]}  # fmt: skip  # noqa: E501
+        assert re.fullmatch(r"results/datasets/shadow/model-based/[0-9a-f]{16}", data.folder)  # fmt: skip  # noqa: E501
+        spec = SynthesisSpec.model_validate_json(data.spec_json)
+        assert spec.model_dump(mode="json") == data.spec
+        assert (spec.records, spec.replicate) == (200, replicate)
+        asked = [by_folder[f] for f in inputs[f"shadows.{replicate}"]]
+        blocks = [by_folder[query.inputs["block"][0]] for query in asked]
+        assert [b.labels["models"] for b in blocks] == ["1:5", "5:9", "9:10"]
+        for query, block in zip(asked, blocks, strict=True):
+            assert block.inputs == {"data": [data.folder]}
+            assert query.inputs["data"] == [data.folder]
+            own = by_folder[target.inputs["block"][0]].spec
+            halves = {"split": "halves", "members": None, "non_members": None}
+            assert block.spec == {**own, **halves}
+            TrainSpec.model_validate_json(block.spec_json)
+
+
+def test_who_asks_the_target_waits_for_it(tmp_path: Path) -> None:
+    found = shadowed(tmp_path, CLIMB, {"kind": "marginals"}, {"kind": "noisy"})
+    for data in found.of("synthesise"):
+        kind = data.spec["settings"]["kind"]
+        assert ("block" in data.inputs) == (kind != "noisy")
+        assert (data.spec["release"] is not None) == (kind != "noisy")
+        others = {"model_based", "marginals", "noisy"} - {kind.replace("-", "_")}
+        sources = {Path(path).stem for path in code_paths(data.modules)}
+        assert not sources & others
+
+
+def made_from(resolved: Resolved, kind: str) -> set[str]:
+    return {
+        a.folder
+        for a in resolved.of("synthesise")
+        if a.spec["settings"]["kind"] == kind
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "again"),
+    [
+        ({"shadows": 3}, set()),
+        ({"training": {"optimizer": {"kind": "adam"}, "epochs": 3}}, {"model-based"}),
+        ({"members": 90}, {"model-based", "noisy"}),
+        ({"non_members": 90}, {"model-based", "noisy"}),
+    ],
+    ids=["shadows", "epochs", "members", "non_members"],
+)
+def test_what_makes_shadow_data_anew(
+    tmp_path: Path, more: dict[str, Any], again: set[str]
+) -> None:
+    before, after = (
+        shadowed(tmp_path, CLIMB, {"kind": "noisy"}, **changes)
+        for changes in ({}, more)
+    )
+    for kind in ("model-based", "noisy"):
+        one, two = made_from(before, kind), made_from(after, kind)
+        assert (not one & two) if kind in again else one == two
+
+
+def test_one_setting_makes_its_own_anew(tmp_path: Path) -> None:
+    noise = ({"kind": "noisy", "share": share} for share in (0.1, 0.2))
+    one, two = (shadowed(tmp_path, CLIMB, kind) for kind in noise)
+    assert made_from(one, "model-based") == made_from(two, "model-based")
+    assert not made_from(one, "noisy") & made_from(two, "noisy")
+    assert read_by(one, "s0") == read_by(two, "s0")
+    assert read_by(one, "s1")["outputs.0"] == read_by(two, "s1")["outputs.0"]
+    assert read_by(one, "s1")["shadows.0"] != read_by(two, "s1")["shadows.0"]
+
+
+def test_a_target_is_asked_through_the_release(tmp_path: Path) -> None:
+    """Another release lets out something else to climb on; noise asks nothing."""
+    models = {
+        name: {**net()["net"], "shadow_data": {"kind": name}}
+        for name in ("model-based", "noisy")
+    }
+    attacks = {
+        f"{name}-{release}": {
+            "kind": "membership.shadow", "models": name, "release": release
+        }
+        for name in models
+        for release in ("full", "one")
+    }  # fmt: skip
+    releases = {"one": {"kind": "label"}}
+    found = resolve(tmp_path, models=models, attacks=attacks, releases=releases)
+    assert len(made_from(found, "model-based")) == 2 * 2
+    assert len(made_from(found, "noisy")) == 2
+    assert {
+        data.spec["release"]["kind"]
+        for data in found.of("synthesise")
+        if data.spec["release"]
+    } == {"probabilities", "label"}
+
+
+def test_kinds_are_a_grid(tmp_path: Path) -> None:
+    kinds = ["real", "noisy", "marginals", "model-based"]
+    found = resolve(tmp_path, models=net(foreach={"shadow_data.kind": kinds}))
+    assert [a.labels["instance"] for a in found.of("attack")] == [
+        f"shadow.kind-{kind.replace('-', '_')}" for kind in kinds
+    ]
+
+
+def test_nothing_starts_from_models_with_shadow_data(tmp_path: Path) -> None:
+    low = {"from": "net", "tampering": {"kind": "lsb", "bits": 4}}
+    attack = {"kind": "membership.shadow", "models": "low"}
+    line = "models.low.from: shadows of net learn from data of their own; allowed: an"
+    with pytest.raises(UserError, match=line):
+        resolve(
+            tmp_path, models={**net(shadow_data=CLIMB), "low": low},
+            attacks={"low": attack},
+        )  # fmt: skip
 
 
 # ---- what is made from something else

@@ -92,6 +92,34 @@ def everything(home: Path) -> dict[str, Any]:
     return seen
 
 
+def test_shadows_on_other_data_have_a_run_and_a_control_has_none(
+    tmp_path: Path,
+) -> None:
+    text = STUDY.replace("members: [10, 20]", "members: [10]").replace(
+        "    shadows: 3\n",
+        "      shadow_data.kind: [real, noisy]\n    shadows: 3\n",
+    )
+    text = text.replace("block: 2", "block: 4")
+    resolved = make_results(tmp_path, text)
+    tree = read_tree(resolved, tmp_path / "results")
+    names = Counter(child.name for child in tree.children)
+    point = "net · members 10 · kind noisy"
+    assert {name: count for name, count in names.items() if "noisy" in name} == {
+        f"shadows of {point} · replicate 0": 1,
+        f"shadows of {point} · replicate 1": 1,
+        "attack shadow · members 10 · kind noisy": 1,
+    }
+    # the target is the same one for both kinds, and is there once a replicate
+    assert sum(name.startswith("target") for name in names) == 2
+    (shadows, *_) = [
+        c for c in tree.children if c.name.startswith(f"shadows of {point}")
+    ]
+    data = [a.folder for a in resolved.of("synthesise")]
+    assert shadows.data is not None
+    assert str(tmp_path / "results" / shadows.data.folder) in data
+    assert tree.num_missing == 0
+
+
 def test_tree_is_exactly_the_study(home: Path) -> None:
     make_results(home)
     index = track(home)

@@ -166,13 +166,13 @@ def attack_arguments(wildcards):
     ]
 
 
-def base_arguments(pattern):
-    """Return a function to ``--base`` and what the models of an artefact start from."""
+def optional_arguments(pattern, role):
+    """Return a function to ``--role`` and its folder, if an artefact has one."""
+    find = artefact_of(pattern)
 
     def arguments(wildcards):
-        artefact = ARTEFACTS[pattern.format(**wildcards)]
-        folders = artefact.inputs.get("base", ())
-        return [word for folder in folders for word in ("--base", folder)]
+        folders = find(wildcards).inputs.get(role, ())
+        return [word for folder in folders for word in (f"--{role}", folder)]
 
     return arguments
 
@@ -189,8 +189,26 @@ def group_of_block(wildcards):
     would deal blocks out at random; neighbours are mostly of one family, and can be
     trained as one ensemble.
     """
+    return group_of_number(BLOCK_NUMBERS[wildcards.key, wildcards.block])
+
+
+def group_of_shadow_data(wildcards):
+    """Return the scheduler's job for shadow data: that of the first block that learns it.
+
+    The target, which it is made from, may be in that job too: between them, a job of
+    its own would wait for that one, and that one for it.
+    """
+    folder = "results/datasets/shadow/{step}/{key}".format(**wildcards)
+    blocks = [a for a in ARTEFACTS.values() if a.kind == "train"]
+    return group_of_number(
+        next(n for n, block in enumerate(blocks) if folder in block.inputs["data"])
+    )
+
+
+def group_of_number(number):
+    """Return the scheduler's job for the block of a number."""
     per_job = workflow.group_settings.group_components.get("models", 1)
-    group = f"models-{BLOCK_NUMBERS[wildcards.key, wildcards.block] // per_job}"
+    group = f"models-{number // per_job}"
     # `models` in the profile speaks for all of these.
     workflow.parent_groupids[group] = "models"
     return group

@@ -1,15 +1,18 @@
 """Data sets.
 
-Inputs: the registry (data/datasets.yaml) or a user's own files.
+Inputs: the registry (data/datasets.yaml) or a user's own files; for shadow data also
+results/models/<key>/block_<first>-<stop>/
 Outputs: resources/<source>/fetched.json; results/datasets/<source>-<key>/;
-results/datasets/<step>/<key>/
+results/datasets/<step>/<key>/; results/datasets/shadow/<step>/<key>/
 1. fetch the files of a registered data set and check their digests;
 2. prepare the records and labels that models see;
-3. make one data set from another.
+3. make one data set from another;
+4. make the records that shadows of a target learn from.
 """
 
 DATASET = "results/datasets/{dataset}"
 DERIVED = "results/datasets/{step}/{key}"
+SHADOW_DATA = "results/datasets/shadow/{step}/{key}"
 
 
 # Get the files of a data set of the registry, from the mirror or the original source.
@@ -91,4 +94,37 @@ rule preprocess_dataset:
         """
         whatelse derive --spec {params.spec:q} --data {params.data:q} \
             --out {params.out:q} >{log:q} 2>&1
+        """
+
+
+# Make what the shadows of a target learn from, where that is not real data.
+rule synthesise_records:
+    input:
+        upstream(SHADOW_DATA),
+        code=code(SHADOW_DATA),
+    output:
+        record=f"{SHADOW_DATA}/record.json",
+        description=f"{SHADOW_DATA}/dataset.json",
+        labels=f"{SHADOW_DATA}/labels.npy",
+    log:
+        "logs/datasets/shadow-{step}-{key}.log",
+    benchmark:
+        "benchmarks/jobs/datasets/shadow-{step}-{key}.jsonl"
+    group:
+        group_of_shadow_data
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        # As in query_block: a scheduler's job that trains too wants both to agree.
+        ahead="[]",
+    params:
+        spec=spec(SHADOW_DATA),
+        data=folders(SHADOW_DATA, "data"),
+        block=optional_arguments(SHADOW_DATA, "block"),
+        out=subpath(output.record, parent=True),
+    shell:
+        """
+        whatelse synthesise --spec {params.spec:q} --data {params.data:q} \
+            {params.block:q} --out {params.out:q} --threads {threads} >{log:q} 2>&1
         """

@@ -42,7 +42,7 @@ rule train_block:
         spec=spec(BLOCK),
         models=label(BLOCK, "models"),
         data=folders(BLOCK, "data"),
-        base=base_arguments(BLOCK),
+        base=optional_arguments(BLOCK, "base"),
         out=subpath(output.record, parent=True),
         progress="results/progress/{key}/block_{block}",
     shell:
@@ -76,7 +76,7 @@ rule collaborate:
     params:
         spec=spec(JOINT),
         data=folders(JOINT, "data"),
-        base=base_arguments(JOINT),
+        base=optional_arguments(JOINT, "base"),
         out=subpath(output.record, parent=True),
     shell:
         """

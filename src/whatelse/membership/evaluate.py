@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,35 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     """Run a membership attack on the outputs of each replicate."""
     settings: Any = TypeAdapter(MembershipAttack).validate_python(spec.settings)
     module = importlib.import_module(f"whatelse.{settings.kind}")
-    return evaluate(
+    replicates = [load_outputs(folders) for folders in replicates_of(inputs, "outputs")]
+    others = [load_outputs(folders) for folders in replicates_of(inputs, "shadows")]
+    if others:
+        replicates = [*map(_with_shadows, replicates, others)]
+    found = evaluate(
         module.Scorer,
         settings,
-        [load_outputs(folders) for folders in replicates_of(inputs, "outputs")],
+        replicates,
         needs_shadows=module.NEEDS_SHADOWS,
         seed=spec.seed,
     )
+    for reported, outputs in zip(found.metrics["replicates"], others, strict=False):
+        about = ("title", "records", "remarks")
+        reported["shadow_data"] = {name: outputs.about[name] for name in about}
+    return found
+
+
+def _with_shadows(target: Outputs, shadows: Outputs) -> Outputs:
+    """Return a target's rows with those of shadows on other data in its own's place.
+
+    The control stays: a model on real records that saw none of the target's.
+    """
+    kept = target.of(target.model <= TARGET)
+    names = [column.name for column in fields(Outputs) if column.name != "about"]
+    joined = {
+        name: np.concatenate([getattr(kept, name), getattr(shadows, name)])
+        for name in names
+    }
+    return Outputs(**joined, about=target.about)
 
 
 def evaluate(

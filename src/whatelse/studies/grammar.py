@@ -36,6 +36,7 @@ from whatelse.datasets.task import Task
 from whatelse.errors import UserError
 from whatelse.figures.settings import FigureSettings
 from whatelse.membership.settings import MembershipAttack
+from whatelse.membership.shadow_data_settings import Real, ShadowData
 from whatelse.memorization.carrier_settings import CapacityAbuse, Lsb, Tampering
 from whatelse.memorization.settings import MemorizationAttack
 from whatelse.models.settings import (
@@ -118,12 +119,20 @@ class Trained(_Entry):
     shadows: int = Field(
         ..., ge=0, le=100_000, description="Shadow models a target; 0 for none."
     )
+    shadow_data: ShadowData = Field(
+        Real(), description="What shadows are trained and tested on (P1 Sec. V-C)."
+    )
     replicates: int = Field(
         1, ge=1, le=1000, description="Targets, each with its own draw and shadows."
     )
     block: int = Field(
         8, ge=2, le=4096, description="Models that are trained and stored together."
     )
+
+    @property
+    def has_own_shadow_data(self) -> bool:
+        """Whether shadows learn from other data than the target's."""
+        return not isinstance(self.shadow_data, Real)
 
     @model_validator(mode="after")
     def _random_needs_a_size(self) -> "Trained":
@@ -168,6 +177,22 @@ class Trained(_Entry):
                 f"non_members: {self.non_members}; allowed with halves: left out (a "
                 "model is tested on the half that it was not trained on)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shadows_have_their_data(self) -> "Trained":
+        kind = self.shadow_data.kind
+        if not self.has_own_shadow_data:
+            return self
+        if self.split == "halves":
+            raise ValueError(
+                f"shadow_data: {kind}; allowed with halves: real (reference models "
+                "are trained on the records that the target is asked about)"
+            )
+        if self.members is None:
+            raise ValueError(f"members: needed with shadow_data {kind}")
+        if not self.shadows:
+            raise ValueError(f"shadows: 0; allowed with shadow_data {kind}: 1 or more")
         return self
 
 

@@ -7,7 +7,7 @@ one description. Nothing here looks at data: counts and keys follow from the stu
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from whatelse.errors import UserError
 from whatelse.figures.settings import shown_by
 from whatelse.models.settings import Queries, Signals
 from whatelse.records import canonical_json, key_of
+from whatelse.shadow_data import SHADOW_DATA
 from whatelse.sources import PACKAGE, closure
 from whatelse.steps import STEPS
 from whatelse.studies import grammar
@@ -52,8 +53,8 @@ class Artefact:
     Attributes
     ----------
     kind : str
-        Which rule: dataset, preprocess, train, collaborate, query, import, attack,
-        figure, claims.
+        Which rule: dataset, preprocess, synthesise, train, collaborate, query, import,
+        attack, figure, claims.
     folder : str
         Where, e.g. ``results/models/<key>/block_0-8`` (models 0 to 7).
     spec : dict
@@ -173,7 +174,12 @@ def _layout(settings: Trained, replicate: int) -> Iterator[tuple[int, int, int]]
 
     Reference models of halves are replicate 0's and serve all. Their blocks grow with
     their number up to `block`, so that studies of 2, 4, 8, 16, ... share them.
+    Where shadows learn from data of their own, a target has one on real records beside
+    it, for the negative control.
     """
+    if settings.has_own_shadow_data:
+        yield replicate, 0, 2
+        return
     models = settings.shadows + 1
     if settings.split != "halves":
         for first in range(0, models, settings.block):
@@ -325,6 +331,12 @@ class _Resolver:
         with self._entered(point):
             bases = [*self._trained(points, point, settings.base)]
         for base in bases:
+            if base.settings.has_own_shadow_data:
+                raise UserError(
+                    f"{self.path}: models.{point.entry}.from: shadows of {base.name} "
+                    "learn from data of their own; allowed: an entry with shadow_data "
+                    "real"
+                )
             yield Family(
                 point.entry,
                 self._joined(point, base.grid, point.grid),
@@ -597,6 +609,9 @@ class _Resolver:
             if "outputs" in needs:
                 outputs = self._outputs(family, replicate, release)
                 inputs[f"outputs.{replicate}"] = outputs
+                if family.settings.has_own_shadow_data:
+                    shadows = self._shadows(family, replicate, release)
+                    inputs[f"shadows.{replicate}"] = shadows
             if "canaries" in needs:
                 inputs[f"signals.{replicate}"] = self._all_signals(
                     place, attack, family, replicate, release
@@ -694,35 +709,87 @@ class _Resolver:
     def _blocks(self, family: Family, replicate: int) -> list[Artefact]:
         """Add the blocks of a family and those that they start from."""
         bases = self._blocks(family.base, replicate) if family.base else []
-        tampering = family.spec["tampering"]
+        return [
+            self._block(family, owner, number, models, bases[number : number + 1])
+            for number, (owner, *models) in enumerate(
+                _layout(family.settings, replicate)
+            )
+        ]
+
+    def _block(
+        self, family: Family, replicate: int, number: int, models: Sequence[int],
+        base: Sequence[Artefact] = (),
+    ) -> Artefact:  # fmt: skip
+        """Add a block of a family, first model to the one after the last."""
+        first, stop = models
+        key, tampering = self._key(family, replicate), family.spec["tampering"]
+        inputs = {"data": [family.data.folder]}
+        if base:
+            inputs["base"] = [block.folder for block in base]
         modules = [TAMPERINGS[tampering["kind"]]] if tampering else []
-        made = []
-        for block, (owner, first, stop) in enumerate(
-            _layout(family.settings, replicate)
-        ):
-            spec, key = self._spec(family, owner), self._key(family, owner)
-            # Named by its models: studies that share a family but ask for other
-            # numbers of shadows share the blocks that are the same.
-            inputs = {"data": [family.data.folder]}
-            if bases:
-                inputs["base"] = [bases[block].folder]
-            made.append(
-                self._add(
-                    Artefact(
-                        "train",
-                        self._folder("models", key, f"block_{first}-{stop}"),
-                        spec,
-                        inputs,
-                        ("whatelse.training.command", *modules),
-                        {
-                            "name": family.name, "entry": family.entry,
-                            "grid": family.grid, "key": key, "replicate": owner,
-                            "block": block, "models": f"{first}:{stop}",
-                        },
-                    )
-                )
-            )  # fmt: skip
-        return made
+        # Named by its models: studies that share a family but ask for other numbers of
+        # shadows share the blocks that are the same.
+        return self._add(
+            Artefact(
+                "train",
+                self._folder("models", key, f"block_{first}-{stop}"),
+                self._spec(family, replicate),
+                inputs,
+                ("whatelse.training.command", *modules),
+                {
+                    "name": family.name, "entry": family.entry,
+                    "grid": family.grid, "key": key, "replicate": replicate,
+                    "block": number, "models": f"{first}:{stop}",
+                },
+            )
+        )  # fmt: skip
+
+    def _shadows(self, family: Family, replicate: int, release: Any) -> list[str]:
+        """Add shadows that learn from data of their own; return their outputs."""
+        settings = family.settings
+        # Each on its own half of the records, tested on both: none is always a member.
+        halves = {"split": "halves", "members": None, "non_members": None}
+        data = self._shadow_data(family, replicate, release)
+        own = replace(family, data=data, spec={**family.spec, **halves})
+        asked, stop = release.model_dump(mode="json"), settings.shadows + 1
+        return [
+            self._asked(
+                self._block(
+                    own, replicate, number, (first, min(first + settings.block, stop))
+                ),
+                asked,
+            )
+            for number, first in enumerate(range(1, stop, settings.block))
+        ]
+
+    def _shadow_data(self, family: Family, replicate: int, release: Any) -> Artefact:
+        """Add the data that shadows of a target learn from: for two halves."""
+        settings, given = family.settings.shadow_data, family.spec
+        kind = SHADOW_DATA[settings.kind]
+        spec = {
+            "settings": settings.model_dump(mode="json"),
+            "records": 2 * given["members"],
+            "release": release.model_dump(mode="json") if kind.asks else None,
+            **{name: given[name] for name in ("split", "members", "non_members")},
+            "seed": given["seed"],
+            "replicate": replicate,
+        }
+        identity = {"spec": spec, "from": family.data.labels["identity"]}
+        inputs = {"data": [family.data.folder]}
+        if kind.asks:
+            target, *_ = self._blocks(family, replicate)
+            identity["target"] = target.labels["key"]
+            inputs["block"] = [target.folder]
+        return self._add(
+            Artefact(
+                "synthesise",
+                self._folder("datasets", "shadow", settings.kind, key_of(identity)),
+                spec,
+                inputs,
+                ("whatelse.membership.synthesise", kind.module),
+                {"name": family.name, "identity": identity},
+            )
+        )
 
     def _outputs(self, family: Family, replicate: int, release: Any) -> list[str]:
         """Add a family's outputs through a release; return their folders."""

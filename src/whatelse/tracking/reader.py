@@ -94,6 +94,7 @@ class _Reader:
         self.keys: set[str] = set()
         self.families: dict[str, list[Artefact]] = defaultdict(list)
         self.attacked: dict[str, tuple[str, int]] = {}
+        self.controls = _controls(resolved, self.by_folder)
         for artefact in resolved.artefacts:
             if artefact.kind in ("train", "collaborate"):
                 self.families[str(Path(artefact.folder).parent)].append(artefact)
@@ -104,9 +105,12 @@ class _Reader:
     def children(self) -> Iterator[Child | None]:
         """Yield every child of the study; None for those without records."""
         for blocks in self.families.values():
-            yield self._target(blocks)
-            if _models(blocks[-1]).stop > 1:
-                yield self._shadows(blocks)
+            # Beside a target whose shadows are elsewhere there is a control alone.
+            own = [block for block in blocks if block.folder not in self.controls]
+            if 0 in _models(blocks[0]):
+                yield self._target(own or blocks)
+            if own and _models(own[-1]).stop > 1:
+                yield self._shadows(own)
         for artefact in self.artefacts:
             if artefact.kind == "import":
                 yield self._imported(artefact)
@@ -349,7 +353,7 @@ class _Reader:
 
     def _data(self, artefact: Artefact) -> tuple[DataUsed | None, Mapping[str, Any]]:
         """Find the data set of an artefact upstream of it."""
-        while artefact.kind not in ("dataset", "preprocess", "import"):
+        while artefact.kind not in ("dataset", "preprocess", "synthesise", "import"):
             artefact = self.by_folder[artefact.upstream[0]]
         folder = Path(artefact.folder)
         file = "outputs.json" if artefact.kind == "import" else "dataset.json"
@@ -367,6 +371,19 @@ class _Reader:
             folder.relative_to(self.results).as_posix(),
         )
         return used, about
+
+
+def _controls(resolved: Resolved, by_folder: Mapping[str, Artefact]) -> set[str]:
+    """Return the blocks of targets whose shadows are all in other blocks."""
+    read: dict[bool, set[str]] = {True: set(), False: set()}
+    for attack in resolved.of("attack"):
+        for role, folders in attack.inputs.items():
+            kind, _, number = role.partition(".")
+            if kind == "outputs":
+                elsewhere = f"shadows.{number}" in attack.inputs
+                for asked in map(by_folder.__getitem__, folders):
+                    read[elsewhere] |= {*asked.inputs.get("block", ())}
+    return read[True] - read[False]
 
 
 def _attached(artefact: Artefact) -> bool:

@@ -27,8 +27,8 @@ from whatelse.studies.resolve import Resolved, load_study
 from whatelse.studies.run import add_profile_argument, add_workflow_argument
 
 _KINDS = (
-    "fetch", "dataset", "preprocess", "train", "collaborate", "query", "import",
-    "attack", "figure", "claims", "track",
+    "fetch", "dataset", "preprocess", "synthesise", "train", "collaborate", "query",
+    "import", "attack", "figure", "claims", "track",
 )  # fmt: skip
 
 

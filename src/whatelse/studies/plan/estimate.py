@@ -119,6 +119,8 @@ class Estimator:
         """
         by_folder = {artefact.folder: artefact for artefact in resolved.artefacts}
         numbers = {a.folder: number for number, a in enumerate(resolved.of("train"))}
+        for block in resolved.of("train"):  # shadow data: with the first that learns it
+            numbers.setdefault(block.inputs["data"][0], numbers[block.folder])
         self._look_at(resolved)
         found: dict[str, Job] = {}
         for artefact in resolved.artefacts:
@@ -136,7 +138,9 @@ class Estimator:
             on_gpu = own
             if artefact.kind == "train" and self._node("train") == GPU:
                 on_gpu = self._workload.of(artefact, by_folder, node=GPU)
-            above = artefact.inputs.get("block", [artefact.folder])
+            above = [artefact.folder]
+            if artefact.kind == "query":
+                above = artefact.inputs["block"]
             found[artefact.folder] = self._job(
                 artefact.kind, artefact.folder, (*artefact.upstream, *fetched), own,
                 made, on_gpu, num_models(artefact), numbers.get(above[0], -1),
@@ -173,7 +177,7 @@ class Estimator:
         return found
 
     def _look_at(self, resolved: Resolved) -> None:
-        kinds = ("dataset", "preprocess")
+        kinds = ("dataset", "preprocess", "synthesise")
         self._workload.look_at(a for a in resolved.artefacts if a.kind in kinds)
 
     def wall(self, jobs: list[Job]) -> Wall:

@@ -18,6 +18,7 @@ RULES = {
     "fetch": "fetch_dataset",
     "dataset": "prepare_dataset",
     "preprocess": "preprocess_dataset",
+    "synthesise": "synthesise_records",
     "train": "train_block",
     "collaborate": "collaborate",
     "query": "query_block",

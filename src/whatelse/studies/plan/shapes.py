@@ -229,6 +229,19 @@ def derived_shape(spec: Mapping[str, Any], base: Shape) -> Shape:
     )  # fmt: skip
 
 
+def shadow_shape(spec: Mapping[str, Any], base: Shape) -> Shape:
+    """Return the sizes of shadow data made of a data set.
+
+    Model-based ones have as many records of each class. Those of the marginals are
+    taken to have the classes of the data set.
+    """
+    total: int = spec["records"]
+    if spec["settings"]["kind"] != "model-based":
+        return replace(base, num_records=total, members=None)
+    share = 1 / base.num_classes
+    return replace(base, num_records=total, largest=share, smallest=share, members=None)
+
+
 def _varied(spec: Mapping[str, Any]) -> Shape:
     """Return the sizes of a registered data set under other settings than usual."""
     source = spec["source"]

@@ -44,6 +44,7 @@ _LOOK = 100  # passes over the weights that take as long as to look at a model
 _AUDITED = 1024  # records of a forward pass over a joint model
 _SWEPT = 27  # numbers of low bits that a sweep writes
 _FINE_TUNED = 64  # records of a batch
+_CLIMBED = 156.0  # queries for a record by hill climbing, on average in P1
 _CURVE_POINTS = 50
 _ROWS_AT_ONCE = 4096  # records of one model in a forward pass
 _RECORDED = 4000  # bytes of record.json, telemetry.json and descriptions
@@ -413,6 +414,34 @@ def derive(spec: Mapping[str, Any], shape: Shape) -> Work:
     if added := spec.get("inputs"):
         size["dataset.picture_megabyte"] = megabytes * added / shape.num_records
     return Work(size, size, shape.num_bytes + _RECORDED)
+
+
+def synthesise(
+    spec: Mapping[str, Any], shape: Shape, target: Mapping[str, Any] | None
+) -> Work:
+    """Return the work of making shadow data of this shape.
+
+    None is in the benchmark. Beside writing, it is that of asking the target, if there
+    is one, whose training spec is `target`: once a record, or for hill climbing so
+    often as P1 says. Choosing features is taken for a layer as wide as a record.
+    """
+    made = derive({}, shape)
+    if target is None:
+        return made
+    net = net_for(target["architecture"], shape)
+    climbs = spec["settings"]["kind"] == "model-based"
+    asked = shape.num_records * (_CLIMBED if climbs else 1.0)
+    values = net.values + net.terms + climbs * shape.num_features
+    at_once = min(shape.num_records, _ROWS_AT_ONCE)
+    return Work(
+        {
+            **made.seconds, "query.job": 1.0,
+            "query.gflop": asked * net.forward / 1e9,
+            "query.gvalue": asked * values / 1e9,
+        },
+        {**made.memory, "query.value_megabyte": at_once * values * 4 / MEGABYTE},
+        made.disk,
+    )  # fmt: skip
 
 
 def members_of(spec: Mapping[str, Any], shape: Shape) -> int:

@@ -1,13 +1,18 @@
 """The work of a study's artefacts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from whatelse.studies.plan import work
 from whatelse.studies.plan.costs import CPU
-from whatelse.studies.plan.shapes import Shape, derived_shape, shape_of
+from whatelse.studies.plan.shapes import (
+    Shape,
+    derived_shape,
+    shadow_shape,
+    shape_of,
+)
 from whatelse.studies.plan.work import Asked, Examined, Work
 from whatelse.studies.resolve import Artefact
 
@@ -24,11 +29,12 @@ class Workload:
         for artefact in datasets:
             if artefact.folder in self._shapes:
                 continue
-            if artefact.kind == "preprocess":
-                base = self._shapes[artefact.inputs["data"][0]]
-                shape = derived_shape(artefact.spec, base)
-            else:
+            if artefact.kind == "dataset":
                 shape = shape_of(artefact)
+            else:
+                derived = artefact.kind == "preprocess"
+                own = derived_shape if derived else shadow_shape
+                shape = own(artefact.spec, self._shapes[artefact.inputs["data"][0]])
             self._shapes[artefact.folder] = shape
 
     def tested(self, block: Artefact) -> int:
@@ -54,6 +60,10 @@ class Workload:
             return work.prepare(spec, self._shapes[artefact.folder])
         if kind == "preprocess":
             return work.derive(spec, self._shapes[artefact.folder])
+        if kind == "synthesise":
+            shape = self._shapes[artefact.folder]
+            asked = [by_folder[name].spec for name in artefact.inputs.get("block", ())]
+            return work.synthesise(spec, shape, asked[0] if asked else None)
         if kind in ("train", "query"):
             family = (
                 artefact if kind == "train" else by_folder[artefact.inputs["block"][0]]
@@ -91,8 +101,10 @@ class Workload:
         if kind == "attack" and "signals.0" in artefact.inputs:
             return self._compared(artefact, by_folder)
         if kind == "attack":
+            others = outputs_of(artefact, role="shadows")
             replicates = [
-                self._asked(folders, by_folder) for folders in outputs_of(artefact)
+                self._asked(folders, by_folder, others[number] if others else ())
+                for number, folders in enumerate(outputs_of(artefact))
             ]
             return work.attack(spec["settings"], replicates)
         if kind == "figure":
@@ -140,8 +152,11 @@ class Workload:
             replicates=len(targets), references=models,
         )  # fmt: skip
 
-    def _asked(self, folders: list[str], by_folder: Mapping[str, Artefact]) -> Asked:
-        """Return the rows of a replicate's outputs."""
+    def _asked(
+        self, folders: Sequence[str], by_folder: Mapping[str, Artefact],
+        others: Sequence[str] = (),
+    ) -> Asked:  # fmt: skip
+        """Return the rows of a replicate's outputs; `others` are of its shadows."""
         first = by_folder[folders[0]]
         if first.kind == "import":
             return self._external(first)
@@ -150,10 +165,15 @@ class Workload:
         tested = self.tested(family)
         numbers = [models_of(by_folder[folder]) for folder in folders]
         models = sum(stop - start for start, stop in numbers)
+        rows = (models + (models > 1)) * tested
+        shadow_rows = (models - 1) * tested
+        if others:
+            blocks = [by_folder[by_folder[name].inputs["block"][0]] for name in others]
+            shadow_rows = sum(num_models(b) * self.tested(b) for b in blocks)
+            shape, rows = self._shapes[blocks[0].inputs["data"][0]], rows + shadow_rows
         return Asked(
-            tested, (models - 1) * tested, (models + (models > 1)) * tested,
-            shape.num_classes, shape.largest, shape.smallest,
-        )  # fmt: skip
+            tested, shadow_rows, rows, shape.num_classes, shape.largest, shape.smallest
+        )
 
     def _external(self, artefact: Artefact) -> Asked:
         path = artefact.spec["path"]
@@ -167,12 +187,14 @@ def _count(artefact: Artefact, role: str) -> int:
     return sum(own.startswith(f"{role}.") for own in artefact.inputs)
 
 
-def outputs_of(attack: Artefact, *more: str) -> list[list[str]]:
-    """Return the outputs that an attack reads, a list of folders a replicate.
+def outputs_of(
+    attack: Artefact, *more: str, role: str = "outputs"
+) -> list[list[str]]:  # fmt: skip
+    """Return what an attack reads in a role, a list of folders a replicate.
 
     `more` roles count as well.
     """
-    roles = ("outputs", *more)
+    roles = (role, *more)
     return [own for role, own in attack.inputs.items() if role.split(".")[0] in roles]
 
 
