@@ -15,12 +15,13 @@ class Kind:
     more : tuple of str
         Modules that `entry` imports by name.
     needs : tuple of str
-        "outputs": what a release lets out of the models under attack. "signals": two
-        numbers of it about every record, of reference models too. "data": the data
-        set. "models": files of models, and the data set. "canaries": signals of all
-        models that tossed coins for canaries. "observations": what an adversary kept
-        while a joint model was trained, and the data set. Else a field of the settings
-        that names more models: "benign", "innocent", "unseen".
+        "outputs": what a release lets out of the models under attack. "ranks": how they
+        rank the words of users. "signals": two numbers of a release about every record,
+        of reference models too. "data": the data set. "models": files of models, and
+        the data set. "canaries": signals of all models that tossed coins for canaries.
+        "observations": what an adversary kept while a joint model was trained, and the
+        data set. Else a field of the settings that names more models: "benign",
+        "innocent", "unseen".
     adversary : str or None
         The kind of adversary whose observations it reads.
     """
@@ -41,6 +42,9 @@ _REFERENCE = "whatelse.membership.reference"
 _CANARIES = "whatelse.membership.canaries"
 KINDS = {
     "membership.shadow": Kind(_MEMBERSHIP, ("whatelse.membership.shadow",)),
+    "membership.user": Kind(
+        _MEMBERSHIP, ("whatelse.membership.user",), needs=("ranks",)
+    ),
     "membership.threshold": Kind(_MEMBERSHIP, ("whatelse.membership.threshold",)),
     "membership.lira": Kind(
         _REFERENCE, ("whatelse.membership.lira",), needs=("signals",)

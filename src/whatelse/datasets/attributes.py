@@ -17,6 +17,20 @@ def known_attributes(dataset: Dataset) -> list[str]:
     return [str(name) for name in dataset.attributes.columns]
 
 
+def numbers_of(
+    dataset: Dataset, attribute: str, field: str
+) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """Return an attribute's values in order, and which one every record has.
+
+    Raises
+    ------
+    UserError
+        As `words_of`.
+    """
+    values, places = np.unique(words_of(dataset, attribute, field), return_inverse=True)
+    return values, places.astype(np.int64)
+
+
 def words_of(dataset: Dataset, attribute: str, field: str) -> NDArray[np.str_]:
     """Return an attribute, or the names of the classes, of every record, as text.
 

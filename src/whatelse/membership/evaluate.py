@@ -89,7 +89,7 @@ def evaluate(
     reported, targets, scores, decisions = [], [], [], []
     for number, outputs in enumerate(replicates):
         rows = outputs.of(outputs.model == TARGET)
-        target = Target(rows.record, rows.label, rows.member, rows.correct)
+        target = Target(rows.record, rows.label, rows.member, rows.correct, rows.asked)
         shadows = outputs.of(outputs.model > TARGET)
         if needs_shadows and not len(shadows.model):
             raise UserError(

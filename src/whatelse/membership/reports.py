@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from whatelse.errors import UserError
 from whatelse.findings import Findings
 from whatelse.measures.controls import Control
-from whatelse.measures.rates import decision_measures, rate
+from whatelse.measures.rates import Rate, decision_measures, rate
 from whatelse.measures.roc import auc, class_rocs, roc_curve, tpr_at_fpr
 from whatelse.measures.spread import spread
 from whatelse.seeding import stream
@@ -26,13 +26,22 @@ class Target:
     record, label : ndarray of int64
         Numbers in the data set, and true classes.
     member, correct : ndarray of bool
-        Whether it was trained on them, and answers with the true class.
+        Whether it was trained on them, and answers with the true class. Of users,
+        `correct` counts the words that it says first.
+    asked : ndarray of int64, optional
+        Of users: the words that it was asked about.
     """
 
     record: NDArray[np.int64]
     label: NDArray[np.int64]
     member: NDArray[np.bool_]
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.bool_] | NDArray[np.int64]
+    asked: NDArray[np.int64] | None = None
+
+    def accuracy(self, chosen: NDArray[np.bool_]) -> Rate | None:
+        """Return how often it is right about some of the rows."""
+        asked = np.ones_like(self.record) if self.asked is None else self.asked
+        return rate(int(self.correct[chosen].sum()), int(asked[chosen].sum()))
 
     def __post_init__(self) -> None:
         """Refuse a target without either kind.
@@ -85,12 +94,11 @@ def report(
         for fpr in false_positive_rates
     }
     of_classes = class_rocs(score, target.member, target.label, false_positive_rates)
-    correct, member = target.correct, target.member
     return {
         "replicate": number,
         "target": {
-            "train_accuracy": rate(int(correct[member].sum()), int(member.sum())),
-            "test_accuracy": rate(int(correct[~member].sum()), int((~member).sum())),
+            "train_accuracy": target.accuracy(target.member),
+            "test_accuracy": target.accuracy(~target.member),
         },
         "attack": {
             **overall,

@@ -86,6 +86,24 @@ class Shadow(_Attack):
         return self.model_copy(update={"min_rows": half, "sparse_classes": "pool"})
 
 
+class User(_Attack):
+    """The audit of users of a language model (Song & Shmatikov, KDD 2019).
+
+    A linear support-vector machine, trained on users of shadows, tells from a histogram
+    of the ranks of a user's words whether the model learned from this user.
+    """
+
+    kind: Literal["membership.user"]
+    bins: int = Field(100, ge=2, le=10_000, description="Of the histogram of ranks.")
+    scale: Literal["linear", "log"] = Field(
+        "linear", description="Of the bins: the paper's are of one width."
+    )
+    penalty: float = Field(
+        1.0, gt=0, le=1e6, allow_inf_nan=False,
+        description="C of the support-vector machine.",
+    )  # fmt: skip
+
+
 class Threshold(_Attack):
     """The loss threshold (Yeom et al. 2018): no shadows needed.
 
@@ -289,6 +307,15 @@ class Risk(_Settings):
 
 ReferenceAttack = Lira | Rmia | AttackP | AttackR
 MembershipAttack = Annotated[
-    Shadow | Threshold | Lira | Rmia | AttackP | AttackR | Audit | Epsilon | Risk,
+    Shadow
+    | User
+    | Threshold
+    | Lira
+    | Rmia
+    | AttackP
+    | AttackR
+    | Audit
+    | Epsilon
+    | Risk,
     Field(discriminator="kind"),
 ]

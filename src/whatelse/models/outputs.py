@@ -15,6 +15,7 @@ from whatelse.errors import UserError
 
 OUTPUTS, ABOUT = "outputs.safetensors", "outputs.json"
 _ROWS = ("model", "record", "label", "member", "probabilities")
+_OF_USERS = ("asked", "right")
 TARGET, CONTROL = 0, -1  # numbers of models; those above are shadows
 _SMALLEST = 1e-12  # where a released probability is zero
 
@@ -40,6 +41,9 @@ class Outputs:
         The data set in short: name, title, records, classes, class_names,
         stand_in_for, remarks; and `privacy`, what the model's training promised of
         its records, where it promised anything.
+    asked, right : ndarray of int64, shape (rows,), or None
+        Where a row stands for a user: the words that the model was asked about, and how
+        many of them it says first.
     """
 
     model: NDArray[np.int64]
@@ -48,6 +52,8 @@ class Outputs:
     member: NDArray[np.bool_]
     probabilities: NDArray[np.float32]
     about: dict[str, Any]
+    asked: NDArray[np.int64] | None = None
+    right: NDArray[np.int64] | None = None
 
     def of(self, chosen: NDArray[np.bool_]) -> "Outputs":
         """Return some of the rows."""
@@ -58,11 +64,18 @@ class Outputs:
             self.member[chosen],
             self.probabilities[chosen],
             self.about,
+            None if self.asked is None else self.asked[chosen],
+            None if self.right is None else self.right[chosen],
         )
 
     @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Whether the most probable class is the true one, shape (rows,)."""
+    def correct(self) -> NDArray[np.bool_] | NDArray[np.int64]:
+        """Whether the most probable class is the true one, shape (rows,).
+
+        Of users, how many words are said first.
+        """
+        if self.right is not None:
+            return self.right
         return self.probabilities.argmax(1) == self.label
 
     @property
@@ -81,7 +94,8 @@ def save_outputs(folder: Path, outputs: Outputs) -> list[str]:
         If a row is no probability vector or a label is beyond the classes.
     """
     _check(folder, outputs)
-    arrays = {name: np.ascontiguousarray(getattr(outputs, name)) for name in _ROWS}
+    names = [*_ROWS, *(_OF_USERS if outputs.asked is not None else ())]
+    arrays = {name: np.ascontiguousarray(getattr(outputs, name)) for name in names}
     try:
         records.write_with(folder / OUTPUTS, lambda path: save_file(arrays, path))
     except SafetensorError as error:
@@ -125,7 +139,8 @@ def load_outputs(folders: Sequence[Path]) -> Outputs:
     about = records.read_json(folders[0] / ABOUT)
     try:
         joined = {
-            name: np.concatenate([part[name] for part in parts]) for name in _ROWS
+            name: np.concatenate([part[name] for part in parts])
+            for name in (*_ROWS, *(n for n in _OF_USERS if n in parts[0]))
         }
     except (KeyError, ValueError) as error:
         raise UserError(

@@ -216,8 +216,20 @@ class Signals(BaseModel):
     queries: Queries = Queries()
 
 
+class Ranks(BaseModel):
+    """How a language model ranks the words of users, through a release: a histogram."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: Literal["ranks"]
+    release: ReleaseSettings
+    attribute: str = Field(..., min_length=1, description="Whose values are the users.")
+    bins: int = Field(..., ge=2, le=10_000)
+    scale: Literal["linear", "log"]
+
+
 AskedSettings = Annotated[
-    Probabilities | Top | Rounded | Temperature | Label | Signals,
+    Probabilities | Top | Rounded | Temperature | Label | Signals | Ranks,
     Field(discriminator="kind"),
 ]
 """What ``whatelse query`` is told."""

@@ -108,6 +108,12 @@ class Trained(_Entry):
         description="Records held out to test a model on; as many as members if left "
         "out, or the whole test part of a given split.",
     )
+    unit: str | None = Field(
+        None,
+        min_length=1,
+        description="An attribute of the data set, e.g. author, whose values are dealt "
+        "out whole: members and non_members count authors, not records.",
+    )
     tampering: Tampering | None = Field(
         None, description="What an adversary does inside training."
     )
@@ -176,6 +182,14 @@ class Trained(_Entry):
             raise ValueError(
                 f"non_members: {self.non_members}; allowed with halves: left out (a "
                 "model is tested on the half that it was not trained on)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _units_are_drawn_by_lot(self) -> "Trained":
+        if self.unit and (self.split != "random" or self.has_own_shadow_data):
+            raise ValueError(
+                f"unit: {self.unit}; allowed with split: random and real shadow_data"
             )
         return self
 

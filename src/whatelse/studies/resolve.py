@@ -20,7 +20,7 @@ from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
 from whatelse.figures.settings import shown_by
-from whatelse.models.settings import Queries, Signals
+from whatelse.models.settings import Queries, Ranks, Signals
 from whatelse.records import canonical_json, key_of
 from whatelse.shadow_data import SHADOW_DATA
 from whatelse.sources import PACKAGE, closure
@@ -39,7 +39,8 @@ from whatelse.tamperings import TAMPERINGS
 PUBLISHED = PACKAGE.parents[1] / "data" / "published"
 _BUNDLED = ("digits", "faces")
 _OF_TRAINING = {
-    "architecture", "training", "split", "members", "non_members", "tampering",
+    "architecture", "training", "split", "members", "non_members", "unit",
+    "tampering",
 }  # fmt: skip
 
 
@@ -591,7 +592,7 @@ class _Resolver:
                 f"{'takes them for other records' if tossed else 'needs them'}; "
                 f"allowed: an entry with{'out' if tossed else ''} split: coins"
             )
-        released = not {"outputs", "signals", "canaries"}.isdisjoint(needs)
+        released = not {"outputs", "ranks", "signals", "canaries"}.isdisjoint(needs)
         if not released and attack.settings.release != grammar.FULL:
             raise UserError(
                 f"{place}.release: {attack.settings.release!r}; allowed: "
@@ -612,6 +613,9 @@ class _Resolver:
                 if family.settings.has_own_shadow_data:
                     shadows = self._shadows(family, replicate, release)
                     inputs[f"shadows.{replicate}"] = shadows
+            if "ranks" in needs:
+                ranked = self._ranks(place, attack, family, replicate, release)
+                inputs[f"outputs.{replicate}"] = ranked
             if "canaries" in needs:
                 inputs[f"signals.{replicate}"] = self._all_signals(
                     place, attack, family, replicate, release
@@ -794,6 +798,24 @@ class _Resolver:
     def _outputs(self, family: Family, replicate: int, release: Any) -> list[str]:
         """Add a family's outputs through a release; return their folders."""
         spec = release.model_dump(mode="json")
+        return [self._asked(block, spec) for block in self._blocks(family, replicate)]
+
+    def _ranks(
+        self, place: str, attack: Instance, family: Family, replicate: int,
+        release: Any,
+    ) -> list[str]:  # fmt: skip
+        """Add how a family's models rank the words of users; return the folders."""
+        settings, unit = attack.settings, family.settings.unit
+        if unit is None:
+            raise UserError(
+                f"{place}.models: {family.name} is dealt out by record; allowed: an "
+                "entry with unit, e.g. unit: author"
+            )
+        asked = Ranks(
+            kind="ranks", release=release, attribute=unit, bins=settings.bins,
+            scale=settings.scale,
+        )  # fmt: skip
+        spec = asked.model_dump(mode="json")
         return [self._asked(block, spec) for block in self._blocks(family, replicate)]
 
     def _signals(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from whatelse import records
 from whatelse.arguments import json_argument, range_argument
+from whatelse.datasets.attributes import numbers_of
 from whatelse.datasets.store import Dataset, canaries, given_split, open_dataset
 from whatelse.errors import UserError
 from whatelse.models.stacked import Architecture, build
@@ -110,15 +111,18 @@ def run(args: argparse.Namespace) -> None:
     given = spec.split in ("given", "coins")
     parts_of_split = given_split(dataset) if given else None
     tossed = canaries(dataset) if spec.split == "coins" else None
+    units = None if spec.unit is None else numbers_of(dataset, spec.unit, "unit")[1]
 
     def part(replicate: int, models: range, progress: Path) -> _Part:
         own = spec.model_copy(update={"replicate": replicate})
         stamp = {**identity, "spec": own.model_dump(mode="json")}
         plan = draw_plan(
-            dataset.labels, models, members=own.members, non_members=own.non_members,
-            seed=own.seed, replicate=replicate, parts=parts_of_split,
-            halves=own.split == "halves", canaries=tossed,
+            dataset.labels if units is None else np.zeros(units.max() + 1, np.int64),
+            models, members=own.members, non_members=own.non_members, seed=own.seed,
+            replicate=replicate, parts=parts_of_split, halves=own.split == "halves",
+            canaries=tossed,
         )  # fmt: skip
+        plan = plan if units is None else plan.of_records(units)
         held = np.zeros_like(plan.train)
         if own.training and own.training.early_stopping:
             share = own.training.early_stopping.share

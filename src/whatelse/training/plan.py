@@ -28,6 +28,16 @@ class Plan:
     train: NDArray[np.bool_]
     test: NDArray[np.bool_]
 
+    def of_records(self, units: NDArray[np.int64]) -> "Plan":
+        """Return the plan of records, from one of what they belong to.
+
+        Parameters
+        ----------
+        units : ndarray of int64, shape (records,)
+            Which of those that this plan deals out a record belongs to.
+        """
+        return Plan(self.models, self.train[:, units], self.test[:, units])
+
 
 def draw_plan(
     labels: NDArray[np.int64],

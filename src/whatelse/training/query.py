@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from whatelse import records
 from whatelse.arguments import json_argument
+from whatelse.datasets.attributes import numbers_of
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
+from whatelse.models.layers import dense
 from whatelse.models.outputs import (
     CONTROL,
     TARGET,
@@ -22,11 +24,13 @@ from whatelse.models.outputs import (
     about_dataset,
     save_outputs,
 )
+from whatelse.models.ranks import count_ranks, edges_of, ranks_of, right_of, shares
 from whatelse.models.release import Oracle
 from whatelse.models.settings import (
     AskedSettings,
     Probabilities,
     Queries,
+    Ranks,
     ReleaseSettings,
     Temperature,
 )
@@ -36,7 +40,9 @@ from whatelse.sources import closure
 from whatelse.training.blocks import Block, load_block
 from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
+from whatelse.training.next_word import language_model, targets_of
 
+_MOST_ANSWERS = 2**23  # probabilities of a pass over words
 _ROWS_AT_ONCE = 4096  # records of one model in a forward pass
 # Where a probability is zero. Probabilities that nobody cut are zero beyond the range
 # of float64 only; cut ones are zero where the model was merely sure.
@@ -68,7 +74,9 @@ def run(args: argparse.Namespace) -> None:
             f"{args.data} has {dataset.num_records}: not the same data set"
         )
     data = resident(dataset, device)
-    if isinstance(args.spec, SignalsSettings):
+    if isinstance(args.spec, Ranks):
+        written, queries = _ask_ranks(args.out, args.spec, dataset, block, data)
+    elif isinstance(args.spec, SignalsSettings):
         written, queries = _ask_signals(args.out, args.spec, dataset, block, data)
     else:
         written, queries = _ask_outputs(args.out, args.spec, dataset, block, data)
@@ -84,19 +92,26 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
+def _asked(block: Block) -> list[tuple[int, int, int]]:
+    """Return who is asked: a name, the row that answers, and whose records these are.
+
+    A shadow that saw none of the target's records is the negative control; with a given
+    split there is none.
+    """
+    asked = [(int(model), row, row) for row, model in enumerate(block.plan.models)]
+    with_shadow = len(asked) > 1 and asked[0][0] == TARGET
+    if with_shadow and not (block.plan.train[1] & block.plan.test[0]).any():
+        asked.append((CONTROL, 1, 0))
+    return asked
+
+
 def _ask_outputs(
     out: Path, release: ReleaseSettings, dataset: Dataset, block: Block,
     data: TrainingData,
 ) -> tuple[list[str], int]:  # fmt: skip
     """Write released outputs; return the names of files, and how many were asked."""
-    asked = [(int(model), row, row) for row, model in enumerate(block.plan.models)]
-    with_shadow = len(asked) > 1 and asked[0][0] == TARGET
-    # A shadow that saw none of the target's records is the negative control; with a
-    # given split there is none.
-    if with_shadow and not (block.plan.train[1] & block.plan.test[0]).any():
-        asked.append((CONTROL, 1, 0))
     parts = []
-    for model, answering, tested_like in asked:
+    for model, answering, tested_like in _asked(block):
         oracle = Oracle(release)
         tested = np.flatnonzero(block.plan.test[tested_like])
         chunks = np.array_split(tested, -(-len(tested) // _ROWS_AT_ONCE))
@@ -118,6 +133,70 @@ def _ask_outputs(
         about=_about(dataset, block),
     )
     return save_outputs(out, outputs), len(record)
+
+
+def _ask_ranks(
+    out: Path, asked: Ranks, dataset: Dataset, block: Block, data: TrainingData
+) -> tuple[list[str], int]:
+    """Write a histogram for every model and user; return files, and the queries.
+
+    Raises
+    ------
+    UserError
+        If the model is none of language, or learned from a part of a user.
+    """
+    model = language_model(block.architecture)
+    users, user_of = numbers_of(dataset, asked.attribute, "ranks.attribute")
+    edges = edges_of(asked, dataset.num_classes)
+    # as many windows at once as give _MOST_ANSWERS probabilities
+    length = dataset.inputs.shape[1]
+    at_once = max(1, _MOST_ANSWERS // (length * dataset.num_classes))
+    parts, queries = [], 0
+    for name, answering, tested_like in _asked(block):
+        oracle = Oracle(asked.release)
+        parameters = _parameters(block, answering, data.device)
+        tested = np.flatnonzero(block.plan.test[tested_like])
+        counts = np.zeros((len(users), asked.bins), dtype=np.int64)
+        right = np.zeros(len(users), dtype=np.int64)
+        for chunk in np.array_split(tested, -(-len(tested) // at_once)):
+            index = torch.from_numpy(chunk).to(data.device)
+            words_BL = dense(data.gather(index.unsqueeze(0)))[0]
+            targets_BL = targets_of(words_BL, data.labels[index])
+            said = targets_BL > 0
+            with torch.inference_mode():
+                logits_BLC = model.all_logits(parameters, words_BL.unsqueeze(0))[0]
+            ranks = ranks_of(oracle.answer(logits_BLC[said]), targets_BL[said])
+            owner = user_of[chunk].repeat(said.sum(1).cpu().numpy())
+            counts += count_ranks(ranks, owner, edges, len(users))
+            right += right_of(ranks, owner, len(users))
+        queries += oracle.queries
+        inside = np.bincount(
+            user_of[tested], block.plan.train[tested_like, tested], len(users)
+        )
+        own = np.bincount(user_of[tested], minlength=len(users))
+        if partly := np.flatnonzero((inside > 0) & (inside < own)).tolist():
+            raise UserError(
+                f"ranks.attribute: model {name} learned from a part of "
+                f"{str(users[partly[0]])!r}; allowed: models with unit: {asked.attribute}"
+            )
+        there = np.flatnonzero(own)
+        parts.append((name, there, inside[there] > 0, counts[there], right[there]))
+    counts = np.concatenate([part[3] for part in parts])
+    record = np.concatenate([part[1] for part in parts])
+    outputs = Outputs(
+        model=np.repeat([part[0] for part in parts], [len(part[1]) for part in parts]),
+        record=record,
+        label=np.zeros_like(record),
+        member=np.concatenate([part[2] for part in parts]),
+        probabilities=shares(counts),
+        about={
+            **_about(dataset, block), "records": len(users), "classes": 1,
+            "class_names": ["all"],
+        },
+        asked=counts.sum(1),
+        right=np.concatenate([part[4] for part in parts]),
+    )  # fmt: skip
+    return save_outputs(out, outputs), queries
 
 
 def _ask_signals(
@@ -226,6 +305,13 @@ class _Augment:
         return moved.reshape(images.shape)
 
 
+def _parameters(
+    block: Block, row: int, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Return those of one model, on a device."""
+    return {k: v[row : row + 1].to(device) for k, v in block.parameters.items()}
+
+
 def _logits(
     block: Block, row: int, data: TrainingData, chosen: np.ndarray,
     change: "_Augment | None" = None,
@@ -238,10 +324,8 @@ def _logits(
     """
     device = data.device
     index = torch.from_numpy(chosen).to(device).unsqueeze(0)
-    parameters, buffers = (
-        {name: tensor[row : row + 1].to(device) for name, tensor in tensors.items()}
-        for tensors in (block.parameters, block.buffers)
-    )
+    parameters = _parameters(block, row, device)
+    buffers = {k: v[row : row + 1].to(device) for k, v in block.buffers.items()}
     with torch.inference_mode():
         features = data.gather(index)
         if change is not None and isinstance(features, torch.Tensor):

@@ -259,6 +259,11 @@ class TrainSpec(_Settings):
         "out, with a given split all of its test part. With fewer than members, as few "
         "members are tested, so that the baseline stays .5.",
     )
+    unit: str | None = Field(
+        None,
+        description="Attribute whose values are dealt out whole: `members` and "
+        "`non_members` count them, not records.",
+    )
     lineage: str | None = Field(
         None,
         description="Names streams of its own for initial weights and batches; models "

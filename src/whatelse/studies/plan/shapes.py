@@ -50,6 +50,8 @@ class Shape:
         Of rows of word numbers: words of the vocabulary, at most; None of others.
     canaries : int
         Records of the training part that a coin decides about.
+    authors : int or None
+        Of words by authors: how many of them, all taken to have as many records.
     """
 
     num_records: int
@@ -62,6 +64,7 @@ class Shape:
     members: int | None = None
     words: int | None = None
     canaries: int = 0
+    authors: int | None = None
 
     @property
     def num_features(self) -> int:
@@ -151,7 +154,9 @@ def shape_of(dataset: Artefact) -> Shape:
     folder = Path(dataset.folder)
     source = dataset.spec["source"]
     if (folder / RECORD).exists():
-        return replace(_prepared(folder), members=_given(folder, dataset.spec))
+        authors = _varied(dataset.spec).authors if source in KNOWN else None
+        members = _given(folder, dataset.spec)
+        return replace(_prepared(folder), members=members, authors=authors)
     if source in KNOWN:
         return _varied(dataset.spec)
     if source == "retail":
@@ -265,7 +270,9 @@ def _varied(spec: Mapping[str, Any]) -> Shape:
         authors = min(spec.get("authors") or math.inf, _AUTHORS[source])
         windows = -(-(most - 1) // shape.num_features)
         total, classes = int(authors) * windows, spec["vocabulary"] + 1
-        shape = replace(shape, num_records=total, num_classes=classes)
+        shape = replace(
+            shape, num_records=total, num_classes=classes, authors=int(authors)
+        )
     if posts := spec.get("posts"):
         near = min(_POSTS, key=lambda count: abs(math.log(count / posts)))
         shape = replace(shape, num_records=_POSTS[near])
