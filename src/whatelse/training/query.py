@@ -175,9 +175,10 @@ def _ask_ranks(
         )
         own = np.bincount(user_of[tested], minlength=len(users))
         if partly := np.flatnonzero((inside > 0) & (inside < own)).tolist():
+            user = str(users[partly[0]])
             raise UserError(
-                f"ranks.attribute: model {name} learned from a part of "
-                f"{str(users[partly[0]])!r}; allowed: models with unit: {asked.attribute}"
+                f"ranks.attribute: model {name} learned from a part of {user!r}; "
+                f"allowed: models with unit: {asked.attribute}"
             )
         there = np.flatnonzero(own)
         parts.append((name, there, inside[there] > 0, counts[there], right[there]))

@@ -462,10 +462,10 @@ def members_of(spec: Mapping[str, Any], shape: Shape) -> int:
     if spec.get("split") == "coins":
         return (shape.members or 0) - shape.canaries // 2
     members: int = spec["members"] or shape.members or 0
-    return members * _per_unit(spec, shape)
+    return members * per_unit(spec, shape)
 
 
-def _per_unit(spec: Mapping[str, Any], shape: Shape) -> int:
+def per_unit(spec: Mapping[str, Any], shape: Shape) -> int:
     """Return the records of what is dealt out whole: one, or an author's."""
     if spec.get("unit") is None or not shape.authors:
         return 1
@@ -524,7 +524,7 @@ def held_out(spec: Mapping[str, Any], shape: Shape) -> int:
         outside: int = spec["non_members"] or shape.num_records - (shape.members or 0)
         return outside
     outside = spec["non_members"]
-    return int(outside * _per_unit(spec, shape) if outside else members)
+    return int(outside * per_unit(spec, shape) if outside else members)
 
 
 def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:

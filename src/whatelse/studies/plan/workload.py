@@ -1,6 +1,7 @@
 """The work of a study's artefacts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,9 @@ class Workload:
             first, stop = models_of(artefact)
             if kind == "query" and spec["kind"] == "signals":
                 return work.signals(spec, family.spec, shape, stop - first)
+            if kind == "query" and spec["kind"] == "ranks":
+                # an answer is counted, not kept: a row of bins is left of a user
+                shape = replace(shape, num_classes=spec["bins"])
             if kind == "query":
                 return work.query(
                     family.spec, shape, stop - first, has_target=first == 0
@@ -163,6 +167,10 @@ class Workload:
         family = by_folder[first.inputs["block"][0]]
         shape = self._shapes[first.inputs["data"][0]]
         tested = self.tested(family)
+        if first.spec["kind"] == "ranks":
+            tested //= work.per_unit(family.spec, shape)
+            bins = first.spec["bins"]
+            shape = replace(shape, num_classes=bins, largest=1.0, smallest=1.0)
         numbers = [models_of(by_folder[folder]) for folder in folders]
         models = sum(stop - start for start, stop in numbers)
         rows = (models + (models > 1)) * tested
