@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.metrics import roc_curve
 
 from whatelse.figures import style
+from whatelse.measures.roc import class_rocs, tpr_at_fpr
 from whatelse.records import write_json, write_record
 from whatelse.seeding import stream
 
@@ -62,7 +63,8 @@ def make_attack(
             )
         )
         rows = []
-        for number in range(num_classes):
+        of_classes = class_rocs(score, member, label, [0.1, 0.01, 0.001])
+        for number, told in enumerate(of_classes):
             here = label == number
             rows.append(
                 {
@@ -71,6 +73,7 @@ def make_attack(
                     "members": int(member[here].sum()),
                     "non_members": int((~member[here]).sum()),
                     **_measures(member[here], decision[here]),
+                    **told,
                 }
             )
         accuracy = 0.6 + 0.05 * random.uniform()
@@ -87,7 +90,10 @@ def make_attack(
                 "attack": {
                     **_measures(member, decision),
                     "auc": _rate(auc, len(member)),
-                    "tpr_at_fpr": {},
+                    "tpr_at_fpr": {
+                        f"{fpr:g}": tpr_at_fpr(score, member, fpr)
+                        for fpr in (0.1, 0.01, 0.001)
+                    },
                 },
                 "per_class": rows,
                 "controls": {},
@@ -124,6 +130,73 @@ def make_attack(
         outputs=["metrics.json", "curves.csv", "scores.parquet"],
     )
     return folder
+
+
+def make_risk(
+    folder: Path, *, what: str = "picture", records: int = 60, num_classes: int = 5,
+    alone: bool = False,
+) -> Path:  # fmt: skip
+    """Write the folder of ``membership.risk``, the exposed ones first, and return it.
+
+    Record r has place r + 1 and a risk that falls from 1 to .2; 8 of either end are
+    kept. `alone`: the last class has one record, and no interval.
+    """
+    place = np.arange(1, records + 1)
+    risk = np.linspace(1, 0.2, records)
+    kept = (place <= 8) | (place > records - 8)
+    about: dict[str, Any] = {"words": [f"thing {n} = 1, other = 2" for n in place]}
+    if what == "picture":
+        about = {
+            "picture": [np.full(12, n, np.uint8).tobytes() for n in place],
+            "shape": "1,3,4",
+        }
+    scores = pd.DataFrame(
+        {
+            "replicate": 0, "record": place - 1, "label": place % num_classes,
+            "risk": risk, "low": risk - 0.15, "high": risk + 0.15,
+            "first_half": risk, "second_half": risk[::-1], "place": place, **about,
+        }
+    )  # fmt: skip
+    scores.loc[~kept, list(about)] = None
+    curves = pd.DataFrame(
+        {
+            "replicate": 0, "share": (place - 0.5) / records, "risk": risk,
+            "low": risk - 0.15, "high": risk + 0.15, "chance": 0.5,
+        }
+    )  # fmt: skip
+    groups = [
+        {
+            "class": number,
+            "name": f"class {number}",
+            "records": 1 if alone and number == num_classes - 1 else records,
+            "risk": None
+            if alone and number == num_classes - 1
+            else {"value": 0.5 + 0.01 * number, "low": 0.45, "high": 0.6},
+            "highest": 1.0,
+        }
+        for number in range(num_classes)
+    ]
+    measures = {
+        "risk_mean": {"value": 0.6},
+        "risk_of_exposed": {"value": 0.9},
+        "risk_agreement": {"value": 0.4, "low": 0.3, "high": 0.5},
+        "exposed_share": {"value": 0.25},
+        "exposed_by_chance": {"value": 0.025},
+    }
+    report = {
+        "replicate": 0,
+        "models": 36,
+        "target": {"train_accuracy": _rate(1.0, 10), "test_accuracy": _rate(0.9, 10)},
+        "risk": measures,
+        "per_class": groups,
+        "per_group": {"age": groups[:2]},
+        "controls": {},
+    }
+    values = {name: [found["value"]] for name, found in measures.items()}
+    return _memory(
+        folder, "membership.risk", {"name": "risk", "grid": {}}, [report], values,
+        curves, scores,
+    )  # fmt: skip
 
 
 def assert_fits(figure: Figure) -> None:
@@ -187,6 +260,9 @@ def _summary(replicates: list[dict[str, Any]]) -> dict[str, Any]:
         for name, rate in rates.items():
             if name != "tpr_at_fpr":
                 found.setdefault(name, []).append(rate["value"])
+        for fpr, rate in replicate["attack"]["tpr_at_fpr"].items():
+            if "value" in rate:
+                found.setdefault(f"tpr_at_{fpr}", []).append(rate["value"])
         for measure, how in (
             ("precision", "mean"),
             ("precision", "median"),

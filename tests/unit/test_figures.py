@@ -16,12 +16,28 @@ from pydantic import TypeAdapter, ValidationError
 
 from whatelse.cli import main
 from whatelse.errors import UserError
-from whatelse.figures import class_cdf, results, roc, settings, style, table, trend
+from whatelse.figures import (
+    class_cdf,
+    class_leakage,
+    results,
+    roc,
+    settings,
+    style,
+    table,
+    trend,
+)
+from whatelse.measures.roc import Curve, band
 from whatelse.records import canonical_json, file_digest, read_json
 
 RETAIL = {"name": "retail", "title": "Retail baskets", "stand_in_for": "Purchase-100"}
 # of membership; the others: test_figures_memorization.py
-MODULES = {"class_cdf": class_cdf, "roc": roc, "table": table, "trend": trend}
+MODULES = {
+    "class_cdf": class_cdf,
+    "class_leakage": class_leakage,
+    "roc": roc,
+    "table": table,
+    "trend": trend,
+}
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
 
 
@@ -350,10 +366,85 @@ def test_undefined_precision_is_left_out_and_counted(samples: dict[str, Any]) ->
 
 
 def test_table_says_what_is_not_known(samples: dict[str, Any]) -> None:
-    figure, data = draw("table", samples["no target"])
+    figure, data = draw("table", [*samples["no target"], *samples["no grid"]])
     assert texts(figure).count("–") == 2
-    assert data["train_accuracy_mean"].isna().all()
-    assert data["attack_auc_mean"].notna().all()
+    said = " ".join(texts(figure))
+    assert "–: not known, or the sample cannot tell." in " ".join(said.split())
+    assert data["train_accuracy_mean"].isna().tolist() == [True, False]
+    figure, data = draw("table", samples["no target"])
+    assert "train_accuracy_mean" not in data  # nobody's is known
+    assert data["auc_mean"].notna().all()
+
+
+def test_rates_that_few_false_positives_set_are_marked(tmp_path: Path) -> None:
+    # 200 non-members: two of them at 1%; 600: six
+    few = make_attack(tmp_path / "few")
+    figure, data = draw("table", [few])
+    assert texts(figure).count("*") == 1
+    assert "fewer than 5 false positives" in " ".join(" ".join(texts(figure)).split())
+    assert "tpr_at_0.001_mean" not in data
+    many = make_attack(tmp_path / "many", per_class=60)
+    figure, data = draw("table", [many])
+    assert texts(figure).count("*") == 0
+    result = results.AttackResult(many)
+    assert data["tpr_at_0.01_mean"].item() == result.mean("tpr_at_0.01")
+
+
+def test_the_band_of_several_seeds_is_the_interval_of_their_mean(
+    sizes: list[Path],
+) -> None:
+    _, data = draw("roc", sizes[:1])
+    wide = data.pivot(index="fpr", columns="replicate", values="tpr").astype(float)
+    mean = data[data["replicate"] == "mean"].set_index("fpr")
+    reach = 4.302653 * wide[[0, 1, 2]].std(axis=1) / 3**0.5
+    expected = (wide["mean"] - reach).clip(lower=0)
+    np.testing.assert_allclose(mean["low"], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        mean["high"], (wide["mean"] + reach).clip(upper=1), atol=1e-6
+    )
+    assert data.loc[data["replicate"] != "mean", "low"].isna().all()
+
+
+def test_the_band_of_one_seed_is_over_its_records(samples: dict[str, Any]) -> None:
+    figure, data = draw("roc", samples["one seed"])
+    curves = results.AttackResult(samples["one seed"][0]).curves
+    curve = Curve(*(curves[name].to_numpy() for name in Curve._fields))
+    mean = data[data["replicate"] == "mean"]
+    low, high = band(curve, 200, 200, mean["fpr"].to_numpy())
+    np.testing.assert_array_equal(mean["low"], low)
+    np.testing.assert_array_equal(mean["high"], high)
+    assert "Clopper–Pearson for both rates" in " ".join(" ".join(texts(figure)).split())
+
+
+def test_twelve_curves_have_no_bands(samples: dict[str, Any]) -> None:
+    figure, _ = draw("roc", samples["twelve"])
+    assert not figure.subfigs[1].axes[1].collections
+    few, _ = draw("roc", samples["one seed"])
+    assert len(few.subfigs[1].axes[1].collections) == 1
+
+
+def test_classes_are_drawn_as_they_are_reported(sizes: list[Path]) -> None:
+    _, data = draw("class_leakage", sizes, rate=0.1)
+    result = results.AttackResult(sizes[0])
+    rows = data[data["members"] == 400]
+    own = [report["per_class"][3] for report in result.replicates]
+    row = rows[rows["class"] == 3].iloc[0]
+    assert row["auc"] == pytest.approx(np.mean([one["auc"]["value"] for one in own]))
+    found = [one["tpr_at_fpr"]["0.1"]["value"] for one in own]
+    assert row["tpr"] == pytest.approx(np.mean(found))
+    assert row["tpr_low"] <= row["tpr"] <= row["tpr_high"]
+
+
+def test_classes_say_what_is_refused(sizes: list[Path]) -> None:
+    figure, data = draw("class_leakage", sizes, rate=0.001)
+    assert data["tpr"].isna().all()
+    assert "non-members do not resolve 0.1%" in " ".join(
+        " ".join(texts(figure)).split()
+    )
+    with pytest.raises(
+        UserError, match=r"rate: 0.05 is no .*allowed: 0.001, 0.01, 0.1"
+    ):
+        draw("class_leakage", sizes, rate=0.05)
 
 
 # --- what every kind must do in every situation

@@ -67,7 +67,7 @@ def draw(
         shift = 0.6 * ((index + 0.5) / len(results) - 0.5)
         for panel, measure in zip(panels, ("auc", "tpr"), strict=True):
             _line(panel, table, measure, look, shift)
-    members = tables[0]["members"]
+    members = tables[0]["class_members"]
     ticks = [f"{name} ({int(n):,})" for name, n in zip(names, members, strict=True)]
     panels[0].set_yticks(range(len(names)), ticks, parse_math=False, fontsize=7.2)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
@@ -117,7 +117,8 @@ def _table(settings: ClassLeakage, result: AttackResult) -> pd.DataFrame:
         rows.append(
             {
                 **result.identity(), "class": row["class"], "class_name": row["name"],
-                "members": row["members"], "non_members": row["non_members"],
+                "class_members": row["members"],
+                "class_non_members": row["non_members"],
                 **{
                     f"{measure}{end}": value
                     for measure, rates in found.items()
