@@ -733,6 +733,18 @@ def test_shapes_of_derived_data_sets() -> None:
     assert abused.smallest == pytest.approx((400 + 300) / 1600)
     with pytest.raises(UserError, match="capacity-abuse needs a data set with a split"):
         derived_shape({"kind": "capacity-abuse", "inputs": 600}, base)
+    tossed = derived_shape(
+        {"kind": "canaries", "count": 100, "records": "plain"}, split
+    )
+    assert tossed == replace(split, canaries=100)
+    noisy = derived_shape({"kind": "canaries", "count": 100, "records": "noise"}, split)
+    assert (noisy.num_records, noisy.members, noisy.canaries) == (1100, 700, 100)
+    spec = {"split": "coins", "members": None, "non_members": None}
+    # half of the canaries are trained on, all are asked about
+    assert work.members_of(spec, noisy) == 650
+    assert work.tested(spec, noisy) == 100
+    with pytest.raises(UserError, match="canaries need a data set with a split"):
+        derived_shape({"kind": "canaries", "count": 100, "records": "plain"}, base)
     with pytest.raises(UserError, match="what 'shuffle' makes is not known"):
         derived_shape({"kind": "shuffle"}, base)
 

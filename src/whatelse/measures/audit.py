@@ -230,13 +230,15 @@ def choose(
     apart = (means[0] - means[1]) / np.sqrt(squares / len(flags) + 1e-12)
     canary = int(np.where(known, apart, -np.inf).argmax())
     own, kind = values[:, canary], flags[:, canary]
-    candidates = np.unique(own)
-    said = own >= candidates[:, None]
+    order = np.argsort(-own)
+    ranked, right = own[order], kind[order]
+    # how many are said to be in from each score on, equal ones together
+    last = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
     bounds = _of_counts(
-        (said & kind).sum(1), np.asarray(kind.sum()),
-        (said & ~kind).sum(1), np.asarray((~kind).sum()), delta, confidence,
+        np.cumsum(right)[last], kind.sum(), np.cumsum(~right)[last], (~kind).sum(),
+        delta, confidence,
     )  # fmt: skip
-    return canary, float(candidates[bounds.argmax()])
+    return canary, float(ranked[last[bounds.argmax()]])
 
 
 def _of_counts(
