@@ -45,6 +45,7 @@ KINDS = {
     "membership.user": Kind(
         _MEMBERSHIP, ("whatelse.membership.user",), needs=("ranks",)
     ),
+    "membership.exposure": Kind("whatelse.membership.exposure", needs=("models",)),
     "membership.threshold": Kind(_MEMBERSHIP, ("whatelse.membership.threshold",)),
     "membership.lira": Kind(
         _REFERENCE, ("whatelse.membership.lira",), needs=("signals",)

@@ -84,7 +84,7 @@ def _attributes(dataset: Dataset, made: Derived) -> dict[str, Any]:
     """Return the data set's attributes, missing for records that were added."""
     known: dict[str, Any] = {}
     if ATTRIBUTES in dataset.info["sha256"]:
-        added = 0 if made.split is None else len(made.split) - dataset.num_records
+        added = 0 if made.inputs is None else made.inputs.shape[0]
         for name, column in dataset.attributes.items():
             known[str(name)] = [*column, *[None] * added]
     split = {} if made.split is None else {SPLIT: made.split.tolist()}

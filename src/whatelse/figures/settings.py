@@ -13,6 +13,7 @@ from whatelse.measures.names import Metric
 # Attacks that say member or not; risks of records are no such test.
 _TESTS = (
     "membership.shadow",
+    "membership.user",
     "membership.threshold",
     "membership.lira",
     "membership.rmia",

@@ -44,6 +44,8 @@ _Y_LABELS = {
     "risk_agreement": "rank correlation of risks\nbetween halves of the models",
     "exposed_share": "share of records at risk",
     "exposed_by_chance": "the same by chance alone",
+    "exposure": "exposure of phrases learned from (bits)",
+    "exposure_unseen": "exposure of other phrases (bits)",
     "benign_test_accuracy": "test accuracy of the benign model",
     "accuracy_change": "change of test accuracy (points)",
     "bit_error_rate": "bit error rate",

@@ -235,7 +235,8 @@ def choose(
     # how many are said to be in from each score on, equal ones together
     last = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
     bounds = _of_counts(
-        np.cumsum(right)[last], kind.sum(), np.cumsum(~right)[last], (~kind).sum(),
+        np.cumsum(right, dtype=np.int64)[last], np.asarray(kind.sum()),
+        np.cumsum(~right, dtype=np.int64)[last], np.asarray((~kind).sum()),
         delta, confidence,
     )  # fmt: skip
     return canary, float(ranked[last[bounds.argmax()]])

@@ -22,6 +22,8 @@ Metric = Literal[
     "risk_agreement",
     "exposed_share",
     "exposed_by_chance",
+    "exposure",
+    "exposure_unseen",
     "benign_test_accuracy",
     "accuracy_change",
     "bit_error_rate",

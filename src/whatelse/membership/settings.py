@@ -104,6 +104,17 @@ class User(_Attack):
     )  # fmt: skip
 
 
+class Exposure(_Settings):
+    """How far phrases were memorised (Carlini et al., USENIX Security 2019)."""
+
+    kind: Literal["membership.exposure"]
+    alternatives: int = Field(
+        9999, ge=99, le=10_000_000,
+        description="Other random phrases that each is ranked among; exposure is at "
+        "most the logarithm to base 2 of one more.",
+    )  # fmt: skip
+
+
 class Threshold(_Attack):
     """The loss threshold (Yeom et al. 2018): no shadows needed.
 
@@ -309,6 +320,7 @@ ReferenceAttack = Lira | Rmia | AttackP | AttackR
 MembershipAttack = Annotated[
     Shadow
     | User
+    | Exposure
     | Threshold
     | Lira
     | Rmia

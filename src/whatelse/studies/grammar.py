@@ -30,6 +30,7 @@ from whatelse.backdoors.adversary_settings import BackdoorAdversary
 from whatelse.backdoors.settings import BackdoorAttack
 from whatelse.claims.settings import Claim
 from whatelse.datasets.canaries import Canaries
+from whatelse.datasets.phrases import Phrases
 from whatelse.datasets.settings import DatasetSettings
 from whatelse.datasets.split import Split
 from whatelse.datasets.task import Task
@@ -76,7 +77,7 @@ class DerivedDataset(_Entry):
 
     base: Name = Field(..., alias="from", description="A data set of this study.")
     preprocess: Annotated[
-        Split | Task | CapacityAbuse | Canaries, Field(discriminator="kind")
+        Split | Task | CapacityAbuse | Canaries | Phrases, Field(discriminator="kind")
     ]
 
 

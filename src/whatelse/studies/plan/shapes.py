@@ -199,6 +199,9 @@ def derived_shape(spec: Mapping[str, Any], base: Shape) -> Shape:
         count = len(spec["classes"] or ()) or 2
         share = 1 / count
         return replace(base, num_classes=count, largest=share, smallest=share)
+    if spec["kind"] == "phrases":
+        more = spec["count"] * spec["copies"]
+        return replace(base, num_records=base.num_records + more)
     if spec["kind"] == "canaries":
         tossed: int = spec["count"]
         if base.members is None:
@@ -214,7 +217,7 @@ def derived_shape(spec: Mapping[str, Any], base: Shape) -> Shape:
     if spec["kind"] != "capacity-abuse":
         raise UserError(
             f"preprocess.kind: what {spec['kind']!r} makes is not known; allowed: "
-            "split, task, canaries, capacity-abuse"
+            "split, task, canaries, phrases, capacity-abuse"
         )
     if base.members is None:
         raise UserError(

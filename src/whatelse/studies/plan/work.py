@@ -20,7 +20,9 @@ NO_SHADOWS = frozenset(
     {
         "membership.threshold", "membership.lira", "membership.rmia",
         "membership.attack-p", "membership.attack-r", "membership.audit",
-        "membership.epsilon", "memorization.decode", "memorization.low-bits",
+        "membership.epsilon", "membership.risk", "membership.exposure",
+        "memorization.decode",
+        "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
         "properties.layers", "properties.representation", "properties.membership",
         "backdoors.evaluate",
@@ -871,6 +873,21 @@ class Examined:
     innocent: int = 0
     unseen: int = 0
     stacked: bool = True
+
+
+def exposure(
+    spec: Mapping[str, Any], shape: Shape, alternatives: int, replicates: int
+) -> Work:
+    """Return the work of ranking phrases among others, each taken for a record."""
+    net = net_for(spec["architecture"], shape)
+    asked = float(alternatives * replicates)
+    return Work(
+        {"attack.job": 1.0, "attack.replicate": float(replicates),
+         "query.gflop": asked * net.forward / 1e9,
+         "query.gvalue": asked * net.values / 1e9},
+        {"attack.job": 1.0, "query.data_megabyte": shape.num_bytes / MEGABYTE},
+        _RECORDED + replicates * _SCORE,
+    )  # fmt: skip
 
 
 def memorization(

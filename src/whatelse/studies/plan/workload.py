@@ -92,18 +92,23 @@ class Workload:
             return work.inference(spec["settings"], joint.spec, shape, seen)
         if kind == "import":
             return work.external(self._external(artefact))
+        if kind == "attack" and spec["settings"]["kind"] == "membership.exposure":
+            block = by_folder[artefact.inputs["models.0"][0]]
+            shape = self._shapes[artefact.inputs["data"][0]]
+            ranked = spec["settings"]["alternatives"]
+            return work.exposure(block.spec, shape, ranked, _count(artefact, "models"))
         if kind == "attack" and spec["settings"]["kind"].startswith("properties."):
             block = by_folder[artefact.inputs["models.0"][0]]
             shape = self._shapes[artefact.inputs["data"][0]]
             looked = spec["settings"]["kind"] == "properties.layers"
             own = work.layers if looked else work.representation
             return own(spec["settings"], block.spec, shape, _count(artefact, "models"))
+        if kind == "attack" and "signals.0" in artefact.inputs:
+            return self._compared(artefact, by_folder)
         if kind == "attack" and "data" in artefact.inputs:
             return work.memorization(
                 spec["settings"], spec["carrier"], self._examined(artefact, by_folder)
             )
-        if kind == "attack" and "signals.0" in artefact.inputs:
-            return self._compared(artefact, by_folder)
         if kind == "attack":
             others = outputs_of(artefact, role="shadows")
             replicates = [
