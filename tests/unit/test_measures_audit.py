@@ -1,5 +1,6 @@
 """Lower bounds on epsilon: published values, and mechanisms whose epsilon is known."""
 
+import functools
 import math
 
 import numpy as np
@@ -41,7 +42,12 @@ def of_one_run(epsilon: float, canaries: int, share: float, seed: int) -> float:
     scores, inside = gaussian(epsilon, canaries, seed)
     order, side = np.argsort(scores), round(share * canaries / 2)
     right = int((~inside[order[:side]]).sum() + inside[order[-side:]].sum())
-    return one_run(canaries, 2 * side, right, delta=DELTA)["epsilon_lower"]
+    return bound_of(canaries, 2 * side, right)
+
+
+@functools.cache
+def bound_of(canaries: int, guesses: int, right: int) -> float:
+    return one_run(canaries, guesses, right, delta=DELTA)["epsilon_lower"]
 
 
 def of_models(epsilon: float, models: int, seed: int) -> float:
@@ -92,15 +98,17 @@ def test_the_p_value_is_that_of_the_theorem() -> None:
         assert one_run_p_value(m, r, v, epsilon, delta) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("epsilon", [1.0, 4.0, 8.0])
+@pytest.mark.parametrize(
+    ("epsilon", "models"), [(1.0, 2_000_000), (4.0, 200_000), (8.0, 200_000)]
+)
 def test_the_gaussian_mechanism_is_bounded_by_half_of_epsilon_and_more(
-    epsilon: float,
+    epsilon: float, models: int
 ) -> None:
-    one = [of_one_run(epsilon, 30_000, 0.02, seed) for seed in range(5)]
-    many = [of_models(epsilon, 200_000, seed) for seed in range(5)]
+    one = [of_one_run(epsilon, 60_000, 0.04, seed) for seed in range(3)]
+    many = [of_models(epsilon, models, seed) for seed in range(3)]
     for found in (one, many):
         assert np.median(found) >= epsilon / 2, found
-        assert max(found) <= epsilon
+        assert max(found) <= epsilon, found
 
 
 @pytest.mark.parametrize("epsilon", [0.2, 1.0, 4.0])

@@ -664,8 +664,16 @@ class _Resolver:
     def _refuse_carriers(
         self, place: str, role: str, families: Iterable[Family]
     ) -> None:
-        """Refuse models that carry a secret where innocent ones are asked for."""
+        """Refuse models that carry a secret where innocent ones are asked for.
+
+        Those that tossed coins for canaries, too: they are tested on these alone.
+        """
         for family in families:
+            if family.settings.split == "coins":
+                raise UserError(
+                    f"{place}.{role}: {family.name} has canaries; allowed: an entry "
+                    "without split: coins"
+                )
             if self._carrier(family):
                 raise UserError(
                     f"{place}.{role}: {family.name} carries a secret; allowed: models "
@@ -862,7 +870,7 @@ class _Resolver:
                 f"{place}.models: {family.name} has {there} models a replicate; "
                 f"allowed: at least {least} (shadows: {least - 1})"
             )
-        privacy = family.spec["training"].get("privacy")
+        privacy = (family.spec["training"] or {}).get("privacy")
         if privacy and privacy["delta"] != attack.settings.delta:
             raise UserError(
                 f"{place}.delta: {attack.settings.delta:g}, and {family.name} is "
