@@ -85,7 +85,7 @@ def test_all_that_metrics_hold() -> None:
         for of_class in report["per_class"]:
             assert set(of_class) == {
                 "class", "name", "members", "non_members",
-                "precision", "recall", "accuracy",
+                "precision", "recall", "accuracy", "auc", "tpr_at_fpr",
             }  # fmt: skip
             assert of_class["name"] == f"c{of_class['class']}"
             assert (of_class["members"], of_class["non_members"]) == (20, 20)
