@@ -61,9 +61,10 @@ def write(folder: Path, num_records: int, references: int, queries: int) -> None
             plan.models, plan.train, margin[..., 0] > 0, margin, plan.test[0], label,
             {"class_names": [str(k) for k in range(10)]},
         )  # fmt: skip
+        chance = (-np.logaddexp(0, -margin)).astype("f4")
         save_signals(
-            folder / f"block_{models.start}-{models.stop}", whole, margin=margin,
-            log_probability=(-np.logaddexp(0, -margin)).astype("f4"),
+            folder / f"block_{models.start}-{models.stop}", whole,
+            {"margin": margin, "log_probability": chance},
         )  # fmt: skip
 
 

@@ -65,6 +65,12 @@ KINDS = {
     "membership.epsilon": Kind(
         _CANARIES, ("whatelse.membership.epsilon",), needs=("canaries",)
     ),
+    "membership.label-only": Kind(
+        _REFERENCE, ("whatelse.membership.label_only",), needs=("signals",)
+    ),
+    "membership.gradient-norm": Kind(
+        _REFERENCE, ("whatelse.membership.gradient_norm",), needs=("signals",)
+    ),
     "membership.risk": Kind("whatelse.membership.risk", needs=("signals", "data")),
     "memorization.decode": Kind(
         "whatelse.memorization.evaluate", needs=("models", "benign")

@@ -318,6 +318,30 @@ def test_order_of_two_instances(tmp_path: Path) -> None:
         assert row["relation"].startswith(f"{kind} {metric or 'that'} of threshold")
 
 
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.700, 0.710, 0.705], "reproduced"),  # difference .000 to .010: within .02
+        ([0.700, 0.760, 0.640], "missed"),  # no difference on average, but not sure
+        ([0.760, 0.770, 0.765], "missed"),  # surely another
+        ([0.700], "not judged: one seed"),
+    ],
+)
+def test_alike_asks_for_an_interval_near_zero(
+    tmp_path: Path, values: list[float], verdict: str
+) -> None:
+    found = [
+        instance(tmp_path / "a", name="shadow", precision=values),
+        instance(
+            tmp_path / "b", name="other", precision=[0.7, 0.7, 0.7][: len(values)]
+        ),
+    ]
+    asked = {"kind": "alike", "attack": "other", "where": {}, "tolerance": 0.02}
+    row = judge(claim(where={}, relation=asked), found)
+    assert row["verdict"] == verdict
+    assert row["relation"] == "within 0.02 of that of other at the one instance"
+
+
 def test_order_by_another_metric_of_the_same_instance(tmp_path: Path) -> None:
     found = [instance(tmp_path / "a", precision=[0.5, 0.5], recall=[0.9, 0.8])]
     row = judge(claim(relation={"kind": "below", "metric": "recall"}), found)
@@ -492,6 +516,10 @@ def test_all_verdicts_are_counted(one: list[Instance]) -> None:
         ({"relation": {"kind": "within", "tolerance": 0}}, "greater than 0"),
         ({"relation": {"kind": "between", "low": 0.5, "high": 0.5}}, "above low"),
         ({"relation": {"kind": "above"}}, "compares with itself"),
+        (
+            {"relation": {"kind": "alike", "attack": "b", "tolerance": 0}},
+            "greater than 0",
+        ),
         ({"relation": {"kind": "equals"}}, "does not match any of the expected tags"),
         ({"relation": {**LEAST, "bound": "1e-3"}}, "valid number"),
         ({"relation": LEAST, "published": "no-slash"}, "match pattern"),

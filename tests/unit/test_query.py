@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from core_samples import dataset, query_block, train_block, train_spec
+from core_samples import dataset, query_block, random_data, train_block, train_spec
 from whatelse.cli import main
 from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.errors import UserError
+from whatelse.models.features import module_of
 from whatelse.models.outputs import CONTROL, OUTPUTS, TARGET, load_outputs
-from whatelse.models.settings import Queries
+from whatelse.models.settings import Cnn, Mlp, Queries, Resnet
 from whatelse.models.signals import load_signals
+from whatelse.models.stacked import build, initial, initial_buffers
 from whatelse.records import read_json
 from whatelse.training import query
-from whatelse.training.blocks import load_block
+from whatelse.training.blocks import Block, load_block
+from whatelse.training.device import resident
+from whatelse.training.plan import Plan
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +226,66 @@ def test_a_label_alone_gives_two_finite_signals(halves: Path) -> None:
     np.testing.assert_allclose(
         found.values[0, :, 0], np.where(found.correct[0], size, -size), rtol=1e-6
     )
+
+
+def test_what_is_right_is_told_of_every_query(halves: Path) -> None:
+    assert ask(halves, "first") == 0
+    found = load_signals([halves / "first-signals"], "right")
+    assert found.values.dtype == np.float32
+    np.testing.assert_array_equal(found.values[..., 0], found.correct)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape"),
+    [
+        (Mlp(kind="mlp", hidden=(7, 5)), (6,)),
+        (Mlp(kind="mlp", hidden=()), (6,)),
+        (Cnn(kind="cnn", channels=(3,), hidden=4, activation="relu"), (1, 6, 6)),
+        (Resnet(kind="resnet", widths=(4, 8), blocks=1), (3, 8, 8)),
+    ],
+    ids=["mlp", "logistic", "cnn", "resnet"],
+)
+def test_gradient_norms_are_those_of_one_record_at_a_time(
+    architecture: Any, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = random_data(23, shape, 3)
+    built = build(architecture, shape, 3)
+    models = [
+        {**initial(built, np.random.default_rng(k)), **initial_buffers(built)}
+        for k in range(2)
+    ]
+    stacked = {name: torch.stack([m[name] for m in models]) for name in models[0]}
+    block = Block(
+        built, {name: stacked[name] for name in built.shapes},
+        {name: stacked[name] for name in built.buffers},
+        Plan(np.arange(2), np.zeros((2, 23), bool), np.zeros((2, 23), bool)),
+    )  # fmt: skip
+    # several chunks, the last of them short
+    size = sum(stacked[name][0].numel() for name in built.shapes)
+    monkeypatch.setattr(query, "_GRADIENTS", 5 * size)
+    found = query.gradient_norms(block, 1, data)
+    module = module_of(built, models[1]).eval()
+    for record in range(23):
+        module.zero_grad()
+        answer = module(data.inputs[record : record + 1])
+        label = data.labels[record : record + 1]
+        torch.nn.functional.cross_entropy(answer.double(), label).backward()
+        lengths = [float(own.grad.norm()) for own in module.parameters()]
+        squares = sum(length**2 for length in lengths)
+        assert found[record] == pytest.approx(squares**0.5, rel=1e-5)
+
+
+def test_gradients_are_kept_as_minus_their_log(halves: Path) -> None:
+    assert ask(halves, "first") == 0
+    with pytest.raises(UserError, match="cannot be read"):
+        load_signals([halves / "first-signals"], "gradient_norm")
+    assert ask(halves, "first", gradients=True) == 0
+    found = load_signals([halves / "first-signals"], "gradient_norm")
+    assert found.values.shape == (2, 120, 1)
+    block = load_block(halves / "first")
+    data = resident(open_dataset(halves / "data"), torch.device("cpu"))
+    expected = -np.log(query.gradient_norms(block, 1, data))
+    np.testing.assert_allclose(found.values[1, :, 0], expected, rtol=1e-6)
 
 
 def test_signals_of_other_records_are_not_joined(halves: Path, tmp_path: Path) -> None:

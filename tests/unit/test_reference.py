@@ -14,7 +14,14 @@ from core_samples import dataset, load_benchmark, train_block, train_spec
 from whatelse.cli import main
 from whatelse.errors import UserError
 from whatelse.findings import Findings
-from whatelse.membership import attack_p, attack_r, lira, rmia
+from whatelse.membership import (
+    attack_p,
+    attack_r,
+    gradient_norm,
+    label_only,
+    lira,
+    rmia,
+)
 from whatelse.membership.reference import evaluate
 from whatelse.membership.settings import MembershipAttack
 from whatelse.models.signals import Signals
@@ -22,9 +29,11 @@ from whatelse.records import read_json
 from whatelse.training.plan import draw_plan
 
 MODULES: dict[str, Any] = {
-    "lira": lira, "rmia": rmia, "attack-p": attack_p, "attack-r": attack_r
+    "lira": lira, "rmia": rmia, "attack-p": attack_p, "attack-r": attack_r,
+    "label-only": label_only, "gradient-norm": gradient_norm,
 }  # fmt: skip
 LIRA = ["lira", "rmia", "attack-p", "attack-r"]
+EVERY = [*MODULES]
 
 
 def signals(
@@ -42,7 +51,10 @@ def signals(
     rng = np.random.default_rng([seed, replicate, models.start])
     margin = hard + rng.normal(size=(len(models), records, queries))
     margin = margin + leak * plan.train[..., None]
-    values = margin if signal == "margin" else -np.logaddexp(0, -margin)
+    values = {
+        "margin": margin, "log_probability": -np.logaddexp(0, -margin),
+        "right": margin > 0, "gradient_norm": margin,
+    }[signal]  # fmt: skip
     return Signals(
         model=plan.models, train=plan.train, correct=margin[..., 0] > 0,
         values=values.astype(np.float32), pool=plan.test[0], label=label, about={
@@ -80,7 +92,7 @@ def one(findings: Findings) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.parametrize("kind", LIRA)
+@pytest.mark.parametrize("kind", EVERY)
 def test_numbers_are_those_of_the_scores(kind: str) -> None:
     found = run(kind, leak=2.0, settings={"false_positive_rates": [0.1, 0.01, 0.001]})
     rows, attack = found.scores, one(found)["attack"]
@@ -106,7 +118,7 @@ def test_numbers_are_those_of_the_scores(kind: str) -> None:
     json.dumps(found.metrics, allow_nan=False)
 
 
-@pytest.mark.parametrize("kind", LIRA)
+@pytest.mark.parametrize("kind", EVERY)
 def test_accuracies_are_of_the_targets_halves(kind: str) -> None:
     accuracies = one(run(kind, leak=1.0))["target"]
     target = signals("margin", range(1), leak=1.0)
@@ -116,7 +128,7 @@ def test_accuracies_are_of_the_targets_halves(kind: str) -> None:
     assert accuracies["test_accuracy"]["value"] == correct[outside].mean()
 
 
-@pytest.mark.parametrize("kind", LIRA)
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_a_sound_attack_passes_both_controls(kind: str, mode: str) -> None:
     settings = {"mode": mode} if kind in ("lira", "rmia") else {}
@@ -203,6 +215,24 @@ def test_an_attack_may_use_some_of_the_reference_models() -> None:
     assert few.metrics == same.metrics
 
 
+def test_gradients_against_those_of_references_beat_one_threshold() -> None:
+    how: dict[str, Any] = {"leak": 2.0, "difficulty": 4.0}
+    plain = one(run("gradient-norm", **how))["attack"]["auc"]["value"]
+    found = one(run("gradient-norm", settings={"calibrated": True}, **how))
+    assert found["attack"]["auc"]["value"] > max(0.88, plain + 0.1)
+    for control, low in (("negative", 0.01), ("positive", None)):
+        told = found["controls"][control]
+        assert told["auc"]["low"] > 0.75 if low is None else told["p_value"] > low
+
+
+def test_more_queries_say_more_than_one_label() -> None:
+    area = {
+        count: one(run("label-only", leak=2.0, queries=count))["attack"]["auc"]["value"]
+        for count in (1, 25)
+    }
+    assert 0.5 < area[1] < area[25] - 0.05
+
+
 def test_replicates_are_judged_one_by_one() -> None:
     both = run("lira", leak=2.0, replicates=2)
     assert both.scores.groupby("replicate").size().tolist() == [400, 400]
@@ -220,6 +250,12 @@ def test_replicates_are_judged_one_by_one() -> None:
         ("attack-r", {"references": 6}, "attack-r asks for 8 .*there are 6"),
         ("rmia", {"others": 0}, "members: 200 leave no record .*allowed: fewer"),
         ("attack-p", {"others": 0}, "members: 200 leave no record .*allowed: fewer"),
+        ("label-only", {"others": 0}, "members: 200 leave no record .*allowed: fewer"),
+        (
+            "gradient-norm",
+            {"references": 2, "settings": {"calibrated": True}},
+            "gradient-norm asks for 4 reference models, there are 2",
+        ),
     ],
 )
 def test_what_is_missing_is_said(kind: str, how: dict[str, Any], message: str) -> None:
@@ -256,7 +292,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             split="halves", members=100, replicate=replicate, training=training
         )
         assert train_block(place, place / "data", models, name=name, spec=spec) == 0
-        asked = {"kind": "signals", "release": {"kind": "probabilities"}}
+        release = {"kind": "probabilities"}
+        asked = {"kind": "signals", "release": release, "gradients": True}
         code = main(
             [
                 "query", "--spec", json.dumps(asked), "--data", str(place / "data"),
@@ -268,7 +305,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("kind", LIRA)
+@pytest.mark.parametrize("kind", EVERY)
 def test_the_verb_writes_findings(place: Path, kind: str) -> None:
     spec = {
         "study": "s", "name": "a", "grid": {}, "seed": 1,

@@ -9,12 +9,21 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy.stats import norm
 
-from whatelse.membership import attack_p, attack_r, compared, lira, rmia
+from whatelse.membership import (
+    attack_p,
+    attack_r,
+    compared,
+    gradient_norm,
+    label_only,
+    lira,
+    rmia,
+)
 from whatelse.membership.compared import Compared
 from whatelse.membership.settings import MembershipAttack
 
 MODULES: dict[str, Any] = {
-    "lira": lira, "rmia": rmia, "attack-p": attack_p, "attack-r": attack_r
+    "lira": lira, "rmia": rmia, "attack-p": attack_p, "attack-r": attack_r,
+    "label-only": label_only, "gradient-norm": gradient_norm,
 }  # fmt: skip
 
 
@@ -35,7 +44,10 @@ def case(
 
     def draw(*shape: int, leak: Any = 0.0) -> np.ndarray:
         margin = rng.normal(size=(*shape, queries), scale=3) + 3 * np.asarray(leak)
-        value = margin if signal == "margin" else -np.logaddexp(0, -margin)
+        value = {
+            "margin": margin, "log_probability": -np.logaddexp(0, -margin),
+            "right": margin > 0, "gradient_norm": margin,
+        }[signal]  # fmt: skip
         return value.astype(np.float32)
 
     return Compared(
@@ -280,6 +292,47 @@ def test_attack_r_counts_the_references_that_are_less_sure() -> None:
         assert score == pytest.approx((less + tied / 2).mean())
     assert found[0] == 0.5
     np.testing.assert_array_equal(scorer.decide(found, given), found >= 0.95)
+
+
+# ---- labels alone, and gradients
+
+
+@pytest.mark.parametrize("queries", [1, 4])
+def test_label_only_is_the_share_of_right_answers(queries: int) -> None:
+    given = case("right", queries=queries, others=100)
+    scorer = label_only.Scorer(settings("label-only", level=0.2))
+    found = scorer.score(given)
+    shares = [sum(map(float, row)) / queries for row in given.observed]
+    np.testing.assert_allclose(found, shares, atol=1e-12)
+    called = scorer.decide(found, given)
+    if queries == 1:  # the gap attack
+        np.testing.assert_array_equal(called, given.observed[:, 0] == 1)
+        return
+    limit = sorted(float(row.mean()) for row in given.others)[80]
+    for share, said in zip(shares, called, strict=True):
+        assert said == (share > limit or share == 1)
+
+
+def test_a_short_gradient_is_a_members() -> None:
+    given = case("gradient_norm", others=100)
+    scorer = gradient_norm.Scorer(settings("gradient-norm", level=0.1))
+    score = scorer.score(given)
+    np.testing.assert_array_equal(score, given.observed[:, 0])
+    limit = sorted(given.others[:, 0].tolist())[90]
+    np.testing.assert_array_equal(scorer.decide(score, given), score > limit)
+
+
+def test_calibrated_gradients_are_lira_on_their_log_lengths() -> None:
+    given = case("gradient_norm")
+    scorer = gradient_norm.Scorer(settings("gradient-norm", calibrated=True))
+    found = scorer.score(given)
+    for row in range(len(found)):
+        expected, phi = 0.0, float(given.observed[row, 0])
+        for kind, sign in ((True, 1), (False, -1)):
+            mean, deviation = deviations(given, row, 0, kind, "global")
+            expected += sign * float(norm.logpdf(phi, mean, deviation))
+        assert found[row] == pytest.approx(expected, abs=1e-6, rel=1e-9)
+    np.testing.assert_array_equal(scorer.decide(found, given), found > 0)
 
 
 # ---- all

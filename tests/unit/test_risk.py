@@ -22,9 +22,10 @@ from whatelse.records import read_json
 from whatelse.training.plan import draw_plan
 
 SIZE = 60  # records in a half
+RECORDS = 2 * SIZE + 150  # with a population
 
 
-def data(folder: Path, kind: str = "rows", records: int = 2 * SIZE + 10) -> Any:
+def data(folder: Path, kind: str = "rows", records: int = RECORDS) -> Any:
     """Pictures, rows or rows of words, with a group that a quarter belongs to."""
     rng = np.random.default_rng(0)
     more: dict[str, Any] = {}
@@ -50,7 +51,7 @@ def data(folder: Path, kind: str = "rows", records: int = 2 * SIZE + 10) -> Any:
 
 def signals(models: range, leak: Any, replicate: int = 0) -> Signals:
     """Margins that differ by record and model, and by `leak` for what was seen."""
-    records = 2 * SIZE + 10
+    records = RECORDS
     label = np.arange(records) % 4
     plan = draw_plan(
         label, models, members=SIZE, non_members=None, seed=3, replicate=replicate,
@@ -85,7 +86,7 @@ def run(
 
 def exposed() -> np.ndarray:
     """A leak of some records only."""
-    leak = np.zeros(2 * SIZE + 10)
+    leak = np.zeros(RECORDS)
     leak[::9] = 6.0
     return leak
 
@@ -178,7 +179,7 @@ def test_the_negative_control_is_level_over_many_draws(
 
 
 def test_classes_and_groups_are_those_of_the_records(tmp_path: Path) -> None:
-    leak = np.where(np.arange(2 * SIZE + 10) % 4 == 1, 5.0, 0.0)
+    leak = np.where(np.arange(RECORDS) % 4 == 1, 5.0, 0.0)
     report = run(tmp_path, leak, groups=["old"]).metrics["replicates"][0]
     by_class = {row["name"]: row for row in report["per_class"]}
     assert by_class["b"]["risk"]["value"] > 0.98

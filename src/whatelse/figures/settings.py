@@ -19,6 +19,8 @@ _TESTS = (
     "membership.rmia",
     "membership.attack-p",
     "membership.attack-r",
+    "membership.label-only",
+    "membership.gradient-norm",
 )
 
 

@@ -32,7 +32,7 @@ _COLUMNS = {
     "tpr_at_0.01": _column("attack", "TPR 1%"),
     "tpr_at_0.001": _column("attack", "TPR 0.1%"),
 }
-_TPR = "TPR: true-positive rate at so many false positives."
+_TPR = "TPR: true-positive rate at that false-positive rate."
 
 
 @style.context()

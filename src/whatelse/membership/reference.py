@@ -21,7 +21,12 @@ from whatelse.membership.reports import Target, findings, halves, report
 from whatelse.membership.settings import MembershipAttack
 from whatelse.models.signals import Signals, load_signals
 
-NEED_POPULATION = ("membership.rmia", "membership.attack-p")
+NEED_POPULATION = (
+    "membership.rmia",
+    "membership.attack-p",
+    "membership.label-only",
+    "membership.gradient-norm",
+)
 # Of the way that a planted leak moves answers. From two thirds on, no member is less
 # sure than a non-member even of two classes, whatever the record.
 _SHARE = np.float32(0.75)
@@ -222,11 +227,12 @@ def plant(
 ) -> Floats:
     """Return a signal of answers that are moved: a leak of a known size.
 
-    Those to records inside by `_SHARE` of the way to the true class, others to uniform.
+    Those to records inside by `_SHARE` of the way to the true class, others to uniform;
+    what is no probability, to its largest or its smallest value.
 
     Parameters
     ----------
-    signal : {"margin", "log_probability"}
+    signal : Signal
         What `values` are.
     values : ndarray of float
         Any shape.
@@ -246,6 +252,12 @@ def plant(
     else:
         ours = rest = np.exp(values)
     left, uniform = np.float32(1 - _SHARE), np.float32(1 / classes)
+    if signal not in ("margin", "log_probability"):
+        ends = values.min(initial=np.inf), values.max(initial=-np.inf)
+        if signal == "right":
+            ends = 0.0, 1.0
+        toward = np.where(inside, np.float32(ends[1]), np.float32(ends[0]))
+        return left * values + _SHARE * toward
     ours = left * ours + _SHARE * np.where(inside, np.float32(1), uniform)
     if signal != "margin":
         return np.log(ours)

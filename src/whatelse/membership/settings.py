@@ -292,6 +292,37 @@ class Epsilon(_OfCanaries):
         return 80
 
 
+class LabelOnly(_Reference):
+    """By labels alone (Choquette-Choo et al. 2021): right, and right when disturbed."""
+
+    kind: Literal["membership.label-only"]
+    level: float = _LEVEL
+    queries: Queries = Queries()
+
+    @property
+    def least_references(self) -> int:
+        """None: they serve the negative control alone."""
+        return 0
+
+
+class GradientNorm(_Reference):
+    """White box: members' losses have short gradients (Nasr et al. 2019)."""
+
+    kind: Literal["membership.gradient-norm"]
+    calibrated: bool = Field(
+        False,
+        description="Each record's by LiRA's ratio of two normal distributions of its "
+        "log length; else one threshold for all.",
+    )
+    level: float = _LEVEL
+    gradients: ClassVar[bool] = True
+
+    @property
+    def least_references(self) -> int:
+        """As LiRA where calibrated; else they serve the negative control alone."""
+        return 4 if self.calibrated else 0
+
+
 class Risk(_Settings):
     """Per-record risk: how well membership of each record is told, over many models."""
 
@@ -316,7 +347,7 @@ class Risk(_Settings):
         return 8
 
 
-ReferenceAttack = Lira | Rmia | AttackP | AttackR
+ReferenceAttack = Lira | Rmia | AttackP | AttackR | LabelOnly | GradientNorm
 MembershipAttack = Annotated[
     Shadow
     | User
@@ -326,6 +357,8 @@ MembershipAttack = Annotated[
     | Rmia
     | AttackP
     | AttackR
+    | LabelOnly
+    | GradientNorm
     | Audit
     | Epsilon
     | Risk,

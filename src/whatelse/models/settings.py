@@ -214,6 +214,9 @@ class Signals(BaseModel):
     kind: Literal["signals"]
     release: ReleaseSettings
     queries: Queries = Queries()
+    gradients: bool = Field(
+        False, description="Lengths of gradients too, for those who see the weights."
+    )
 
 
 class Ranks(BaseModel):

@@ -5,7 +5,7 @@ keep two numbers about every record of the data set, for attacks that compare ma
 models record by record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from whatelse import records
 from whatelse.errors import UserError
 from whatelse.models.outputs import ABOUT, OUTPUTS
 
-Signal = Literal["margin", "log_probability"]
+Signal = Literal["margin", "log_probability", "right", "gradient_norm"]
 _OF_MODELS = ("model", "train", "correct")
 _OF_RECORDS = ("pool", "label")
 
@@ -38,7 +38,10 @@ class Signals:
     values : ndarray of float32, shape (models, records, queries)
         ``margin``: log-probability of the true class minus that of all others
         together, LiRA's logit-scaled confidence. ``log_probability``: of the true
-        class. The first query is the record itself, others are augmented.
+        class. ``right``: 1 where the most probable class is the true one, else 0.
+        ``gradient_norm``: minus the log of the length of the loss's gradient by the
+        weights, of the first query alone. The first query is the record itself, others
+        are augmented.
     pool : ndarray of bool, shape (records,)
         The records that take part; no model was trained on any other. Of coins, the
         canaries; other records are in all models' training or in nobody's.
@@ -65,19 +68,17 @@ class Signals:
 
 
 def save_signals(
-    folder: Path, whole: Signals, *, margin: NDArray[np.float32],
-    log_probability: NDArray[np.float32],
+    folder: Path, whole: Signals, signals: Mapping[str, NDArray[Any]]
 ) -> list[str]:  # fmt: skip
     """Write the files of a signals artefact but its record; return their names.
 
-    Both signals are written; `whole` holds either.
+    All signals are written; `whole` holds any.
 
     Raises
     ------
     UserError
         If a number is not finite.
     """
-    signals = {"margin": margin, "log_probability": log_probability}
     for name, values in signals.items():
         if not np.isfinite(values).all():
             model = whole.model[np.argwhere(~np.isfinite(values))[0][0]]
@@ -102,8 +103,8 @@ def load_signals(folders: Sequence[Path], signal: Signal) -> Signals:
     ----------
     folders : sequence of Path
         At least one.
-    signal : {"margin", "log_probability"}
-        Which; the other is not read.
+    signal : {"margin", "log_probability", "right", "gradient_norm"}
+        Which; others are not read.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def _load(folder: Path, signal: Signal) -> dict[str, NDArray[Any]]:
         with safe_open(path, framework="numpy") as file:
             names = (*_OF_MODELS, *_OF_RECORDS)
             found = {name: file.get_tensor(name) for name in names}
-            found["values"] = file.get_tensor(signal)
+            found["values"] = file.get_tensor(signal).astype(np.float32, copy=False)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     return found

@@ -846,7 +846,15 @@ class _Resolver:
                 f"{max(there, least)} (shadows of {family.entry!r}: {there})"
             )
         queries = getattr(settings, "queries", Queries())
-        spec = Signals(kind="signals", release=release, queries=queries)
+        gradients = getattr(settings, "gradients", False)
+        if gradients and settings.release != grammar.FULL:
+            raise UserError(
+                f"{place}.release: {settings.release!r}; allowed: {grammar.FULL} "
+                "(who sees weights sees all)"
+            )
+        spec = Signals(
+            kind="signals", release=release, queries=queries, gradients=gradients
+        )
         asked = spec.model_dump(mode="json")
         inputs, shared = {}, []
         for replicate in range(self._count(family)):

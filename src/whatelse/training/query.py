@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional
 
 from whatelse import records
 from whatelse.arguments import json_argument
 from whatelse.datasets.attributes import numbers_of
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
+from whatelse.models.features import module_of
 from whatelse.models.layers import dense
 from whatelse.models.outputs import (
     CONTROL,
@@ -47,6 +50,8 @@ _ROWS_AT_ONCE = 4096  # records of one model in a forward pass
 # Where a probability is zero. Probabilities that nobody cut are zero beyond the range
 # of float64 only; cut ones are zero where the model was merely sure.
 _LEAST, _LEAST_OF_CUT = 1e-300, 1e-12
+_GRADIENTS = 2**24  # numbers of gradients at once: 64 MB
+_LEAST_NORM = 1e-30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -220,8 +225,11 @@ def _ask_signals(
     cut = not isinstance(asked.release, Probabilities | Temperature)
     least = _LEAST_OF_CUT if cut else _LEAST
     shape = (models, num_records, asked.queries.count)
-    margin, log_probability = (np.empty(shape, dtype=np.float32) for _ in range(2))
-    correct = np.empty(shape[:2], dtype=bool)
+    names = ("margin", "log_probability", "right")
+    signals = {
+        name: np.empty(shape, dtype=bool if name == "right" else np.float32)
+        for name in names
+    }
     everything = np.arange(num_records)
     queries = 0
     for row in range(models):
@@ -232,22 +240,25 @@ def _ask_signals(
                 change = _Augment(asked.queries, query) if query else None
                 logits = _logits(block, row, data, chunk, change)
                 answer = oracle.answer(logits).cpu()
-                found = _signals(answer, true, least)
-                margin[row, chunk, query], log_probability[row, chunk, query] = found
-                if not query:
-                    correct[row, chunk] = (answer.argmax(-1) == true).numpy()
+                for name, found in zip(
+                    names, _signals(answer, true, least), strict=True
+                ):
+                    signals[name][row, chunk, query] = found
         queries += oracle.queries
+    if asked.gradients:
+        signals["gradient_norm"] = -np.log(
+            np.stack([gradient_norms(block, row, data) for row in range(models)])
+        )[..., None]
     whole = Signals(
         model=block.plan.models,
         train=block.plan.train,
-        correct=correct,
-        values=margin,
+        correct=signals["right"][..., 0],
+        values=signals["margin"],
         pool=block.plan.test[0],
         label=dataset.labels,
         about=_about(dataset, block),
     )
-    written = save_signals(out, whole, margin=margin, log_probability=log_probability)
-    return written, queries
+    return save_signals(out, whole, signals), queries
 
 
 def _about(dataset: Dataset, block: Block) -> dict[str, Any]:
@@ -258,14 +269,57 @@ def _about(dataset: Dataset, block: Block) -> dict[str, Any]:
 
 def _signals(
     answer: torch.Tensor, true: torch.Tensor, least: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return margin and log-probability of the true classes, each of shape (rows,)."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return margin, log-probability and rightness of the true classes, (rows,)."""
     place = true.unsqueeze(-1)
     ours = answer.gather(-1, place).squeeze(-1)
     # The others are summed: one minus ours would round a sure model's rest to zero.
     rest = answer.scatter(-1, place, 0.0).sum(-1)
     ours, rest = (part.clamp_min(least).log() for part in (ours, rest))
-    return (ours - rest).numpy(), ours.numpy()
+    right = answer.argmax(-1) == true
+    return (ours - rest).numpy(), ours.numpy(), right.numpy()
+
+
+def gradient_norms(
+    block: Block, row: int, data: TrainingData
+) -> NDArray[np.float32]:  # fmt: skip
+    """Return the length of the gradient of each record's loss by a model's weights.
+
+    Parameters
+    ----------
+    block : Block
+        Models; nets whose layers PyTorch can vectorise.
+    row : int
+        Which of them.
+    data : TrainingData
+        All records.
+
+    Returns
+    -------
+    ndarray of float32, shape (records,)
+        L2, of the cross-entropy; at least the smallest number, so that it has a log.
+    """
+    device = data.device
+    module = module_of(block.architecture, block.model(row), device).eval()
+    weights = {name: value.detach() for name, value in module.named_parameters()}
+    rest = dict(module.named_buffers())
+
+    def loss(
+        chosen: dict[str, torch.Tensor], features: torch.Tensor, label: torch.Tensor
+    ) -> torch.Tensor:
+        found = functional_call(module, (chosen, rest), (features.unsqueeze(0),))
+        return functional.cross_entropy(found.double(), label.unsqueeze(0))
+
+    each = vmap(grad(loss), in_dims=(None, 0, 0))
+    size = max(1, _GRADIENTS // sum(value.numel() for value in weights.values()))
+    norms = []
+    for index in torch.arange(data.num_records, device=device).split(size):
+        features = dense(data.gather(index.unsqueeze(0)))[0]
+        found = each(weights, features, data.labels[index])
+        squares = [own.flatten(1).double().square().sum(1) for own in found.values()]
+        norms.append(torch.stack(squares).sum(0).sqrt())
+    whole = torch.cat(norms).clamp_min(_LEAST_NORM)
+    return whole.float().cpu().numpy()
 
 
 class _Augment:
@@ -299,7 +353,7 @@ class _Augment:
         if not self.pad:
             return images
         flat = images.reshape(-1, *images.shape[-3:])
-        wide = torch.nn.functional.pad(flat, (self.pad,) * 4, mode="reflect")
+        wide = functional.pad(flat, (self.pad,) * 4, mode="reflect")
         moved = wide[
             ..., self.down : self.down + height, self.right : self.right + width
         ]
