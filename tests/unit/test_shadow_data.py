@@ -27,6 +27,7 @@ from whatelse.records import canonical_json, file_digest, read_json
 from whatelse.seeding import stream
 from whatelse.shadow_data import SHADOW_DATA
 from whatelse.sources import closure
+from whatelse.training.blocks import load_block
 
 FEATURES, CLASSES = 24, 3
 PROBABILITIES = {"kind": "probabilities"}
@@ -409,11 +410,8 @@ def test_statistics_and_noise_are_of_records_that_are_not_the_targets(
     place: Path, tmp_path: Path
 ) -> None:
     """Other values in the target's records change nothing."""
-    plan = np.load(place / "b" / "plan.npz")
-    count = int(plan["records"])
-    own = np.zeros(count, dtype=bool)
-    for part in ("train", "test"):
-        own |= np.unpackbits(plan[part][:1], axis=1, count=count)[0].astype(bool)
+    plan = load_block(place / "b").plan
+    own = plan.train[0] | plan.test[0]
     base = open_dataset(place / "data")
     inputs = np.array(base.inputs)
     inputs[own] = 1 - inputs[own]
@@ -427,6 +425,29 @@ def test_statistics_and_noise_are_of_records_that_are_not_the_targets(
     known = {tuple(row) for row in base.inputs[~own].tolist()}
     noisy = open_dataset(place / "own-noisy")
     assert {tuple(row) for row in noisy.inputs.tolist()} <= known
+
+
+def test_of_a_given_split_the_target_has_its_share(place: Path, tmp_path: Path) -> None:
+    base = open_dataset(place / "data")
+    inputs, records = np.array(base.inputs), base.num_records
+    parts = np.where(np.arange(records) < 90, "train", "test").tolist()
+    names = {"name": "toy", "title": "Toy", "class_names": ["a", "b", "c"]}
+    write_dataset(
+        tmp_path / "d", inputs=inputs, labels=base.labels, info=names,
+        settings={"source": "npz"}, attributes={"split": parts},
+    )  # fmt: skip
+    given = {"split": "given", "members": 40, "non_members": 30}
+    told = {**trained(), **given}
+    assert train_block(tmp_path, tmp_path / "d", "0:2", spec=told) == 0
+    plan = load_block(tmp_path / "b").plan
+    own = plan.train[0] | plan.test[0]
+    assert own.sum() == 70
+    kind = {"kind": "noisy", "share": 0.0}
+    code = synthesise(tmp_path / "n", tmp_path / "d", kind, records=80, **given)
+    assert code == 0
+    # of 150 records 80 are left: all of them
+    noisy = sorted(map(tuple, open_dataset(tmp_path / "n").inputs.tolist()))
+    assert noisy == sorted(map(tuple, inputs[~own].tolist()))
 
 
 def test_the_target_answers_through_its_release(
