@@ -20,7 +20,8 @@ NO_SHADOWS = frozenset(
     {
         "membership.threshold", "membership.lira", "membership.rmia",
         "membership.attack-p", "membership.attack-r", "membership.audit",
-        "membership.epsilon", "membership.risk", "membership.exposure",
+        "membership.label-only", "membership.gradient-norm", "membership.epsilon",
+        "membership.risk", "membership.exposure",
         "memorization.decode",
         "memorization.low-bits",
         "memorization.scrub", "memorization.detect", "properties.passive",
