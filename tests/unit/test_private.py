@@ -252,8 +252,9 @@ def test_noise_has_its_size() -> None:
 def test_noise_is_found_from_epsilon(target: float) -> None:
     noise = noise_for(target, 0.15, 200, 1e-5)
     spent = epsilon(noise, 0.15, 200, 1e-5)
-    assert 0.97 * target < spent <= target
-    assert epsilon(0.99 * noise, 0.15, 200, 1e-5) > 0.98 * target
+    assert 0.95 * target < spent <= target
+    # less noise would not do, by the orders that are looked at
+    assert epsilon(0.95 * noise, 0.15, 200, 1e-5) > target
 
 
 def test_noise_without_end_is_refused() -> None:

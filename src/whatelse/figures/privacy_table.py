@@ -17,12 +17,12 @@ _COLUMNS = {
     "train_accuracy": share(_MODEL, "train acc."),
     "test_accuracy": share(_MODEL, "test acc."),
     "auc": Column(_ATTACK, "AUC", "", _PLAIN, _PLAIN),
-    "tpr_at_0.01": share(_ATTACK, "TPR at 1%"),
+    "tpr_at_0.01": share(_ATTACK, "TPR, 1%"),
     "epsilon": Column(_EPSILON, "promised", "", _SHORT, None),
     "epsilon_lower": Column(_EPSILON, "at least", "", _SHORT, _SHORT),
 }
 _NOTES = {
-    "tpr_at_0.01": "TPR at 1%: the true-positive rate at 1% false ones.",
+    "tpr_at_0.01": "TPR, 1%: the true-positive rate at 1% false ones.",
     "epsilon": "Promised: what was spent of the training's differential privacy, by "
     "the accountant.",
     "epsilon_lower": "At least: the lower bound that the attack proves, by canaries, "
