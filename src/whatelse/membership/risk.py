@@ -252,9 +252,14 @@ def rank_correlation(
 
 
 def _by_class(rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
+    labels = rows["label"].to_numpy()
     return [
-        {"class": int(label), "name": str(names[label]), **_of_group(own["risk"])}
-        for label, own in rows.groupby("label", sort=True)
+        {
+            "class": int(label),
+            "name": str(names[label]),
+            **_of_group(rows["risk"][labels == label]),
+        }
+        for label in np.unique(labels)
     ]
 
 
