@@ -252,7 +252,7 @@ def rank_correlation(
 
 
 def _by_class(rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
-    labels = rows["label"].to_numpy(dtype=np.int64)
+    labels = rows["label"].to_numpy()
     return [
         {
             "class": int(label),

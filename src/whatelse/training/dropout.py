@@ -44,8 +44,8 @@ def draw_kept(
     units = sum(droppable(architecture).hidden_units)
     shape = (steps * settings.batch_size, units)
     drawn = stream(seed, *name, "dropout", epoch).random(shape, dtype=np.float32)
-    kept = (drawn >= settings.dropout).astype(np.float32)
-    return kept / np.float32(1 - settings.dropout)
+    kept = np.float32(1) / np.float32(1 - settings.dropout)
+    return np.where(drawn >= settings.dropout, kept, np.float32(0))
 
 
 class Dropped:
