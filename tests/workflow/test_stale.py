@@ -1,4 +1,4 @@
-"""Reference models that no longer are what a study asks for are made again, no others."""
+"""Reference models that are not what a study asks for are made again, no others."""
 
 from pathlib import Path
 from typing import Any
