@@ -333,7 +333,7 @@ def _trainers(cell: Cell) -> dict[str, Callable[[Work], object]]:
 
     from whatelse.seeding import stream
     from whatelse.training.ensemble import TrainingData, train
-    from whatelse.training.settings import TrainingSettings
+    from whatelse.training.settings import CentralTraining
 
     shape = SHAPES[cell.dataset]
     rng = stream(0, "benchmark")
@@ -357,7 +357,7 @@ def _trainers(cell: Cell) -> dict[str, Callable[[Work], object]]:
 
     def ours(strategy: Any) -> Callable[[Work], object]:
         def run(work: Work) -> None:
-            settings = TrainingSettings.model_validate_json(
+            settings = CentralTraining.model_validate_json(
                 json.dumps({**cell.training, "epochs": work.epochs})
             )
             train(
