@@ -320,3 +320,31 @@ def test_no_allowed_threshold_finds_nobody():
     assert only["tpr_at_fpr"]["0.5"] == rate(1, 2)
     (only,) = class_rocs([3.0, 3.0, 3.0, 1.0], [0, 1, 0, 1], [0] * 4, [0.5])
     assert only["tpr_at_fpr"]["0.5"] == rate(0, 2)
+
+
+def test_intervals_of_pairs_that_depend_on_each_other_hold():
+    """One of each pair is a member, and the two scores are as far apart as can be."""
+    rng = np.random.default_rng(2)
+    first = rng.normal(size=(18, 4000))
+    scores = np.stack([first, -first], 1).reshape(36, 4000)
+    chosen = rng.random((18, 4000)) < 0.5
+    member = np.stack([chosen, ~chosen], 1).reshape(36, 4000)
+    pairs = np.arange(36) // 2
+    together, alone = (
+        (low > 0.5).mean() + (high < 0.5).mean()
+        for _, low, high in (aucs(scores, member, pairs), aucs(scores, member))
+    )
+    assert together < 0.06  # 5% asked
+    assert alone > 0.12
+
+
+def test_pairs_by_hand():
+    # one member is above both others, one below: parts 1 and 0; of non-members 1/2
+    scores = np.array([[3.0], [2.0], [1.0], [2.5]])
+    member = np.array([[True], [False], [True], [False]])
+    value, low, high = aucs(scores, member, np.array([0, 0, 1, 1]))
+    assert value[0] == 0.5
+    # members: (1 - .5) / 2 and (0 - .5) / 2; non-members: 0
+    reach = norm.isf(0.025) * np.sqrt(2 * (0.25**2 + 0.25**2)) / 0.25
+    np.testing.assert_allclose(low, 1 / (1 + np.exp(reach)))
+    np.testing.assert_allclose(high, 1 / (1 + np.exp(-reach)))

@@ -72,7 +72,7 @@ def draw(
     table["class_name"] = table["label"].map(of_class)
     notes = [
         settings.caption,
-        "Below each record its class and its risk: the chance that a model trained on "
+        "Each record with its class and its risk: the chance that a model trained on "
         "it is surer of it than one that was not, with the 95% interval over models. "
         "They are the ends of a ranking: the lowest are below .5 by chance.",
         *remarks(results),
