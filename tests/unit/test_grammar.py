@@ -95,7 +95,7 @@ MODEL, TRAIN = "models/net", "models/net/training"
         (("models", {}), "models: .*at least 1"),
         (("attacks", DROP), "attacks: Field required"),
         ((f"{MODEL}/members", DROP), "models.net: .*members: needed with a random"),
-        ((f"{MODEL}/split", "published"), "split: .*'random', 'given', 'halves' or 'coins'"),
+        ((f"{MODEL}/split", "published"), "split: .*'given', 'halves' or 'coins'"),
         ((f"{TRAIN}/schedule", {"kind": "one-cycle", "rise": 1.0}), "rise: .*got 1.0"),
         ((f"{TRAIN}/loss", "squared"), "loss: .*'hinge' or 'next-word'"),
         ((f"{MODEL}/tampering", {"kind": "lsb", "bits": 24}), "bits: .*got 24"),
