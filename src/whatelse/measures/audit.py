@@ -234,10 +234,11 @@ def choose(
     ranked, right = own[order], kind[order]
     # how many are said to be in from each score on, equal ones together
     last = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
+    hits, alarms = (
+        np.cumsum(said, dtype=np.int64)[last] for said in (right, ~right)
+    )  # fmt: skip
     bounds = _of_counts(
-        np.cumsum(right, dtype=np.int64)[last], np.asarray(kind.sum()),
-        np.cumsum(~right, dtype=np.int64)[last], np.asarray((~kind).sum()),
-        delta, confidence,
+        hits, kind.sum(), alarms, (~kind).sum(), delta, confidence
     )  # fmt: skip
     return canary, float(ranked[last[bounds.argmax()]])
 
