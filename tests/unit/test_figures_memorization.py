@@ -1,5 +1,6 @@
 """Figures of the memorization question: what is drawn, said, refused, and its bytes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -483,7 +484,7 @@ def test_attacks_of_another_kind_are_refused(
     assert code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: attacks: 'audit' is of kind memorization.detect")
-    assert line.endswith(f"allowed: {allowed}".replace("\\", ""))
+    assert re.search(rf"; allowed: (.*, )?{allowed}$", line)
     assert not out.exists()
 
 
