@@ -46,10 +46,12 @@ def _with_shadows(target: Outputs, shadows: Outputs) -> Outputs:
     The control stays: a model on real records that saw none of the target's.
     """
     kept = target.of(target.model <= TARGET)
-    names = [column.name for column in fields(Outputs) if column.name != "about"]
     joined = {
-        name: np.concatenate([getattr(kept, name), getattr(shadows, name)])
-        for name in names
+        column.name: np.concatenate(
+            [getattr(kept, column.name), getattr(shadows, column.name)]
+        )
+        for column in fields(Outputs)
+        if column.name != "about" and getattr(kept, column.name) is not None
     }
     return Outputs(**joined, about=target.about)
 
