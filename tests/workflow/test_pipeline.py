@@ -78,6 +78,9 @@ def test_report_stands_alone(undisturbed: Checkout) -> None:
         "Claims of",
     ):  # fmt: skip
         assert words in text, words
+    # the start page lists what was found, and nothing went wrong in making it
+    assert "Three epochs give nobody away: <strong>" in text
+    assert "System Message" not in text
 
 
 def test_joint_models_from_data_to_mlflow(clean: Checkout) -> None:

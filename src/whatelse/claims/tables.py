@@ -265,7 +265,8 @@ def _counts_line(table: Table) -> str:
         return "This study claims no published number."
     found = table["counts"].items()
     counts = [f"{count} {verdict}" for verdict, count in found if count]
-    return f"{len(table['claims'])} claims: {', '.join(counts)}."
+    number = len(table["claims"])
+    return f"{number} claim{'s' * (number > 1)}: {', '.join(counts)}."
 
 
 def _asked(row: Row) -> str:
