@@ -27,7 +27,7 @@ STUDY = "membership-digits"
 class Checkout:
     """A copy of the repository whose own package, rules and studies are what runs."""
 
-    timeout = 900
+    timeout = 1800  # seconds, of a command that hangs
 
     def __init__(self, root: Path) -> None:
         self.root = root
