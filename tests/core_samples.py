@@ -58,6 +58,23 @@ def dataset(
     return folder
 
 
+def words_of_users(
+    folder: Path, inputs: Any, labels: Any, *, users: int, words: int
+) -> None:
+    """Write windows of words of `users` authors, u00, u01, ..., as many of each."""
+    vocabulary = ["<unk>", "<eos>", *(f"w{number}" for number in range(words - 2))]
+    owners = np.arange(users).repeat(len(labels) // users)
+    write_dataset(
+        folder, inputs=np.asarray(inputs, dtype=np.uint16), labels=labels,
+        info={
+            "name": "t", "title": "T", "class_names": ["<none>", *vocabulary],
+            "vocabulary": vocabulary,
+        },
+        settings={"source": "blogs-words"},
+        attributes={"author": [f"u{number:02}" for number in owners]},
+    )  # fmt: skip
+
+
 def train_spec(**changes: Any) -> dict[str, Any]:
     """A TrainSpec as a dictionary."""
     return {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from core_samples import train_block, train_spec, training
+from core_samples import train_block, train_spec, training, words_of_users
 from whatelse.cli import main
 from whatelse.datasets.phrases import ORDINARY, PHRASE, derive
 from whatelse.datasets.store import open_dataset, write_dataset
@@ -28,18 +28,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Users of random words, some of whom repeat a phrase, and a model of ten."""
     place = tmp_path_factory.mktemp("phrases")
     rng = np.random.default_rng(5)
-    vocabulary = ["<unk>", "<eos>", *(f"w{number}" for number in range(WORDS - 2))]
     count = USERS * WINDOWS
-    write_dataset(
-        place / "data",
-        inputs=rng.integers(1, WORDS + 1, (count, LENGTH)).astype(np.uint16),
-        labels=rng.integers(1, WORDS + 1, count),
-        info={
-            "name": "t", "title": "T", "class_names": ["<none>", *vocabulary],
-            "vocabulary": vocabulary,
-        },
-        settings={"source": "blogs-words"},
-        attributes={"author": [f"u{n:02}" for n in np.arange(USERS).repeat(WINDOWS)]},
+    words_of_users(
+        place / "data", rng.integers(1, WORDS + 1, (count, LENGTH)),
+        rng.integers(1, WORDS + 1, count), users=USERS, words=WORDS,
     )  # fmt: skip
     arguments = ["derive", "--spec", json.dumps(STEP), "--data", str(place / "data")]
     assert main([*arguments, "--out", str(place / "told")]) == 0
@@ -131,4 +123,15 @@ def test_bad_input_is_refused(
 def test_no_phrases_are_refused(place: Path) -> None:
     inputs = {"data": [place / "data"], "models.0": [place / "b"]}
     with pytest.raises(UserError, match="t has no phrases; allowed: models on a data"):
+        find(attack(place), inputs)
+
+
+def test_no_attributes_are_refused(place: Path, tmp_path: Path) -> None:
+    write_dataset(
+        tmp_path / "bare", inputs=np.zeros((4, 2), np.float32), labels=[0, 1, 0, 1],
+        info={"name": "bare", "title": "Bare", "class_names": ["a", "b"]},
+        settings={"source": "npz"},
+    )  # fmt: skip
+    inputs = {"data": [tmp_path / "bare"], "models.0": [place / "b"]}
+    with pytest.raises(UserError, match="bare has no phrases; allowed: models on a"):
         find(attack(place), inputs)

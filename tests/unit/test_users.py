@@ -9,10 +9,10 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from core_samples import query_block, train_block, train_spec, training
+from core_samples import query_block, train_block, train_spec, training, words_of_users
 from whatelse.cli import main
 from whatelse.datasets.attributes import numbers_of
-from whatelse.datasets.store import open_dataset, write_dataset
+from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
 from whatelse.membership.evaluate import evaluate
 from whatelse.membership.settings import User
@@ -38,16 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(5)
     phrases = rng.integers(3, WORDS + 1, (USERS, LENGTH + 1))
     rows = phrases.repeat(WINDOWS, 0)
-    vocabulary = ["<unk>", "<eos>", *(f"w{number}" for number in range(WORDS - 2))]
-    write_dataset(
-        place / "data", inputs=rows[:, :-1].astype(np.uint16), labels=rows[:, -1],
-        info={
-            "name": "t", "title": "T", "class_names": ["<none>", *vocabulary],
-            "vocabulary": vocabulary,
-        },
-        settings={"source": "blogs-words"},
-        attributes={"author": [f"u{n:02}" for n in np.arange(USERS).repeat(WINDOWS)]},
-    )  # fmt: skip
+    words_of_users(place / "data", rows[:, :-1], rows[:, -1], users=USERS, words=WORDS)
     spec = train_spec(
         architecture=NET.model_dump(), members=10, unit="author",
         training=training(

@@ -185,16 +185,10 @@ def given_split(dataset: Dataset) -> npt.NDArray[np.bool_]:
         If the data set has no attribute ``split``, or it says anything but ``train``
         and ``test``.
     """
-    place = f"{dataset.folder}: attribute {SPLIT!r}"
-    if (
-        ATTRIBUTES not in dataset.info["sha256"]
-        or SPLIT not in dataset.attributes.columns
-    ):
-        raise UserError(
-            f"{place}: missing; allowed: a data set with a split (published, or by "
-            "preprocess: {kind: split})"
-        )
-    words = dataset.attributes[SPLIT].to_numpy()
+    place, words = _column(
+        dataset, SPLIT,
+        "a data set with a split (published, or by preprocess: {kind: split})",
+    )  # fmt: skip
     other = {str(word) for word in words} - {"train", "test"}
     if other:
         raise UserError(f"{place}: {sorted(other)[0]!r}; allowed: train, test")
@@ -210,19 +204,25 @@ def canaries(dataset: Dataset) -> npt.NDArray[np.bool_]:
     UserError
         If the data set has none, or its attribute ``canary`` says anything else.
     """
-    place = f"{dataset.folder}: attribute {CANARY!r}"
-    if (
-        ATTRIBUTES not in dataset.info["sha256"]
-        or CANARY not in dataset.attributes.columns
-    ):
-        raise UserError(
-            f"{place}: missing; allowed: a data set made by preprocess: "
-            "{kind: canaries}"
-        )
-    flags = dataset.attributes[CANARY].to_numpy()
+    place, flags = _column(
+        dataset, CANARY, "a data set made by preprocess: {kind: canaries}"
+    )
     if flags.dtype != np.bool_ or not flags.any():
         raise UserError(f"{place}: {flags.dtype}, {flags[0]!r}; allowed: true, false")
     return np.asarray(flags, dtype=np.bool_)
+
+
+def _column(
+    dataset: Dataset, name: str, allowed: str
+) -> tuple[str, npt.NDArray[Any]]:  # fmt: skip
+    """Return an attribute that is needed, and the place that errors about it name."""
+    place = f"{dataset.folder}: attribute {name!r}"
+    if (
+        ATTRIBUTES not in dataset.info["sha256"]
+        or name not in dataset.attributes.columns
+    ):
+        raise UserError(f"{place}: missing; allowed: {allowed}")
+    return place, dataset.attributes[name].to_numpy()
 
 
 def write_dataset(

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from whatelse.datasets.attributes import known_attributes
 from whatelse.datasets.phrases import PHRASE, random_phrases
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
@@ -120,7 +121,7 @@ def log_probabilities(block: Block, phrases: NDArray[np.int64]) -> NDArray[np.fl
 
 def _phrases(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first record of each phrase, and its words."""
-    if PHRASE not in dataset.attributes.columns:
+    if PHRASE not in known_attributes(dataset):
         raise UserError(
             f"attack kind: membership.exposure: {dataset.info['name']} has no phrases; "
             "allowed: models on a data set by preprocess: {kind: phrases}"

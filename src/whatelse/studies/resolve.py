@@ -803,9 +803,9 @@ class _Resolver:
             )
         )
 
-    def _outputs(self, family: Family, replicate: int, release: Any) -> list[str]:
-        """Add a family's outputs through a release; return their folders."""
-        spec = release.model_dump(mode="json")
+    def _outputs(self, family: Family, replicate: int, asked: Any) -> list[str]:
+        """Add what a family answers to what is asked; return the folders."""
+        spec = asked.model_dump(mode="json")
         return [self._asked(block, spec) for block in self._blocks(family, replicate)]
 
     def _ranks(
@@ -823,8 +823,7 @@ class _Resolver:
             kind="ranks", release=release, attribute=unit, bins=settings.bins,
             scale=settings.scale,
         )  # fmt: skip
-        spec = asked.model_dump(mode="json")
-        return [self._asked(block, spec) for block in self._blocks(family, replicate)]
+        return self._outputs(family, replicate, asked)
 
     def _signals(
         self, place: str, attack: Instance, family: Family, release: Any
@@ -885,8 +884,7 @@ class _Resolver:
                 f"promised epsilon at {privacy['delta']:g}; allowed: the same"
             )
         asked = Signals(kind="signals", release=release, queries=Queries())
-        spec = asked.model_dump(mode="json")
-        return [self._asked(block, spec) for block in self._blocks(family, replicate)]
+        return self._outputs(family, replicate, asked)
 
     def _asked(self, block: Artefact, spec: dict[str, Any]) -> str:
         """Add what a block answers to what is asked; return its folder."""
