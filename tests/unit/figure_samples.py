@@ -59,6 +59,8 @@ def make_attack(
                     "member": member,
                     "score": score.astype(np.float32),
                     "decision": decision,
+                    "true_probability": np.exp(-np.exp(-score)),
+                    "entropy": random.uniform(size=len(member)),
                 }
             )
         )
@@ -74,6 +76,8 @@ def make_attack(
                     "non_members": int((~member[here]).sum()),
                     **_measures(member[here], decision[here]),
                     **told,
+                    "train_accuracy": _rate(1.0, per_class),
+                    "test_accuracy": _rate(0.5 + 0.05 * number % 0.5, per_class),
                 }
             )
         accuracy = 0.6 + 0.05 * random.uniform()

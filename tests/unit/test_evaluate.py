@@ -86,6 +86,7 @@ def test_all_that_metrics_hold() -> None:
             assert set(of_class) == {
                 "class", "name", "members", "non_members",
                 "precision", "recall", "accuracy", "auc", "tpr_at_fpr",
+                "train_accuracy", "test_accuracy",
             }  # fmt: skip
             assert of_class["name"] == f"c{of_class['class']}"
             assert (of_class["members"], of_class["non_members"]) == (20, 20)
@@ -108,9 +109,12 @@ def test_numbers_are_those_of_the_scores() -> None:
     findings = run(controlled(leak=1.0))
     report, scores = one(findings), findings.scores
     assert list(scores.columns) == [
-        "replicate", "record", "label", "member", "score", "decision"
+        "replicate", "record", "label", "member", "score", "decision",
+        "true_probability", "entropy",
     ]  # fmt: skip
     assert len(scores) == 120
+    assert scores["true_probability"].between(0, 1).all()
+    assert scores["entropy"].between(0, 1 + 1e-6).all()
     assert str(scores.dtypes["score"]) == "float32"
     hits = scores.member & scores.decision
     attack = report["attack"]
@@ -125,6 +129,10 @@ def test_numbers_are_those_of_the_scores() -> None:
     }
     for of_class in report["per_class"]:
         assert of_class["precision"]["value"] == per_class[of_class["class"]]
+        assert set(of_class["train_accuracy"]) >= RATE
+    whole = report["target"]["test_accuracy"]["value"]
+    by_class = [c["test_accuracy"]["value"] for c in report["per_class"]]
+    assert whole == pytest.approx(np.mean(by_class))
     summary = findings.metrics["summary"]
     values = list(per_class.values())
     assert summary["class_precision_median"]["mean"] == np.median(values)

@@ -18,6 +18,7 @@ from whatelse.cli import main
 from whatelse.errors import UserError
 from whatelse.figures import (
     class_cdf,
+    class_gap,
     class_leakage,
     results,
     roc,
@@ -25,6 +26,7 @@ from whatelse.figures import (
     style,
     table,
     trend,
+    uncertainty,
 )
 from whatelse.measures.roc import Curve, band
 from whatelse.records import canonical_json, file_digest, read_json
@@ -33,10 +35,12 @@ RETAIL = {"name": "retail", "title": "Retail baskets", "stand_in_for": "Purchase
 # of membership; the others: test_figures_memorization.py
 MODULES = {
     "class_cdf": class_cdf,
+    "class_gap": class_gap,
     "class_leakage": class_leakage,
     "roc": roc,
     "table": table,
     "trend": trend,
+    "uncertainty": uncertainty,
 }
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
 
@@ -445,6 +449,29 @@ def test_classes_say_what_is_refused(sizes: list[Path]) -> None:
         UserError, match=r"rate: 0.05 is no .*allowed: 0.001, 0.01, 0.1"
     ):
         draw("class_leakage", sizes, rate=0.05)
+
+
+def test_gaps_are_of_classes(sizes: list[Path]) -> None:
+    figure, data = draw("class_gap", sizes)
+    result = results.AttackResult(sizes[0])
+    own = [report["per_class"][3] for report in result.replicates]
+    row = data[(data["members"] == 400) & (data["class"] == 3)].iloc[0]
+    told = [one["precision"]["value"] for one in own]
+    assert row["precision"] == pytest.approx(np.mean(told))
+    gap = 1.0 - own[0]["test_accuracy"]["value"]
+    assert row["gap"] == pytest.approx(gap)
+    lines = figure.subfigs[1].axes[0].lines
+    marks = [line for line in lines if np.size(line.get_xdata()) == 10]
+    assert len(marks) == len(sizes)
+
+
+def test_answers_are_counted(sizes: list[Path]) -> None:
+    _, data = draw("uncertainty", sizes[:1])
+    scores = results.AttackResult(sizes[0]).scores
+    own = data[data["measure"] == "entropy"]
+    assert own["members"].sum() == pytest.approx(1.0)
+    first = scores[scores["member"]]["entropy"] < 0.05
+    assert own["members"].iloc[0] == pytest.approx(first.mean())
 
 
 # --- what every kind must do in every situation

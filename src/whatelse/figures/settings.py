@@ -74,6 +74,36 @@ class ClassCDF(Figure):
     ]
 
 
+class ClassGap(Figure):
+    """The attack's precision on classes against the target's gap (P1 Fig. 11)."""
+
+    draws = _TESTS
+
+    kind: Annotated[
+        Literal["class_gap"],
+        Field(
+            description="The attack's precision on each class against the difference "
+            "of the target's train and test accuracy within it, a mark for every "
+            "class, attack and grid point (P1 Fig. 11)."
+        ),
+    ]
+
+
+class Uncertainty(Figure):
+    """How sure the target is of members and of others (P1 Fig. 12)."""
+
+    draws = ("membership.shadow", "membership.threshold")
+
+    kind: Annotated[
+        Literal["uncertainty"],
+        Field(
+            description="Histograms of the true class's probability and of the "
+            "entropy of the target's answers, for members and non-members, a row for "
+            "every attack and grid point (P1 Fig. 12)."
+        ),
+    ]
+
+
 class Trend(Figure):
     """A metric against a variable of the grid (P1: precision against size)."""
 
@@ -457,6 +487,8 @@ class BackdoorSheet(Figure):
 
 FigureSettings = Annotated[
     ClassCDF
+    | ClassGap
+    | Uncertainty
     | Trend
     | ROC
     | Table

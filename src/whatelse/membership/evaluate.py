@@ -91,7 +91,7 @@ def evaluate(
     reported, targets, scores, decisions = [], [], [], []
     for number, outputs in enumerate(replicates):
         rows = outputs.of(outputs.model == TARGET)
-        target = Target(rows.record, rows.label, rows.member, rows.correct, rows.asked)
+        target = _target(rows)
         shadows = outputs.of(outputs.model > TARGET)
         if needs_shadows and not len(shadows.model):
             raise UserError(
@@ -118,6 +118,15 @@ def evaluate(
         scores.append(score)
         decisions.append(decision)
     return findings(replicates[0].about, reported, targets, scores, decisions)
+
+
+def _target(rows: Outputs) -> Target:
+    if rows.asked is not None:
+        return Target(rows.record, rows.label, rows.member, rows.correct, rows.asked)
+    return Target(
+        rows.record, rows.label, rows.member, rows.correct,
+        true_probability=np.exp(rows.log_probability), entropy=rows.entropy,
+    )  # fmt: skip
 
 
 def _negative(scorer: Any, outputs: Outputs, seed: int, number: int) -> Control:

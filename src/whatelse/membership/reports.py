@@ -30,6 +30,8 @@ class Target:
         `correct` counts the words that it says first.
     asked : ndarray of int64, optional
         Of users: the words that it was asked about.
+    true_probability, entropy : ndarray of float32, optional
+        Of its answers: what the true class gets, and how uncertain they are, in [0, 1].
     """
 
     record: NDArray[np.int64]
@@ -37,6 +39,8 @@ class Target:
     member: NDArray[np.bool_]
     correct: NDArray[np.bool_] | NDArray[np.int64]
     asked: NDArray[np.int64] | None = None
+    true_probability: NDArray[np.float32] | None = None
+    entropy: NDArray[np.float32] | None = None
 
     def accuracy(self, chosen: NDArray[np.bool_]) -> Rate | None:
         """Return how often it is right about some of the rows."""
@@ -106,11 +110,20 @@ def report(
             "tpr_at_fpr": resolution,
         },
         "per_class": [
-            {**decided, **told}
+            {**decided, **told, **_class_accuracy(target, decided["class"])}
             for decided, told in zip(per_class, of_classes, strict=True)
         ],
         "controls": dict(controls),
         **({"privacy": dict(privacy)} if privacy else {}),
+    }
+
+
+def _class_accuracy(target: Target, number: int) -> dict[str, Rate | None]:
+    """Return how often the target is right about a class's members, and others."""
+    own = target.label == number
+    return {
+        "train_accuracy": target.accuracy(own & target.member),
+        "test_accuracy": target.accuracy(own & ~target.member),
     }
 
 
@@ -132,6 +145,9 @@ def findings(
             "score": score,
             "decision": decision,
         }
+        if target.entropy is not None:
+            columns["true_probability"] = target.true_probability
+            columns["entropy"] = target.entropy
         rows.append(pd.DataFrame(columns))
         curve = roc_curve(score, target.member)
         points = {

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from scipy.special import entr
 
 from whatelse import records
 from whatelse.errors import UserError
@@ -77,6 +78,14 @@ class Outputs:
         if self.right is not None:
             return self.right
         return self.probabilities.argmax(1) == self.label
+
+    @property
+    def entropy(self) -> NDArray[np.float32]:
+        """Entropy of the answers over that of a uniform one, in [0, 1], (rows,)."""
+        return np.asarray(
+            entr(self.probabilities).sum(1) / np.log(self.probabilities.shape[1]),
+            dtype=np.float32,
+        )
 
     @property
     def log_probability(self) -> NDArray[np.float32]:
