@@ -286,7 +286,8 @@ def test_controls_tell_a_planted_secret_from_none(nets: Path, count: int) -> Non
     negative = control(nets, count, planted=False)
     positive = control(nets, count, planted=True)
     assert negative["p_value"] > 0.05
-    assert positive["p_value"] < 0.01
+    # two pictures have two orders: they show it by their rows' AUC alone
+    assert positive["p_value"] < 0.01 or count == 2
     assert positive["auc"]["value"] > 0.9
 
 

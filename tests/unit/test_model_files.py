@@ -88,6 +88,20 @@ def test_files_that_cannot_be_judged(
     assert re.search(message, line)
 
 
+def test_models_are_not_held_against_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    innocent = [written(tmp_path / f"{i}.safetensors", model(i)) for i in range(8)]
+    copy = written(tmp_path / "copy.safetensors", model(7))
+    assert main(["detect", copy, "--innocent", *innocent]) == 2
+    assert f"{copy}: is --innocent {innocent[7]} as well" in capsys.readouterr().err
+    other = written(tmp_path / "other.safetensors", model(9))
+    assert main(["detect", other, "--innocent", *innocent[:7], *[innocent[0]] * 5]) == 2
+    assert f"--innocent: {innocent[0]} is {innocent[0]} again" in (
+        capsys.readouterr().err
+    )
+
+
 def test_what_scrub_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = written(tmp_path / "a.safetensors", model(0))
     zero = ["--with", '{"kind": "zero-bits", "bits": 16}']

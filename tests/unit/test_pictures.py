@@ -5,7 +5,7 @@ from skimage.metrics import structural_similarity
 from whatelse.errors import UserError
 from whatelse.measures.controls import exchange_test
 from whatelse.measures.roc import auc
-from whatelse.memorization.fidelity import mape, matched_scores, ssim
+from whatelse.memorization.fidelity import mape, matched_scores, matching_test, ssim
 from whatelse.memorization.pictures import (
     bytes_to_pixels,
     grey,
@@ -145,6 +145,20 @@ def test_matched_scores_are_a_control():
     average = np.broadcast_to(np.uint8(128), truth.shape)
     assert exchange_test(*matched_scores(average, truth, mape)) == 1
     assert exchange_test(*matched_scores(other, truth, mape)) > 0.01
+
+
+def test_few_pictures_are_held_against_every_order():
+    truth = np.array([0, 10, 40, 90], np.uint8).reshape(4, 1, 1)
+    # nearest in its own order, of 24; none is as far below the mean
+    assert matching_test(truth, truth, mape) == pytest.approx(1 / 24)
+    assert matching_test(truth[:1], truth[:1], mape) == 1
+    # smooth pictures that have nothing to do with each other, as their rows have
+    rng = stream(0, "smooth")
+    found = [
+        matching_test(*np.cumsum(rng.integers(0, 9, (2, 4, 24, 24)), 3, np.uint8), mape)
+        for _ in range(200)
+    ]
+    assert np.mean(np.array(found) < 0.05) < 0.1
 
 
 def test_matched_scores_need_two():

@@ -45,8 +45,10 @@ def test_documents_as_bytes_and_back() -> None:
     # 000000 100111 000111 101000 101000 and two bits to fill
     assert data == bytes([0b00000010, 0b01110001, 0b11101000, 0b10100000])
     np.testing.assert_array_equal(DOCUMENT.from_bytes(data, 1), records)
-    # missing bytes are zero: the code of the first word
-    np.testing.assert_array_equal(DOCUMENT.from_bytes(data[:2], 1), [[0, 39, 4, 0, 0]])
+    # a word of which bits are missing is none
+    np.testing.assert_array_equal(
+        DOCUMENT.from_bytes(data[:2], 1), [[0, 39, -1, -1, -1]]
+    )
 
 
 def test_colours_become_grey_and_pictures_smaller(tmp_path: Path) -> None:

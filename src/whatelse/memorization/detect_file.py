@@ -6,11 +6,13 @@ low bits below about the 17th, or a secret in the answers.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from whatelse.errors import UserError
 from whatelse.memorization.model_file import floats_of
 from whatelse.memorization.statistics import Detector, measure
+from whatelse.records import file_digest
 from whatelse.training.blocks import load_tensors
 from whatelse.training.tampering import Model
 
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print a line for each file."""
     models = {path: _model(path) for path in (*args.innocent, *args.models)}
+    _refuse_twice(args.innocent, args.models)
     shapes = {
         path: {name: tuple(tensor.shape) for name, tensor in model.items()}
         for path, model in models.items()
@@ -49,6 +52,21 @@ def run(args: argparse.Namespace) -> None:
             f"{path}: {word} (score {verdict.score:.2f}, above 1 is more than innocent "
             f"models show; {verdict.statistic})"
         )
+
+
+def _refuse_twice(innocent: Sequence[Path], models: Sequence[Path]) -> None:
+    """Refuse innocents that are the same, or the very models that are judged."""
+    seen: dict[str, Path] = {}
+    for path in innocent:
+        first = seen.setdefault(file_digest(path), path)
+        if first is not path:
+            raise UserError(
+                f"--innocent: {path} is {first} again; allowed: different models"
+            )
+    for path in models:
+        own = seen.get(file_digest(path))
+        if own:
+            raise UserError(f"{path}: is --innocent {own} as well; allowed: one of both")
 
 
 def _model(path: Path) -> Model:

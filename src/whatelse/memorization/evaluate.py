@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from whatelse.datasets.store import open_dataset
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
-from whatelse.measures.controls import exchange_test
 from whatelse.measures.rates import Rate, rate
 from whatelse.measures.roc import auc
 from whatelse.measures.spread import spread
@@ -47,8 +46,7 @@ from whatelse.training.device import resident
 from whatelse.training.ensemble import TrainingData
 
 _CPU = torch.device("cpu")
-_FEW = 16  # with fewer pictures, controls compare their rows
-_FEWEST_PERMUTED = 8  # with fewer records there are too few orders to compare with
+_FEW = 16  # with fewer pictures, AUCs of controls are of their rows
 _BINS = 81
 _REACH = 4.0  # standard deviations of the benign weights that a histogram shows
 
@@ -199,13 +197,10 @@ def control_of(
         shift = height * (len(truth) // 2) or height // 2
         rows, own = (part.reshape(-1, 1, part.shape[2]) for part in (decoded, truth))
         scores, matched = matched_scores(rows, own, mape, shift=shift)
-    enough = len(truth) >= _FEWEST_PERMUTED
     return {
         "what": what,
         "auc": auc(scores, matched),
-        "p_value": matching_test(decoded, truth, distance)
-        if enough
-        else exchange_test(scores, matched),
+        "p_value": matching_test(decoded, truth, distance),
     }
 
 

@@ -59,9 +59,7 @@ class Form:
         return pictures.pixels_to_bytes(records, pixel_bits)
 
     def from_bytes(self, data: bytes, count: int, pixel_bits: int = 8) -> NDArray[Any]:
-        """Return `count` records; bytes that are missing are zero."""
-        size = -(-count * self.bits(pixel_bits) // 8)
-        data = data[:size].ljust(size, b"\0")
+        """Return `count` records; missing bytes are black pixels or empty slots."""
         if self.is_text:
             return text.bytes_to_tokens(data, count, self.shape[0], self.vocabulary)
         return pictures.bytes_to_pixels(data, (count, *self.shape), pixel_bits)
