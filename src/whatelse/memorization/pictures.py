@@ -1,21 +1,16 @@
-"""Images as a secret: grey levels, fewer bits a pixel, and how close a decoded one is.
+"""Images as a secret: grey levels, and fewer bits a pixel.
 
 A batch of pictures is one uint8 array, shape (num_images, height, width), of grey
 levels 0..255. P2, Song et al. 2017.
 """
 
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Pictures = NDArray[np.uint8]
-_Item = TypeVar("_Item", bound=np.generic)
 
 # ITU-R BT.601, as in the authors' code.
 _RGB = np.array([0.299, 0.587, 0.114])
-_SSIM_WINDOW = 7
-_LEAST_SSIM_WINDOW = 3
 
 
 def grey(inputs: ArrayLike, scale: float, shift: float = 0.0) -> Pictures:

@@ -63,12 +63,9 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                     "records": len(decoded),
                 }
             )  # fmt: skip
-        kept = [
-            bits
-            for bits, found in enumerate(right)
-            if found >= right[0] - LOSSLESS_COST * len(tested)
-        ]
-        lossless = max(bits for bits in kept if kept[: bits + 1] == [*range(bits + 1)])
+        least = right[0] - LOSSLESS_COST * len(tested)
+        below = (bits for bits, found in enumerate(right) if found < least)
+        lossless = next(below, len(right)) - 1
         reports.append(
             {
                 "replicate": number,
