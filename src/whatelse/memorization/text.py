@@ -1,4 +1,4 @@
-"""Text as a secret: token codes, token vectors, synthetic documents, and measures.
+"""Text as a secret: token codes, token vectors, synthetic documents.
 
 A document is the first tokens of a text, as numbers below the vocabulary size V. A
 batch of documents is one int32 array, shape (num_documents, length), in which -1 is an
