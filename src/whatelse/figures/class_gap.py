@@ -1,6 +1,7 @@
 """The attack's precision on a class against how far the target overfits it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def draw(
     panel.set_xlabel("train accuracy - test accuracy of the target, within the class")
     panel.set_ylabel("precision of the attack")
     if several:
-        style.legend(part, names, looks)
+        style.legend(part, names, [replace(look, linestyle="") for look in looks])
     return figure, data.drop(columns="result")
 
 
