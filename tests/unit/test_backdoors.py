@@ -1,24 +1,27 @@
 """Attackers of federated averaging, against what follows from the formulas."""
 
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from whatelse.backdoors import evaluate
 from whatelse.backdoors.adversary_settings import BackdoorAdversary
 from whatelse.backdoors.attacker import train_poisoned
 from whatelse.backdoors.observe import BackdoorAuditor, cast
 from whatelse.backdoors.poison import shifted
+from whatelse.cli import main
 from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec
 from whatelse.models.settings import Cnn, Gru, Lstm, Mlp, Resnet, TextCnn
 from whatelse.models.stacked import Architecture, build, initial
-from whatelse.records import write_json
+from whatelse.records import read_json, write_json
 from whatelse.seeding import stream
 from whatelse.training import observations as names
 from whatelse.training.adversary import Cast, Stage
@@ -476,6 +479,35 @@ def test_a_net_that_learns_from_nothing_too_slowly_is_told(
     assert "has not converged" in told
     assert "server_rate" in told
     assert warned(1.0) is None
+
+
+def test_who_goes_on_twice_draws_anew_each_time(data: Path, tmp_path: Path) -> None:
+    """A model that settles between learning and attack: the same records, new lots."""
+
+    def run(name: str, base: str | None = None, **adversary: Any) -> Path:
+        spec = {
+            "architecture": {"kind": "mlp", "hidden": [4]}, "participants": 8,
+            "protocol": AVERAGED.model_dump(mode="json"), "seed": SEED, "replicate": 0,
+            "adversary": {**SPEC, "rounds": [], **adversary}, "base": base and "key",
+        }  # fmt: skip
+        out = tmp_path / name
+        words = ["--base", str(tmp_path / base)] if base else []
+        words += ["--data", str(data), "--out", str(out), "--device", "cpu"]
+        assert main(["collaborate", "--spec", json.dumps(spec), *words]) == 0
+        return out
+
+    folders = [run("converged"), run("settled", "converged")]
+    folders.append(run("attacked", "settled", rounds=[5]))
+    seen = [load_file(folder / names.OBSERVATIONS) for folder in folders]
+    chosen = {tuple(own[names.CHOSEN].flatten().tolist()) for own in seen}
+    assert len(chosen) == 3
+    about = [read_json(folder / names.ABOUT) for folder in folders]
+    assert [own["stages"] for own in about] == [0, 1, 2]
+    assert len({tuple(own["participants"]) for own in about}) == 1
+    # each begins where the one before ended
+    for before, after in itertools.pairwise(seen):
+        assert torch.equal(before[names.TOLD][-1], after[names.TOLD][0])
+        assert torch.equal(before[names.MAIN][-1], after[names.MAIN][0])
 
 
 @pytest.mark.parametrize(
