@@ -350,9 +350,23 @@ def test_what_spills_over_is_told_of_ordinary_records(data: Path) -> None:
     assert not len(other._alike)
 
 
-def test_running_statistics_are_never_scaled(data: Path) -> None:
-    protocol = AVERAGED.model_copy(update={"server_rate": 0.1, "rounds": 6})
+@pytest.mark.parametrize(
+    "defence",
+    [
+        None,
+        {"kind": "clip", "norm": 0.2},
+        {"kind": "median"},
+        {"kind": "krum", "attackers": 1},
+        {"kind": "flame", "noise": 0.0},
+    ],
+    ids=lambda defence: defence["kind"] if defence else "none",
+)
+def test_running_statistics_are_never_scaled(
+    data: Path, defence: dict[str, Any] | None
+) -> None:
+    protocol = defended(defence, server_rate=0.1, rounds=6)
     made, outcome = learned(data, SPEC, protocol, NORMED)
+    assert set(outcome.model) == {*NORMED.shapes, *NORMED.buffers}
     variances = [v for k, v in outcome.model.items() if "var" in k]
     assert variances
     assert all((value > 0).all() for value in variances)
