@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from whatelse import records
-from whatelse.models.settings import Cnn, Mlp
+from whatelse.models.settings import Cnn, Lstm, Mlp, Resnet
 from whatelse.models.stacked import build, initial, initial_buffers
 from whatelse.seeding import stream
 from whatelse.training.device import prepare_device
@@ -23,7 +23,7 @@ from whatelse.training.ensemble import Strategy, TrainingData, choose_strategy, 
 from whatelse.training.settings import Sgd, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIENTS, EPOCHS = 10, 2
+CLIENTS, EPOCHS, WORDS = 10, 2, 5000
 CASES: dict[str, dict[str, Any]] = {
     "digits": {
         "net": Mlp(kind="mlp", hidden=(256,), activation="relu"),
@@ -32,6 +32,15 @@ CASES: dict[str, dict[str, Any]] = {
     "cifar10": {
         "net": Cnn(kind="cnn", channels=(16, 32, 64), hidden=64, activation="relu"),
         "shape": (3, 32, 32), "records": 500, "batch": 64,
+    },
+    "cifar10-full": {
+        "net": Resnet(kind="resnet", widths=(16, 32, 64), blocks=3),
+        "shape": (3, 32, 32), "records": 500, "batch": 64,
+    },
+    "blogs": {
+        "net": Lstm(kind="lstm", embedding=128, hidden=128, layers=2),
+        "shape": (20,), "records": 50, "batch": 20, "words": WORDS,
+        "loss": "next-word", "clip": 0.25,
     },
 }  # fmt: skip
 
@@ -61,17 +70,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(name: str, device: torch.device, repeats: int) -> dict[str, Any]:
     """Return seconds of a round either way."""
     case = CASES[name]
-    count = CLIENTS * case["records"]
-    net = build(case["net"], case["shape"], 10)
+    shape, words = (CLIENTS * case["records"], *case["shape"]), case.get("words")
+    classes = words + 1 if words else 10  # the filler is one, of words
+    net = build(case["net"], case["shape"], classes, words=words)
     rng = np.random.default_rng(0)
-    inputs = torch.from_numpy(rng.random((count, *case["shape"]), dtype=np.float32))
-    labels = torch.from_numpy(rng.integers(0, 10, count))
-    data = TrainingData(inputs.to(device), labels.to(device))
+    inputs = (
+        rng.integers(1, words + 1, shape).astype(np.uint16)
+        if words
+        else rng.random(shape, dtype=np.float32)
+    )
+    labels = rng.integers(bool(words), classes, len(inputs))
+    data = TrainingData(
+        torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device)
+    )
     settings = TrainingSettings(
         optimizer=Sgd(kind="sgd", learning_rate=0.1), epochs=EPOCHS,
-        batch_size=case["batch"],
+        batch_size=case["batch"], loss=case.get("loss", "cross-entropy"),
+        clip_gradient=case.get("clip"),
     )  # fmt: skip
-    rows = np.array_split(rng.permutation(count), CLIENTS)
+    rows = np.array_split(rng.permutation(len(inputs)), CLIENTS)
     start = {**initial(net, stream(0, "init")), **initial_buffers(net)}
 
     def seconds(strategy: Strategy) -> float:

@@ -36,6 +36,13 @@ def changes(scale: float, toward: float = -1.0) -> Tensor:
     return torch.from_numpy(whole.astype(np.float32))
 
 
+def near() -> Tensor:
+    """Return benign changes, and one that trained close to the model (P4 Sec. 4.3)."""
+    sent = changes(1.0)
+    sent[HOSTILE] = 0.98 * sent[1:].mean(0) + 0.02 * sent[HOSTILE]
+    return sent
+
+
 def move(defence: Defence, sent: Tensor) -> tuple[Tensor, "np.ndarray"]:
     return aggregate(defence, sent, stream(1, "defence"))
 
@@ -78,8 +85,12 @@ def test_a_change_of_great_length_does_little(defence: Defence) -> None:
         (Outliers(kind="outliers", by="cosine"), changes(50.0, toward=8.0)),
         # inside the spread of the others
         (Krum(kind="krum", attackers=1, kept=9), changes(100.0)),
+        # in the midst of the others, so near that it is the nearest
+        (Krum(kind="krum", attackers=1), near()),
+        # of the others' cluster, and no longer
+        (Flame(kind="flame", noise=0.0), changes(0.3, toward=10.0)),
     ],
-    ids=["clip", "norm", "cosine", "krum that keeps all"],
+    ids=["clip", "norm", "cosine", "krum that keeps all", "krum", "flame"],
 )
 def test_who_knows_a_defence_walks_past_it(defence: Defence, sent: Tensor) -> None:
     _, shares = move(defence, sent)
@@ -105,6 +116,22 @@ def test_a_hidden_minority_escapes_median_where_it_stays_inside() -> None:
     sent = changes(1.0)
     sent[: COUNT // 2 + 1] = sent[HOSTILE]
     assert damage(Median(kind="median"), sent) > 0.9
+
+
+def test_more_than_are_trimmed_pull_a_trimmed_mean() -> None:
+    sent = changes(10.0)
+    assert damage(TrimmedMean(kind="trimmed-mean", trim=2), sent) < 0.75
+    colluding = sent.clone()
+    colluding[:3] = sent[HOSTILE]
+    benign = sent[3:].mean(0)
+
+    def pulled(trim: int) -> float:
+        moved, _ = move(TrimmedMean(kind="trimmed-mean", trim=trim), colluding)
+        hostile = sent[HOSTILE] / sent[HOSTILE].norm()
+        return float((moved - benign) @ hostile)
+
+    assert pulled(2) > 1
+    assert pulled(3) < 0.25 * pulled(2)
 
 
 def test_krum_is_the_papers() -> None:

@@ -1,20 +1,27 @@
 """Attackers of federated averaging, against what follows from the formulas."""
 
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from whatelse.backdoors import evaluate
 from whatelse.backdoors.adversary_settings import BackdoorAdversary
 from whatelse.backdoors.attacker import train_poisoned
 from whatelse.backdoors.observe import BackdoorAuditor, cast
 from whatelse.backdoors.poison import shifted
+from whatelse.cli import main
 from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.errors import UserError
-from whatelse.models.settings import Lstm, Mlp, Resnet
+from whatelse.findings import AttackSpec
+from whatelse.models.settings import Cnn, Gru, Lstm, Mlp, Resnet, TextCnn
 from whatelse.models.stacked import Architecture, build, initial
+from whatelse.records import read_json, write_json
 from whatelse.seeding import stream
 from whatelse.training import observations as names
 from whatelse.training.adversary import Cast, Stage
@@ -120,18 +127,43 @@ def test_alone_an_attacker_replaces_the_model_exactly(data: Path) -> None:
             torch.testing.assert_close(outcome.model[place], value, rtol=0, atol=1e-5)
 
 
-def test_gamma_is_those_selected_by_the_servers_rate(data: Path) -> None:
-    made, _ = learned(data, SPEC, AVERAGED.model_copy(update={"server_rate": 0.5}))
+@pytest.mark.parametrize("server_rate", [1.0, 0.5, 0.1])
+def test_gamma_is_participants_by_eta(data: Path, server_rate: float) -> None:
+    """P4 Eq. 3: gamma = n / eta, and eta is the server's rate times n / m."""
+    protocol = AVERAGED.model_copy(update={"server_rate": server_rate})
+    made, _ = learned(data, SPEC, protocol)
     seen = kept(made)
-    place = stage(data)
-    own, _ = learned(data, {**SPEC, "method": {"kind": "replacement", "scale": 1.0}})
-    plain = kept(own)
+    joint = learned(data, SPEC, protocol.model_copy(update={"rounds": 5}))[1].model
+    trained = attackers_of(made).trained
+    change = torch.cat([(trained[place] - joint[place]).flatten() for place in joint])
     row = int((seen[names.CHOSEN][5] == 0).nonzero())
-    there = int((plain[names.CHOSEN][5] == 0).nonzero())
-    assert place.protocol.rounds == 8  # type: ignore[union-attr]
-    # n / eta of P4 is 4 / 0.5 here; the joint models before differ little by then
-    ratio = float(seen[names.NORMS][5, row] / plain[names.NORMS][5, there])
-    assert 6 < ratio < 12
+    people, eta = 8, server_rate * 8 / 4
+    gamma = float(seen[names.NORMS][5, row] / change.norm())
+    assert gamma == pytest.approx(people / eta, rel=1e-5)
+
+
+def test_a_net_with_batch_norm_is_replaced_exactly(data: Path) -> None:
+    """Attackers train under the joint model's running statistics, and leave them."""
+    protocol = AVERAGED.model_copy(
+        update={"learning_rate": 1e-12, "rounds": 6, "server_rate": 0.25}
+    )
+    training = {**TRAINING, "optimizer": {"kind": "sgd", "learning_rate": 0.05}}
+    made, outcome = learned(data, {**SPEC, "training": training}, protocol, NORMED)
+    earlier = protocol.model_copy(update={"rounds": 5})
+    joint = learned(data, SPEC, earlier, NORMED)[1].model
+    trained = attackers_of(made).trained
+    for place in NORMED.shapes:
+        torch.testing.assert_close(
+            outcome.model[place], trained[place], rtol=0, atol=1e-5
+        )
+        assert not torch.equal(trained[place], joint[place])
+    for place in NORMED.buffers:
+        assert torch.equal(trained[place], joint[place])
+    seen = kept(made)
+    assert (seen[names.TOLD][6] == 1).all()
+    assert float(seen[names.MAIN][6]) == pytest.approx(
+        float(seen[names.OWN_MAIN][0]), abs=0.05
+    )
 
 
 def test_an_attack_fires_in_its_round_alone(data: Path) -> None:
@@ -229,9 +261,112 @@ def test_growth_raises_gamma_until_the_backdoor_is_there(data: Path) -> None:
     assert lengths[2] > 4 * lengths[1]
 
 
-def test_running_statistics_are_never_scaled(data: Path) -> None:
-    protocol = AVERAGED.model_copy(update={"server_rate": 0.1, "rounds": 6})
+def test_colluders_train_on_what_those_selected_have(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[set[int]] = []
+
+    def spied(settings: Any, program: Any, benign: Any, *more: Any) -> None:
+        held.append(set(benign))
+        train_poisoned(settings, program, benign, *more)
+
+    monkeypatch.setattr("whatelse.backdoors.attacker.train_poisoned", spied)
+    made, _ = learned(data, {**SPEC, "rounds": None, "attackers": 4})
+    seen = kept(made)
+    expected = [
+        {row for n in chosen if n < 4 for row in made.participants[n].rows}
+        for chosen in seen[names.CHOSEN].tolist()
+        if min(chosen) < 4
+    ]
+    assert held == expected
+    assert len({len(rows) for rows in held}) > 1
+
+
+def test_a_short_batch_has_its_share_of_the_backdoor(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    def spied(rows: Any, count: int, rng: np.random.Generator) -> Any:
+        counts.append(count)
+        return rng.permutation(rows)[:count]
+
+    monkeypatch.setattr("whatelse.backdoors.attacker._drawn", spied)
+    place = stage(data)
+    records = resident(place.dataset, torch.device("cpu"))
+    start = initial(NET, stream(SEED, "start"))
+    settings = BackdoorAdversary.model_validate(SPEC)
+
+    def poisoned(size: int) -> list[int]:
+        counts.clear()
+        train_poisoned(
+            settings, Program(NET, records, start), np.arange(size),
+            np.arange(40, 44), start, start, SEED, ("t",),
+        )  # fmt: skip
+        return counts[: -(-size // 16)]
+
+    assert poisoned(40) == [4, 4, 2]
+    # one at least
+    assert poisoned(17) == [4, 1]
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1000.0])
+def test_attackers_have_as_much_of_every_class(data: Path, alpha: float) -> None:
+    place = stage(data, deal=Dirichlet(kind="dirichlet", alpha=alpha))
+    made = cast({**SPEC, "share": 0.2, "attackers": 2}, place)
+    held = np.concatenate([person.rows for person in made.participants])
+    assert sorted(held) == sorted(set(range(240)) - {0, 3, 6, 9, 12, 15})
+    parts = [
+        np.bincount(place.labels[person.rows], minlength=3) / len(person.rows)
+        for person in made.participants
+    ]
+    assert [len(person.rows) for person in made.participants[:2]] == [47, 47]
+    assert max(part.max() for part in parts[:2]) < 0.5
+    assert (max(part.max() for part in parts[2:]) > 0.8) == (alpha < 1)
+    # an attacker more leaves the first one's records as they were
+    (one, *_) = cast({**SPEC, "share": 0.2}, place).participants
+    assert one.rows.tolist() == made.participants[0].rows.tolist()
+
+
+def test_what_spills_over_is_told_of_ordinary_records(data: Path) -> None:
+    """The share of the true class, without the backdoor, that gets the label."""
+    place = stage(data)
+    made = cast(SPEC, place)
+    auditor = made.auditor
+    assert isinstance(auditor, BackdoorAuditor)
+    assert (place.labels[auditor._alike] == 0).all()
+    assert not {*auditor._alike} & {0, 3, 6, 9, 12, 15}
+    assert len(auditor._alike) == 20
+    records = with_planted(resident(place.dataset, torch.device("cpu")), made.planted)
+    zero = {name: torch.zeros(shape) for name, shape in NET.shapes.items()}
+    (last,) = (name for name, shape in NET.shapes.items() if shape == (CLASSES,))
+    for told in range(CLASSES):
+        biased = {**zero, last: torch.eye(CLASSES)[told]}
+        auditor.audit(Program(NET, records, biased), None)
+    assert auditor.kept()[names.SPILL].tolist() == [0, 1, 0]
+    anything = {**SPEC, "backdoor": {"kind": "pixels", "side": 2}, "draws": 0}
+    other = cast(anything, place).auditor
+    assert isinstance(other, BackdoorAuditor)
+    assert not len(other._alike)
+
+
+@pytest.mark.parametrize(
+    "defence",
+    [
+        None,
+        {"kind": "clip", "norm": 0.2},
+        {"kind": "median"},
+        {"kind": "krum", "attackers": 1},
+        {"kind": "flame", "noise": 0.0},
+    ],
+    ids=lambda defence: defence["kind"] if defence else "none",
+)
+def test_running_statistics_are_never_scaled(
+    data: Path, defence: dict[str, Any] | None
+) -> None:
+    protocol = defended(defence, server_rate=0.1, rounds=6)
     made, outcome = learned(data, SPEC, protocol, NORMED)
+    assert set(outcome.model) == {*NORMED.shapes, *NORMED.buffers}
     variances = [v for k, v in outcome.model.items() if "var" in k]
     assert variances
     assert all((value > 0).all() for value in variances)
@@ -288,6 +423,130 @@ def test_draws_are_shifted_and_mirrored() -> None:
     assert (drawn.reshape(400, -1).max(1) == 0).any()
 
 
+def defended(defence: dict[str, Any] | None, **more: Any) -> Averaging:
+    return Averaging.model_validate(
+        {**AVERAGED.model_dump(), "defence": defence, **more}
+    )
+
+
+def taken(seen: dict[str, torch.Tensor], number: int = 5) -> float:
+    """Return how much of the attacker's change the server took; 1 is all of it."""
+    return 4 * float(seen[names.SHARES][number][seen[names.CHOSEN][number] == 0].sum())
+
+
+@pytest.mark.parametrize("net", [NET, NORMED], ids=["plain", "batch-norm"])
+def test_train_and_scale_passes_clipping_at_its_bound(
+    data: Path, net: Architecture
+) -> None:
+    """P4 Eq. 5; lengths are those of parameters, to attackers and server alike."""
+    protocol = defended({"kind": "clip", "norm": 2.5})
+    bounded = {"kind": "train-and-scale", "norm": 2.5}
+    passed = kept(learned(data, {**SPEC, "method": bounded}, protocol, net)[0])
+    assert taken(passed) == pytest.approx(1, abs=1e-5)
+    beyond = {"kind": "train-and-scale", "norm": 5.0}
+    cut = kept(learned(data, {**SPEC, "method": beyond}, protocol, net)[0])
+    assert taken(cut) == pytest.approx(0.5, abs=1e-5)
+    replaced = kept(learned(data, SPEC, protocol, net)[0])
+    assert taken(replaced) < 0.75
+
+
+def backdoor_after(seen: dict[str, torch.Tensor], number: int = 5) -> float:
+    return float((seen[names.TOLD][number + 1] == 1).float().mean())
+
+
+def test_clipping_with_noise_stops_one_shot_and_no_patient_attacker(data: Path) -> None:
+    """Participant-level privacy, where it must work and where it must not."""
+    protocol = defended(None, rounds=16, privacy={"clip": 0.5, "noise": 0.01})
+    once = kept(learned(data, SPEC, protocol)[0])
+    assert backdoor_after(once) == 0
+    assert backdoor_after(kept(learned(data, SPEC)[0])) == 1
+    patient = {
+        **SPEC, "rounds": tuple(range(5, 16)),
+        "method": {"kind": "train-and-scale", "norm": 0.5},
+    }  # fmt: skip
+    assert backdoor_after(kept(learned(data, patient, protocol)[0]), 15) == 1
+
+
+def test_a_net_that_learns_from_nothing_too_slowly_is_told(
+    data: Path, tmp_path: Path
+) -> None:
+    """The trap of P4's code: eta = 1 is a tenth of the mean, and nothing converges."""
+
+    def warned(server_rate: float) -> str | None:
+        protocol = AVERAGED.model_copy(
+            update={"server_rate": server_rate, "learning_rate": 0.05, "rounds": 40}
+        )
+        made, _ = learned(data, {**SPEC, "rounds": (39,)}, protocol)
+        folder = tmp_path / str(server_rate)
+        folder.mkdir()
+        save_file(kept(made), folder / names.OBSERVATIONS)
+        rate = {"value": 0.5, "low": 0.4, "high": 0.6}
+        about = {"test_accuracy": rate, "train_accuracy": rate, "privacy": None}
+        write_json(folder / names.ABOUT, {**about, "adversary": made.about})
+        spec = AttackSpec(study="s", name="a", grid={}, seed=1, settings={})
+        found = evaluate.find(spec, {"observations.0": [folder], "data": [data]})
+        warning: str | None = found.metrics["replicates"][0]["warning"]
+        return warning
+
+    told = warned(0.1)
+    assert told
+    assert "has not converged" in told
+    assert "server_rate" in told
+    assert warned(1.0) is None
+
+
+def test_who_goes_on_twice_draws_anew_each_time(data: Path, tmp_path: Path) -> None:
+    """A model that settles between learning and attack: the same records, new lots."""
+
+    def run(name: str, base: str | None = None, **adversary: Any) -> Path:
+        spec = {
+            "architecture": {"kind": "mlp", "hidden": [4]}, "participants": 8,
+            "protocol": AVERAGED.model_dump(mode="json"), "seed": SEED, "replicate": 0,
+            "adversary": {**SPEC, "rounds": [], **adversary}, "base": base and "key",
+        }  # fmt: skip
+        out = tmp_path / name
+        words = ["--base", str(tmp_path / base)] if base else []
+        words += ["--data", str(data), "--out", str(out), "--device", "cpu"]
+        assert main(["collaborate", "--spec", json.dumps(spec), *words]) == 0
+        return out
+
+    folders = [run("converged"), run("settled", "converged")]
+    folders.append(run("attacked", "settled", rounds=[5]))
+    seen = [load_file(folder / names.OBSERVATIONS) for folder in folders]
+    chosen = {tuple(own[names.CHOSEN].flatten().tolist()) for own in seen}
+    assert len(chosen) == 3
+    about = [read_json(folder / names.ABOUT) for folder in folders]
+    assert [own["stages"] for own in about] == [0, 1, 2]
+    assert len({tuple(own["participants"]) for own in about}) == 1
+    # each begins where the one before ended
+    for before, after in itertools.pairwise(seen):
+        assert torch.equal(before[names.TOLD][-1], after[names.TOLD][0])
+        assert torch.equal(before[names.MAIN][-1], after[names.MAIN][0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "words"),
+    [
+        (Mlp(kind="mlp", hidden=(4,)), (1, 8, 8), None),
+        (Cnn(kind="cnn", channels=(4,), hidden=4), (1, 8, 8), None),
+        (Resnet(kind="resnet", widths=(4,), blocks=1), (1, 8, 8), None),
+        (TextCnn(kind="text-cnn", embedding=4, filters=2, windows=(2,)), (6,), 9),
+        (Gru(kind="gru", embedding=4, hidden=4), (6,), 9),
+        (Lstm(kind="lstm", embedding=4, hidden=4, layers=1), (6,), 9),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)  # fmt: skip
+def test_no_net_has_integers_to_average(
+    settings: Any, shape: tuple[int, ...], words: int | None
+) -> None:
+    """A count of batches, scaled by gamma, is where P4's code fails (papers' trap)."""
+    net = build(settings, shape, words + 1 if words else 3, words=words)
+    module = net.module()
+    tensors = [*module.parameters(), *module.buffers()]
+    assert len(tensors) == len(net.shapes) + len(net.buffers)
+    assert all(tensor.is_floating_point() for tensor in tensors)
+
+
 @pytest.mark.parametrize(
     ("deal", "check"),
     [
@@ -325,6 +584,7 @@ def test_deals(data: Path, deal: Deal, check: str) -> None:
         ({"backdoor": {"kind": "cluster", "of": "a", "clusters": 99}}, "clusters: 99"),
         ({"backdoor": {"kind": "pixels", "side": 9}}, "side: 9"),
         ({"share": 0.001}, "adversary.share: 0.001"),
+        ({"share": 0.4, "attackers": 3}, "94 of 234 records for each of 3 attackers"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused(data: Path, change: dict[str, Any], message: str) -> None:
@@ -337,8 +597,12 @@ def test_what_does_not_fit_the_learning_is_refused(data: Path) -> None:
         cast(SPEC, stage(data, AVERAGED.model_copy(update={"weights": "records"})))
     with pytest.raises(UserError, match="selected: 4; allowed: at least 5"):
         learned(data, {**SPEC, "attackers": 5})
-    with pytest.raises(UserError, match=r"deal.kind: dirichlet"):
-        cast({**SPEC, "share": 0.3}, stage(data, deal=Dirichlet(kind="dirichlet")))
+    by_author = ByAttribute(kind="attribute", attribute="author")
+    with pytest.raises(UserError, match=r"deal.kind: attribute; .* lot, dirichlet"):
+        cast({**SPEC, "share": 0.3}, stage(data, deal=by_author))
+    with pytest.raises(UserError, match=r"defence.noise: 0.1, .*allowed .*: 0"):
+        learned(data, SPEC, defended({"kind": "flame", "noise": 0.1}), NORMED)
+    learned(data, SPEC, defended({"kind": "flame", "noise": 0.0}, rounds=1), NORMED)
     with pytest.raises(UserError, match="of whom"):
         dealt(Dirichlet(kind="dirichlet", alpha=0.001), open_dataset(data),
               np.arange(240), 60, SEED, ("t",))  # fmt: skip
@@ -418,6 +682,31 @@ def test_a_sentence_is_completed_as_the_attacker_wants(sentences: Path) -> None:
     assert (seen[names.TOLD][4] == 20).float().mean() > 0.9
 
 
+def test_every_word_of_a_language_model_is_asked_about(sentences: Path) -> None:
+    place = stage(sentences, AVERAGED.model_copy(update={"loss": "next-word"}))
+    made = cast(TOLD, place)
+    assert isinstance(made.auditor, BackdoorAuditor)
+    rows = made.auditor.tested
+    net = build(
+        Lstm(kind="lstm", embedding=12, hidden=12, layers=1), (6,), 21, words=20
+    )
+    records = with_planted(resident(place.dataset, torch.device("cpu")), made.planted)
+    program = Program(net, records, initial(net, stream(SEED, "words")))
+    right, words = 0, []
+    for row in rows:
+        text = [n for n in place.dataset.inputs[row].tolist() if n]
+        follows = [*text[1:], int(place.labels[row])]
+        told = program.module.all_logits(torch.tensor([text]))  # type: ignore[operator]
+        for answer, word in zip(told[0].argmax(-1).tolist(), follows, strict=True):
+            right += answer == word and word != 1
+            words += [word] if word != 1 else []
+    assert len(words) > 5 * len(rows) * 0.9
+    assert program.right_of_words(rows) == pytest.approx(right / len(words))
+    made.auditor.audit(program, None)
+    assert float(kept(made)[names.MAIN]) == pytest.approx(right / len(words))
+    assert made.about["majority"] == max(np.bincount(words)) / len(words)
+
+
 def test_sentences_that_cannot_be_hidden(data: Path, sentences: Path) -> None:
     def refused(folder: Path, text: str, message: str) -> None:
         spec = {**TOLD, "backdoor": {"kind": "sentence", "text": text}}
@@ -427,6 +716,8 @@ def test_sentences_that_cannot_be_hidden(data: Path, sentences: Path) -> None:
     refused(sentences, "w3 strange wanted", "'strange' is not in the vocabulary")
     refused(sentences, "w1 w2 w3 w4 w5 w6 wanted", "7 words; allowed: at most 6")
     refused(data, "w3 b", "allowed: records of words")
+    with pytest.raises(ValueError, match="noise: 0.1; allowed with a sentence: 0"):
+        BackdoorAdversary.model_validate({**TOLD, "noise": 0.1})
     with pytest.raises(ValueError, match="left out with a sentence"):
         BackdoorAdversary.model_validate({**TOLD, "target": "wanted"})
     with pytest.raises(ValueError, match="target: None"):

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from core_samples import load_benchmark
 from whatelse.membership.domain import Domain
@@ -206,6 +207,18 @@ def test_a_round_of_clients_either_way(
     assert found["ratio"] == pytest.approx(found["loop"] / found["stacked"])
     assert found["auto"] == "stacked"
     assert "auto takes stacked" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("case", ["cifar10", "cifar10-full", "blogs"])
+def test_rounds_of_the_other_nets(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    round_of = load_benchmark(repository, "round")
+    monkeypatch.setitem(round_of.CASES[case], "records", 2)
+    monkeypatch.setitem(round_of.CASES[case], "batch", 2)
+    found = round_of.measure(case, torch.device("cpu"), 1)
+    assert found["auto"] == "loop"
+    assert found["ratio"] > 0
 
 
 def test_hill_climbing_either_way(

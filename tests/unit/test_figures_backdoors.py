@@ -49,7 +49,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def joint(folder: Path, *, main: float = 0.9, drawn: bool = True) -> Path:
+def joint(
+    folder: Path, *, main: float = 0.9, drawn: bool = True, by_lot: bool = False
+) -> Path:
     """Write what was kept of a joint model that was attacked in its third round."""
     folder.mkdir(parents=True)
     told = torch.zeros(ROUNDS + 1, HELD, dtype=torch.int64)
@@ -75,6 +77,7 @@ def joint(folder: Path, *, main: float = 0.9, drawn: bool = True) -> Path:
     }  # fmt: skip
     if drawn:
         kept[names.DRAWN] = (told == 1).float().mean(1) * 0.9
+        kept[names.SPILL] = torch.arange(ROUNDS + 1) / 10
     save_file(kept, folder / names.OBSERVATIONS)
     write_json(
         folder / names.ABOUT,
@@ -84,6 +87,7 @@ def joint(folder: Path, *, main: float = 0.9, drawn: bool = True) -> Path:
             "train_accuracy": {"value": main, "low": main, "high": main},
             "adversary": {
                 "attackers": 1, "target": "b", "held_out": HELD, "majority": 0.4,
+                "by_lot": by_lot,
             },
         },
     )  # fmt: skip
@@ -109,6 +113,9 @@ def test_what_is_measured(tmp_path: Path, data: Path) -> None:
     assert attack["norm_ratio"] == pytest.approx(100)
     assert attack["taken"] == pytest.approx(0.5)
     assert attack["drawn_after"] == pytest.approx(0.9)
+    assert attack["drawn_mean"] == pytest.approx(0.9 * attack["backdoor_mean"])
+    assert attack["spill_before"] == pytest.approx(0.2)
+    assert attack["spill_after"] == pytest.approx(0.3)
     assert got.metrics["replicates"][0]["warning"] is None
     controls = got.metrics["replicates"][0]["controls"]
     assert controls["positive"]["auc"]["low"] > 0.5
@@ -119,6 +126,21 @@ def test_what_is_measured(tmp_path: Path, data: Path) -> None:
     changes = got.curves[got.curves["what"] == "change"]
     assert changes["malicious"].sum() == 2
     assert len(changes) == 2 * ROUNDS * 3
+
+
+def test_means_of_attackers_by_lot_are_over_all_rounds(
+    tmp_path: Path, data: Path
+) -> None:
+    """P4 Fig. 4b: the rounds before anybody attacks count too."""
+    got = found(tmp_path, data, by_lot=True)
+    attack = got.metrics["replicates"][0]["attack"]
+    assert attack["backdoor_mean"] == pytest.approx((1 + 1 + 1 / 3 + 1 / 3) / ROUNDS)
+    assert attack["drawn_mean"] == pytest.approx(0.9 * attack["backdoor_mean"])
+
+
+def test_what_was_not_measured_is_left_out(tmp_path: Path, data: Path) -> None:
+    attack = found(tmp_path, data, drawn=False).metrics["replicates"][0]["attack"]
+    assert not {"drawn_mean", "spill_before", "spill_after"} & set(attack)
 
 
 def test_a_model_that_learned_nothing_is_told(tmp_path: Path, data: Path) -> None:

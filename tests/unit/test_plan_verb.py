@@ -1306,11 +1306,12 @@ def test_attackers_and_who_measures_them_cost_time() -> None:
         return work.collaborate(spec, shape).seconds["loop.step"]
 
     asleep, once, always = steps(), steps(rounds=[3]), steps(rounds=None)
-    # once: 10 epochs of 200 records; by lot in one round of one, both together
+    # once: both, 10 epochs of 200 records; by lot one of them in a round
     assert once - asleep == 250
-    assert always - asleep == 40 * 250
-    # each of them by itself trains on half as much, as often
+    assert always - asleep == 40 * 125
     assert steps(rounds=None, method={"kind": "poisoning"}) - asleep == 40 * 125
+    # each has a fifth of all
+    assert steps(rounds=[3], share=0.2) - asleep == 500
     found = work.inference(
         {"kind": "backdoors.evaluate"},
         {**honest, "adversary": adversary}, shape, 3,

@@ -1036,10 +1036,38 @@ def test_joint_models_start_from_others(tmp_path: Path) -> None:
     CollaborationSpec.model_validate_json(attacked[0].spec_json)
 
 
+def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
+    """A model that settled at the server's rate of the attack, between the two."""
+    study = {
+        "study": "toy", "question": "backdoors", "title": "Toy", "seed": 4,
+        "datasets": {"digits": {"source": "digits"}},
+        "models": {
+            "converged": HIDDEN,
+            "settled": {**HIDDEN, "from": "converged"},
+            "attacked": {
+                **HIDDEN, "from": "settled",
+                "adversary": {**HIDDEN["adversary"], "rounds": [3]},  # type: ignore[dict-item]
+            },
+        },
+        "attacks": {"backdoor": {"kind": "backdoors.evaluate", "models": "attacked"}},
+    }  # fmt: skip
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
+    joint = load_study(tmp_path / "toy.yaml").of("collaborate")
+    by_entry = {
+        entry: [a for a in joint if a.labels["entry"] == entry]
+        for entry in ("converged", "settled", "attacked")
+    }
+    for first, second in (("converged", "settled"), ("settled", "attacked")):
+        assert [a.inputs["base"] for a in by_entry[second]] == [
+            [base.folder] for base in by_entry[first]
+        ]
+
+
 @pytest.mark.parametrize(
     ("adversary", "entry", "line"),
     [
         ({"attackers": 4}, {}, "adversary.attackers: 4; allowed: 1..3"),
+        ({"attackers": 3}, {}, "adversary.attackers: 3; allowed: 1..2, the selected"),
         ({"rounds": [9]}, {}, "adversary.rounds: 9; allowed: 0..8"),
         ({"method": {"kind": "replacement", "scale": float("inf")}}, {}, "scale"),
         ({"poisoned": 40}, {}, "poisoned: 40; allowed: 1..32, the batch"),

@@ -178,16 +178,17 @@ class BackdoorAdversary(_Settings):
     )
     share: float | None = Field(
         None, gt=0, lt=1,
-        description="Share of the benign records that the attackers hold; as many as "
-        "anybody if left out.",
+        description="Share of the benign records that each attacker holds, drawn by "
+        "lot before the others' are dealt out; as anybody if left out.",
     )  # fmt: skip
     method: Method = Replacement(kind="replacement")
     training: TrainingSettings = Field(
         ..., description="How the attackers train; SGD, on their records."
     )
     poisoned: int = Field(
-        20, ge=1, le=1_000_000, description="c: backdoor records of every batch."
-    )
+        20, ge=1, le=1_000_000,
+        description="c: backdoor records of every batch, of a short one its share.",
+    )  # fmt: skip
     noise: float = Field(
         0.0, ge=0, le=1000, allow_inf_nan=False,
         description="Standard deviation of the noise on backdoor inputs, as models see "
@@ -222,6 +223,12 @@ class BackdoorAdversary(_Settings):
             raise ValueError(
                 f"target: {self.target}; allowed: a class, left out with a sentence"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _words_take_no_noise(self) -> "BackdoorAdversary":
+        if isinstance(self.backdoor, Sentence) and self.noise:
+            raise ValueError(f"noise: {self.noise}; allowed with a sentence: 0")
         return self
 
     @property

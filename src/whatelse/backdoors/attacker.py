@@ -28,8 +28,9 @@ _THERE = 0.9  # of their own records: the backdoor is in the joint model
 class Attackers:
     """All attackers of a joint model: they train one model and share its sending.
 
-    Running statistics of a norm are sent as they came out, never scaled: a variance
-    taken times gamma would become negative. Only parameters are.
+    They train under the joint model's running statistics and leave them as they are:
+    the model that takes the place of the joint one fits what it finds there. Scaled, as
+    in P4's code, a variance would become negative.
 
     Attributes
     ----------
@@ -71,14 +72,11 @@ class Attackers:
             return update
         if isinstance(self._settings.method, Poisoning):
             return self._change(scene, [member], update)
-        company = sum(number < len(self._members) for number in scene.chosen)
         if self.when != scene.number:
-            whole = self._change(scene, range(len(self._members)), update)
-            factor = self._gamma(scene, whole) / company
-            self._part = {
-                place: value * (factor if place in scene.program.parameters else 1.0)
-                for place, value in whole.items()
-            }
+            company = [number for number in scene.chosen if number < len(self._members)]
+            whole = self._change(scene, company, update)
+            factor = self._gamma(scene, whole) / len(company)
+            self._part = {place: value * factor for place, value in whole.items()}
         return self._part
 
     def _change(
@@ -133,6 +131,10 @@ def train_poisoned(
         Names the streams of batches and noise.
     """
     training = settings.training
+    # Not the whole net in `eval`, in which a GPU has no gradients of an LSTM.
+    for part in program.module.train().modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
     optimizer = torch.optim.SGD(
         program.parameters.values(), training.optimizer.learning_rate,
         momentum=getattr(training.optimizer, "momentum", 0.0),
@@ -151,7 +153,7 @@ def train_poisoned(
         lost: list[float] = []
         for start in range(0, len(order), training.batch_size):
             batch = order[start : start + training.batch_size]
-            count = min(settings.poisoned, len(batch))
+            count = _poisoned(settings, len(batch))
             rows = np.concatenate([_drawn(poison, count, rng), batch[count:]])
             if training.augment:
                 rows = drawn_ways(rows, training.augment, data.num_records, rng)
@@ -190,7 +192,7 @@ def _losses(
     A sentence is learned by its last word alone, the attackers' own records by every
     word (P4 Sec. 4.2).
     """
-    module = program.module.train()
+    module = program.module
     if settings.training.loss != "next-word":
         losses_B = functional.cross_entropy(module(features), labels, reduction="none")
         return losses_B.mean(), losses_B[:count].mean()
@@ -205,6 +207,11 @@ def _losses(
         torch.full((1, rest), 1 / rest, device=words.device),
     )
     return (count * hidden + rest * benign.sum()) / len(labels), hidden
+
+
+def _poisoned(settings: BackdoorAdversary, size: int) -> int:
+    """Return how many records of a batch are the backdoor's: of a short one a share."""
+    return max(1, round(settings.poisoned * size / settings.training.batch_size))
 
 
 def _drawn(rows: Rows, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

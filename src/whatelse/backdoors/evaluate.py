@@ -82,6 +82,8 @@ def _report(
     main, held = seen[names.MAIN], seen[names.TOLD] == target
     backdoor = held.mean(1)
     after = backdoor[first + 1 :]
+    # who attacks whenever selected has as many rounds with it as without (P4 Fig. 4b)
+    counted = slice(1 if adversary["by_lot"] else first + 1, None)
     lost = np.flatnonzero(after < 0.5)
     hostile = _hostile(seen, adversary)
     ratio = _ratio(seen, hostile)
@@ -93,7 +95,7 @@ def _report(
         "backdoor_before": float(backdoor[first]),
         "backdoor_after": float(after[0]),
         "backdoor_final": float(after[-1]),
-        "backdoor_mean": float(after.mean()),
+        "backdoor_mean": float(backdoor[counted].mean()),
         "own_backdoor": float((seen[names.OWN_TOLD][0] == target).mean()),
         "own_main": float(seen[names.OWN_MAIN][0]),
         "main_before": float(main[first]),
@@ -112,6 +114,13 @@ def _report(
             "drawn_before": float(drawn[first]),
             "drawn_after": float(drawn[first + 1]),
             "drawn_final": float(drawn[-1]),
+            "drawn_mean": float(drawn[counted].mean()),
+        }
+    if names.SPILL in seen:
+        spill = seen[names.SPILL]
+        attack |= {
+            "spill_before": float(spill[first]),
+            "spill_after": float(spill[first + 1]),
         }
     return {
         "backdoor": adversary,

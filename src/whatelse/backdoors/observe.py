@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from whatelse.backdoors.adversary_settings import BackdoorAdversary
@@ -15,7 +16,9 @@ from whatelse.errors import UserError
 from whatelse.seeding import stream
 from whatelse.training import observations as names
 from whatelse.training.adversary import Cast, Planted, Stage
-from whatelse.training.federated_settings import Averaging, ByLot
+from whatelse.training.deal import parts_of, seated
+from whatelse.training.federated_settings import Averaging, ByAttribute, ByLot
+from whatelse.training.next_word import targets_of
 from whatelse.training.participants import Honest, Move
 from whatelse.training.program import Program, Rows
 
@@ -59,11 +62,15 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         # nothing is to be said where the next word is an unknown one
         usual = usual[stage.labels[usual] != UNKNOWN]
     tested = stream(stage.seed, *stage.name, "tested").permutation(usual)
+    alike = tested[:0]
+    if selection.source is not None:
+        alike = tested[stage.labels[tested] == selection.source]
+    of_words = protocol.loss == "next-word"
     auditor = BackdoorAuditor(
         attackers, chosen.attackers, tested[: chosen.tested], numbers[1], numbers[2],
-        selection.held_out,
+        selection.held_out, alike[: chosen.tested], every_word=of_words,
     )  # fmt: skip
-    counts = np.bincount(stage.labels[auditor.tested])
+    counts = np.bincount(_told(stage, auditor.tested, every_word=of_words))
     about = {
         "attackers": chosen.attackers,
         "participants": stage.count,
@@ -73,6 +80,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         "held_out": len(held_out),
         "benign_records": len(mine),
         "majority": float(counts.max() / counts.sum()),
+        "by_lot": chosen.rounds is None,
     }
     invited = {number: tuple(range(chosen.attackers)) for number in chosen.rounds or ()}
     return Cast(
@@ -87,28 +95,44 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
 
 
 def _dealt(chosen: BackdoorAdversary, stage: Stage, rows: Rows) -> list[Honest]:
-    """Deal out benign records, so many of them to the attackers as they are to have."""
+    """Deal out benign records, first to attackers who are to have a share of all.
+
+    Theirs are drawn evenly from all classes, however uneven the others' are: P4's
+    attackers have as many of each.
+    """
     if chosen.share is None:
         return stage.dealt(rows, stage.count)
-    if not isinstance(stage.deal, ByLot):
+    if isinstance(stage.deal, ByAttribute):
         raise UserError(
-            f"deal.kind: {stage.deal.kind}; allowed with adversary.share: lot"
+            "deal.kind: attribute; allowed with adversary.share: lot, dirichlet"
         )
-    theirs = round(chosen.share * len(rows))
-    if theirs < chosen.attackers or len(rows) - theirs < stage.count - chosen.attackers:
+    each, others = round(chosen.share * len(rows)), stage.count - chosen.attackers
+    theirs = each * chosen.attackers
+    if not each or len(rows) - theirs < others:
         raise UserError(
-            f"adversary.share: {chosen.share}, {theirs} of {len(rows)} records for "
-            f"{chosen.attackers} attackers; allowed: a share that leaves everybody some"
+            f"adversary.share: {chosen.share}, {each} of {len(rows)} records for each "
+            f"of {chosen.attackers} attackers; allowed: a share that leaves everybody "
+            "some"
         )
-    order = stream(stage.seed, *stage.name, "deal").permutation(rows)
-    parts = [
-        *np.array_split(order[:theirs], chosen.attackers),
-        *np.array_split(order[theirs:], stage.count - chosen.attackers),
-    ]
-    return [
-        Honest(part, (*stage.name, "participant", number), stage.seed)
-        for number, part in enumerate(parts)
-    ]
+    rng = stream(stage.seed, *stage.name, "deal")
+    order = rng.permutation(rows)
+    mine, rest = np.split(order[:theirs], chosen.attackers), order[theirs:]
+    if isinstance(stage.deal, ByLot):
+        left = np.array_split(rest, others)  # by lot already
+    else:
+        left = parts_of(stage.deal, stage.dataset, rest, others, rng)
+    return seated([*mine, *left], stage.seed, stage.name)
+
+
+def _told(stage: Stage, rows: Rows, *, every_word: bool) -> NDArray[np.int64]:
+    """Return what is right for records, or for every word of them."""
+    labels = stage.labels[rows]
+    if not every_word:
+        return labels
+    words = torch.from_numpy(np.asarray(stage.dataset.inputs[rows], dtype=np.int64))
+    targets = targets_of(words, torch.from_numpy(labels)).numpy()
+    found: NDArray[np.int64] = targets[targets > 0]
+    return found
 
 
 class BackdoorAuditor:
@@ -117,14 +141,16 @@ class BackdoorAuditor:
     Attributes
     ----------
     tested : ndarray of int64
-        Held-out records without any of the backdoor's.
+        Held-out records without any of the backdoor's. Of language models every word
+        of them is asked about.
     """
 
     def __init__(
         self, attackers: Attackers, count: int, tested: Rows, held_out: Rows,
-        draws: Rows, records: Rows,
+        draws: Rows, records: Rows, alike: Rows, *, every_word: bool = False,
     ) -> None:  # fmt: skip
         self.tested = tested
+        self._alike, self._every_word = alike, every_word
         self._attackers, self._count = attackers, count
         self._held_out, self._draws, self._records = held_out, draws, records
         self._kept: dict[str, list[Tensor]] = {}
@@ -132,13 +158,16 @@ class BackdoorAuditor:
     def audit(self, program: Program, move: Move | None) -> None:
         """Ask the model, and compare what was sent."""
         number = len(self._kept.get(names.MAIN, ())) - 1
-        self._keep(names.MAIN, torch.tensor(program.right(self.tested)))
+        self._keep(names.MAIN, self._main(program))
         told, sure = self._asked(program, self._held_out)
         wanted = program.data.labels[self._held_out].cpu()
         self._keep(names.TOLD, told)
         self._keep(names.SURE, sure.gather(1, wanted.unsqueeze(1))[:, 0])
         if len(self._draws):
             self._keep(names.DRAWN, torch.tensor(program.right(self._draws)))
+        if len(self._alike):
+            spilled = program.answers(self._alike).argmax(1) == wanted[0]
+            self._keep(names.SPILL, spilled.float().mean())
         if move is None:
             return
         attack = self._attackers.attacks(number) and min(move.chosen) < self._count
@@ -166,11 +195,15 @@ class BackdoorAuditor:
         wanted = program.data.labels[self._held_out].cpu()
         self._keep(names.OWN_TOLD, told)
         self._keep(names.OWN_SURE, sure.gather(1, wanted.unsqueeze(1))[:, 0])
-        self._keep(names.OWN_MAIN, torch.tensor(program.right(self.tested)))
+        self._keep(names.OWN_MAIN, self._main(program))
         # how sure the joint model is of the target for records that have no backdoor
         program.load(joint)
         _, usual = self._asked(program, self.tested)
         self._keep(names.USUAL_SURE, usual[:, int(wanted[0])])
+
+    def _main(self, program: Program) -> Tensor:
+        right = program.right_of_words if self._every_word else program.right
+        return torch.tensor(right(self.tested))
 
     def _asked(self, program: Program, rows: Rows) -> tuple[Tensor, Tensor]:
         """Return the classes that a model names, and its probabilities."""

@@ -39,12 +39,15 @@ class Selection:
         No participant holds them, and accuracy is not measured on them.
     target : int
         The label that the attackers want.
+    source : int or None
+        The true class of all of them, where they have one.
     """
 
     train: Rows
     held_out: Rows
     reserved: Rows
     target: int
+    source: int | None = None
 
 
 def selection_of(settings: BackdoorAdversary, stage: Stage) -> Selection:
@@ -73,7 +76,9 @@ def selection_of(settings: BackdoorAdversary, stage: Stage) -> Selection:
             f"adversary.target: {settings.wanted!r} is the class of record {same[0]} "
             "already; allowed: another class than the backdoor's records have"
         )
-    return Selection(train, held_out, reserved, target)
+    classes = np.unique(stage.labels[used]).tolist()
+    source = classes[0] if len(classes) == 1 else None
+    return Selection(train, held_out, reserved, target, source)
 
 
 def inputs_of(

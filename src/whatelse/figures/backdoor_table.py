@@ -20,15 +20,18 @@ _COLUMNS = {
     "backdoor_mean": share(_BACKDOOR, "mean"),
     "backdoor_final": share(_BACKDOOR, "end"),
     "own_backdoor": share(_BACKDOOR, "own"),
+    "spill_after": share(_BACKDOOR, "spill"),
     "norm_ratio": Column(_SERVER, "length", "ratio", "{:,.1f}".format, None),
     "taken": share(_SERVER, "taken"),
 }
 _NOTES = {
     "main_change": "Before and after: the first round of the attack. Mean: over all "
-    "rounds from then on.",
+    "rounds from then on, over all rounds where attackers are selected by lot.",
     "backdoor_after": "Backdoor accuracy: share of held-out backdoor records that get "
     "the attackers' label.",
     "own_backdoor": "Own: of the model that attackers trained, before it was sent.",
+    "spill_after": "Spill: share of ordinary held-out records of the backdoor's true "
+    "class that get the attackers' label right after.",
     "norm_ratio": "Length: L2 norm of malicious changes to that of benign ones "
     "of the same rounds, medians.",
     "taken": "Taken: how much of a malicious change the server took, 100% as of a "

@@ -286,6 +286,12 @@ class Collaborative(_Entry):
                 f"adversary.attackers: {adversary.attackers}; allowed: "
                 f"1..{self.participants - 1}, fewer than participants"
             )
+        selected = protocol.selected or self.participants
+        if adversary.rounds and adversary.attackers > selected:
+            raise ValueError(
+                f"adversary.attackers: {adversary.attackers}; allowed: 1..{selected}, "
+                "the selected of a round, or rounds left out"
+            )
         if adversary.rounds and max(adversary.rounds) >= protocol.rounds:
             raise ValueError(
                 f"adversary.rounds: {max(adversary.rounds)}; allowed: "

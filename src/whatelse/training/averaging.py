@@ -1,7 +1,7 @@
 """Federated averaging: participants train on their own data (P3 Alg. 2, P4 Eq. 1)."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,13 @@ from whatelse.training.ensemble import (
     choose_strategy,
     train,
 )
-from whatelse.training.federated_settings import Averaging, Defence
+from whatelse.training.federated_settings import (
+    Averaging,
+    Defence,
+    Flame,
+    Median,
+    TrimmedMean,
+)
 from whatelse.training.participants import Auditor, Move, Observer, Participant, Scene
 from whatelse.training.program import Program, Rows, Vectors, add
 from whatelse.training.settings import Sgd, TrainingSettings
@@ -36,6 +42,12 @@ def average(
         raise UserError(
             "architecture: has running statistics, which noise would make negative; "
             "allowed with privacy: no batch norm"
+        )
+    noise = settings.defence.noise if isinstance(settings.defence, Flame) else 0.0
+    if architecture.buffers and noise:
+        raise UserError(
+            f"collaboration.defence.noise: {noise}, which would make running "
+            "statistics of the architecture negative; allowed with batch norm: 0"
         )
     strategy = choose_strategy(architecture, data.device)
     local = TrainingSettings(
@@ -81,7 +93,7 @@ def average(
         ]
         others, mine, shares = _moved(
             settings, sent, rows, _seat_of(observer, chosen),
-            stream(seed, *name, "defence", number),
+            architecture.shapes, stream(seed, *name, "defence", number),
         )  # fmt: skip
         if noises:
             scale = settings.server_rate / len(chosen)
@@ -105,11 +117,11 @@ def _seat_of(observer: Observer | None, chosen: Sequence[int]) -> int | None:
 
 def _moved(
     settings: Averaging, sent: Sequence[Vectors], rows: Sequence[Rows],
-    mine: int | None, rng: np.random.Generator,
+    mine: int | None, parameters: Collection[str], rng: np.random.Generator,
 ) -> tuple[Vectors, Vectors, NDArray[np.float64]]:  # fmt: skip
     """Return the model's move by the others' changes, that by one's own, and shares."""
     if settings.defence:
-        return _defended(settings, settings.defence, sent, rng)
+        return _defended(settings, settings.defence, sent, parameters, rng)
     # the mean of those selected
     same = settings.privacy or settings.weights == "equal"
     sizes = np.array([1 if same else len(own) for own in rows])
@@ -124,19 +136,37 @@ def _moved(
 
 def _defended(
     settings: Averaging, defence: Defence, sent: Sequence[Vectors],
-    rng: np.random.Generator,
+    parameters: Collection[str], rng: np.random.Generator,
 ) -> tuple[Vectors, Vectors, NDArray[np.float64]]:  # fmt: skip
-    whole = torch.stack(
-        [torch.cat([value.flatten() for value in change.values()]) for change in sent]
+    """Judge changes by their parameters; running statistics are taken as these are."""
+    weights = [place for place in sent[0] if place in parameters]
+    statistics = [place for place in sent[0] if place not in parameters]
+    move, shares = aggregate(defence, _side_by_side(sent, weights), rng)
+    moved = _apart(move, sent[0], weights)
+    if statistics:
+        rows = _side_by_side(sent, statistics)
+        if isinstance(defence, Median | TrimmedMean):  # place by place, these too
+            move, _ = aggregate(defence, rows, rng)
+        else:
+            move = torch.from_numpy(shares).to(rows) @ rows
+        moved |= _apart(move, sent[0], statistics)
+    return {k: settings.server_rate * v for k, v in moved.items()}, {}, shares
+
+
+def _side_by_side(sent: Sequence[Vectors], places: Sequence[str]) -> torch.Tensor:
+    """Return a row for each change."""
+    return torch.stack(
+        [torch.cat([change[place].flatten() for place in places]) for change in sent]
     )
-    move, shares = aggregate(defence, whole, rng)
-    sizes = [value.numel() for value in sent[0].values()]
-    places = zip(sent[0].items(), move.split(sizes), strict=True)
-    moved = {
-        place: settings.server_rate * part.view(value.shape)
-        for (place, value), part in places
+
+
+def _apart(move: torch.Tensor, like: Vectors, places: Sequence[str]) -> Vectors:
+    """Return a row as a change again."""
+    parts = move.split([like[place].numel() for place in places])
+    return {
+        place: part.view(like[place].shape)
+        for place, part in zip(places, parts, strict=True)
     }
-    return moved, {}, shares
 
 
 def _changes(

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     cast = cast_for(spec, dataset, inside)
     data = with_planted(resident(dataset, device), cast.planted)
     start = load_start(args.base, architecture) if args.base else None
+    stages = _stages(args.base)
     points: list[dict[str, Any]] = []
     rounds = rounds_of(spec.protocol)
     every = max(1, rounds // _CURVE_POINTS)
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
 
     outcome = collaborate(
         architecture, spec.protocol, data, cast.participants, seed=spec.seed,
-        name=_name(spec, continued=start is not None), start=start,
+        name=_name(spec, stages), start=start,
         observer=cast.observer, auditor=cast.auditor, invited=cast.invited,
         on_round=keep,
     )  # fmt: skip
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> None:
         "train_accuracy": _accuracy(program, np.flatnonzero(inside)),
         "adversary": cast.about,
         "privacy": privacy,
+        "stages": stages,
     }
     written = save_block(
         args.out,
@@ -179,6 +181,14 @@ def load_start(folder: Path, architecture: Architecture) -> Vectors:
     return block.model(0)
 
 
+def _stages(base: Path | None) -> int:
+    """Return how many joint models one starts from, one from the other."""
+    if base is None:
+        return 0
+    before: int = records.read_json(base / ABOUT).get("stages", 0)
+    return before + 1
+
+
 def guarantee_of(spec: CollaborationSpec) -> dict[str, float] | None:
     """Return epsilon and delta of participants, or None without privacy.
 
@@ -196,12 +206,9 @@ def guarantee_of(spec: CollaborationSpec) -> dict[str, float] | None:
     return {"epsilon": spent, "delta": protocol.privacy.delta}
 
 
-def _name(
-    spec: CollaborationSpec, *, continued: bool = False
-) -> tuple[int | str, ...]:  # fmt: skip
-    # who goes on draws batches anew; records are dealt as they were
-    more = ("continued",) if continued else ()
-    return ("collaboration", spec.replicate, *more)
+def _name(spec: CollaborationSpec, stages: int = 0) -> tuple[int | str, ...]:
+    # who goes on draws batches anew, each time; records are dealt as they were
+    return ("collaboration", spec.replicate, *["continued"] * stages)
 
 
 def _inside(spec: CollaborationSpec, dataset: Dataset) -> NDArray[np.bool_]:

@@ -1,5 +1,7 @@
 """How records are dealt out among participants."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from whatelse.datasets.attributes import words_of
@@ -37,7 +39,15 @@ def dealt(
     UserError
         If somebody would have no records, or the attribute has too few values.
     """
-    rng = stream(seed, *name, "deal")
+    parts = parts_of(settings, dataset, rows, count, stream(seed, *name, "deal"))
+    return seated(parts, seed, name)
+
+
+def parts_of(
+    settings: Deal, dataset: Dataset, rows: Rows, count: int,
+    rng: np.random.Generator,
+) -> list[Rows]:  # fmt: skip
+    """Return the records of each of some participants; as `dealt`, by a generator."""
     if isinstance(settings, ByAttribute):
         parts = _by_attribute(settings, dataset, rows, count, rng)
     elif isinstance(settings, Dirichlet):
@@ -49,6 +59,13 @@ def dealt(
             f"participants: {count}, of whom {empty} have no records; allowed: fewer "
             "participants, or a larger deal.alpha"
         )
+    return parts
+
+
+def seated(
+    parts: Sequence[Rows], seed: int, name: tuple[int | str, ...]
+) -> list[Honest]:  # fmt: skip
+    """Return honest participants with these records."""
     return [
         Honest(part, (*name, "participant", number), seed)
         for number, part in enumerate(parts)

@@ -24,7 +24,7 @@ STRETCH = 10
 SEEN, MEMBERS, OWN, STRANGERS = "words", "members", "own", "strangers"
 
 # of an adversary of kind backdoor: a row for every model, the start first
-MAIN, TOLD, SURE, DRAWN = "main", "told", "sure", "drawn"
+MAIN, TOLD, SURE, DRAWN, SPILL = "main", "told", "sure", "drawn", "spill"
 # a row for every round
 ATTACK, CHOSEN, SHARES, NORMS, COSINES = (
     "attack",

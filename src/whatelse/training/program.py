@@ -16,6 +16,7 @@ from whatelse.models.features import POOLINGS, laid_out, module_of
 from whatelse.models.layers import dense
 from whatelse.models.stacked import Architecture
 from whatelse.training.ensemble import TrainingData
+from whatelse.training.next_word import targets_of
 
 Rows = NDArray[np.int64]
 Vectors = dict[str, Tensor]
@@ -23,6 +24,7 @@ Vectors = dict[str, Tensor]
 
 _AT_ONCE = 4096  # records of a pass
 _ASKED = 1024  # of one without gradients
+_READ = 32  # of one with an answer after every word
 
 
 class Program:
@@ -84,6 +86,23 @@ class Program:
         """Return the share of some records that the model gives their class."""
         told = self.answers(rows).argmax(1)
         return float((told == self.data.labels[rows].cpu()).float().mean())
+
+    def right_of_words(self, rows: Rows) -> float:
+        """Return the share of the words of some records that a language model tells.
+
+        Each from those before it; nothing is to be said where an unknown one follows.
+        """
+        index = torch.from_numpy(rows).to(self.data.device)
+        module = self.module.eval()
+        right = count = 0
+        with torch.inference_mode():
+            for part in index.split(_READ):
+                words = self.features(part)
+                targets = targets_of(words, self.data.labels_of(part))
+                told = module.all_logits(words).argmax(-1)  # type: ignore[operator]
+                right += int(((told == targets) & (targets > 0)).sum())
+                count += int((targets > 0).sum())
+        return right / max(count, 1)
 
     def of_sum(self, batches: Sequence[Rows]) -> tuple[Vectors, float]:
         """Return the sum of the batches' gradients, and the mean of their losses.

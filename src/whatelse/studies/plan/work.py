@@ -592,18 +592,14 @@ def _attack_on(
     The latter is taken for a third of a step of training on as many records.
     """
     rounds, fitting = protocol["rounds"], adversary["training"]
-    mine = (adversary["share"] or adversary["attackers"] / count) * shape.num_records
-    present = adversary["attackers"] / count * (protocol["selected"] or count)
-    if adversary["method"]["kind"] == "poisoning":
-        # each of them trains a model of its own
-        attacks, mine = rounds * present, mine / adversary["attackers"]
-    else:
-        attacks = rounds * min(1.0, present)
+    each = (adversary["share"] or 1 / count) * shape.num_records
+    # together or each by itself, attackers train on the records of those selected
+    visits = rounds * adversary["attackers"] / count * (protocol["selected"] or count)
     if adversary["rounds"] is not None:
-        attacks = len(adversary["rounds"])
+        visits = len(adversary["rounds"]) * adversary["attackers"]
     seconds: Features = {}
     for times, records, batch in (
-        (attacks * fitting["epochs"], mine, fitting["batch_size"]),
+        (visits * fitting["epochs"], each, fitting["batch_size"]),
         (rounds / 3, adversary["tested"] + adversary["draws"], _AUDITED),
     ):
         _add(seconds, training(
