@@ -207,7 +207,7 @@ def test_signals_tell_of_every_model_and_record(halves: Path) -> None:
         margin.correct[3], probabilities.argmax(1) == data.labels
     )
     assert read_json(places[0] / "record.json")["queries"] == 240
-    assert margin.first(2).model.tolist() == [1, 2]
+    assert margin.of(slice(2)).model.tolist() == [1, 2]
 
 
 def test_a_sure_models_margin_is_not_cut_at_the_rounding_of_one() -> None:

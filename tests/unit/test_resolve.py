@@ -1161,7 +1161,7 @@ def test_labels_have_no_linear_bins_of_ranks(tmp_path: Path) -> None:
             attacks={"shadow": {**user, **changes}},
         )  # fmt: skip
 
-    with pytest.raises(UserError, match=r"attacks\.shadow\.scale: linear, and first .*"):
+    with pytest.raises(UserError, match=r"attacks\.shadow\.scale: linear, and first"):
         ranks(bins=2)
     (attack,) = ranks(bins=2, scale="log").of("attack")
     assert attack.spec["settings"]["scale"] == "log"

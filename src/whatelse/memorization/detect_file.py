@@ -66,7 +66,9 @@ def _refuse_twice(innocent: Sequence[Path], models: Sequence[Path]) -> None:
     for path in models:
         own = seen.get(file_digest(path))
         if own:
-            raise UserError(f"{path}: is --innocent {own} as well; allowed: one of both")
+            raise UserError(
+                f"{path}: is --innocent {own} as well; allowed: one of both"
+            )
 
 
 def _model(path: Path) -> Model:
