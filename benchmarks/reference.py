@@ -6,7 +6,6 @@ The bar is 10 s and 4 GB for the scores. Nothing is trained.
 """
 
 import argparse
-import importlib
 import json
 import os
 import resource
@@ -73,13 +72,14 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     from whatelse.membership.reference import compare, evaluate
+    from whatelse.membership.reports import module_of
     from whatelse.membership.settings import MembershipAttack
     from whatelse.models.signals import load_signals
 
     settings: Any = TypeAdapter(MembershipAttack).validate_json(
         json.dumps(ATTACKS[name])
     )
-    module: Any = importlib.import_module(f"whatelse.{settings.kind.replace('-', '_')}")
+    module: Any = module_of(settings)
     blocks = sorted(folder.glob("block_*"))
     start = time.perf_counter()
     target = load_signals([folder / "block_0-1"], module.SIGNAL)
@@ -87,9 +87,7 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
         [b for b in blocks if b.name != "block_0-1"], module.SIGNAL
     )
     read = time.perf_counter()
-    module.Scorer(settings).score(
-        compare(target, references, np.flatnonzero(target.pool))
-    )
+    module.score(settings, compare(target, references, np.flatnonzero(target.pool)))
     scored = time.perf_counter()
     memory = _gigabytes()
     evaluate(module, settings, [target], references, seed=1)

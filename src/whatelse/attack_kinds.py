@@ -16,9 +16,9 @@ class Kind:
         Modules that `entry` imports by name.
     needs : tuple of str
         "outputs": what a release lets out of the models under attack. "ranks": how they
-        rank the words of users. "signals": two numbers of a release about every record,
-        of reference models too. "data": the data set. "models": files of models, and
-        the data set. "canaries": signals of all models that tossed coins for canaries.
+        rank the words of users. "signals": numbers of a release about every record, of
+        reference models too. "data": the data set. "models": files of models, and the
+        data set. "canaries": signals of all models that tossed coins for canaries.
         "observations": what an adversary kept while a joint model was trained, and the
         data set. Else a field of the settings that names more models: "benign",
         "innocent", "unseen".

@@ -12,7 +12,6 @@ from whatelse.training.augment import (
     AugmentedImages,
     augmented,
     drawn_ways,
-    number_of_ways,
 )
 from whatelse.training.ensemble import Strategy, TrainingData, train
 from whatelse.training.settings import Augment
@@ -36,7 +35,7 @@ def test_every_way_is_a_crop_of_the_padded_image(
         for top, left in places[12:] + places[:12]  # no move comes first
         for image in padded[:, :, top : top + 4, left : left + 5]
     ]
-    every = torch.arange(2 * number_of_ways(settings))
+    every = torch.arange(2 * settings.count)
     got = seen.index_select(0, every)
     assert got.dtype == stored
     np.testing.assert_array_equal(got.numpy(), np.stack(expected))

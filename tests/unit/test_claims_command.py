@@ -184,7 +184,9 @@ def test_record_names_what_was_read(tmp_path: Path, attacks: list[Path]) -> None
         "attack:shadow.members-1600": file_digest(attacks[1] / "record.json"),
         "published:shokri2017": file_digest(PUBLISHED / "shokri2017.yaml"),
     }
-    assert record["spec"]["claims"][1]["relation"] == {"kind": "at_least", "bound": 1.0}
+    assert record["spec"]["claims"][1]["relation"] == {
+        "kind": "at_least", "bound": 1.0, "by": "mean"
+    }  # fmt: skip
     # The record's spec is what the command line takes: it can be run again.
     spec = json.dumps(record["spec"])
     again = ["--attacks", *map(str, attacks), "--published", str(PUBLISHED)]

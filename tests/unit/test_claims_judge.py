@@ -92,6 +92,39 @@ def test_numbers_against_bounds(
     assert row["published"]["where"] == "Table II"
 
 
+@pytest.mark.parametrize(
+    ("kind", "by", "bound", "verdict"),
+    [
+        # .65 -+ 12.7062 * .05
+        ("at_least", "low", 0.0146, "reproduced"),
+        ("at_least", "low", 0.0147, "missed"),
+        ("at_least", "high", 1.285, "reproduced"),
+        ("at_most", "high", 1.286, "reproduced"),
+        ("at_most", "high", 1.285, "missed"),
+        ("at_most", "low", 0.0147, "reproduced"),
+        ("at_least", "mean", 0.65, "reproduced"),
+    ],
+)
+def test_an_end_of_the_interval_against_a_bound(
+    one: list[Instance], kind: str, by: str, bound: float, verdict: str
+) -> None:
+    row = judge(claim(relation={"kind": kind, "bound": bound, "by": by}), one)
+    assert row["verdict"] == verdict
+    assert ("end of the 95% interval" in row["relation"]) == (by != "mean")
+    if by != "mean":
+        assert "the mean is 0.650, its interval 0.015 to 1.285" in row["reason"]
+
+
+def test_one_seed_has_no_interval_to_hold_to_a_bound(tmp_path: Path) -> None:
+    asked = claim(relation={"kind": "at_least", "bound": 0.1, "by": "low"})
+    one = [instance(tmp_path / "one", precision=[0.9])]
+    row = judge(asked, one)
+    assert row["verdict"] == "not judged: one seed"
+    assert row["ours"]["mean"] == 0.9
+    two = [instance(tmp_path / "two", precision=[0.9, None])]
+    assert judge(asked, two)["verdict"] == "missed"
+
+
 def test_bounds_forgive_rounding_only(tmp_path: Path) -> None:
     """0.678 - 0.648 is more than 0.03 in binary, and not in the decimals meant."""
     assert 0.678 - 0.648 > 0.03

@@ -174,29 +174,27 @@ def test_tpr_at_fpr_takes_the_largest_without_interpolating():
     #                  1 non-member of 4 lies above the third member
     scores = [9, 8, 7, 6, 5, 4, 3, 2]
     member = [1, 1, 0, 1, 0, 1, 0, 0]
-    assert tpr_at_fpr(scores, member, 0.25) == rate(3, 4)
-    assert tpr_at_fpr(scores, member, 0.4999) == rate(3, 4)
-    assert tpr_at_fpr(scores, member, 0.5) == rate(4, 4)
-    assert tpr_at_fpr(scores, member, 1.0) == rate(4, 4)
+    for fpr, expected in ((0.25, 0.75), (0.4999, 0.75), (0.5, 1), (1.0, 1)):
+        assert tpr_at_fpr(scores, member, fpr)["value"] == expected
 
 
 def test_tpr_at_fpr_keeps_ties_together():
     # All four share the highest score: no threshold takes only the members.
-    assert tpr_at_fpr([1, 1, 1, 1, 0], [1, 1, 0, 0, 0], 0.5) == rate(0, 2)
+    assert tpr_at_fpr([1, 1, 1, 1, 0], [1, 1, 0, 0, 0], 0.5)["value"] == 0
 
 
 def test_tpr_at_fpr_of_two_valued_scores():
     scores, member = two_valued(528, 200, num_each=1000)
-    assert tpr_at_fpr(scores, member, 0.2) == rate(528, 1000)
-    assert tpr_at_fpr(scores, member, 0.199) == rate(0, 1000)
+    assert tpr_at_fpr(scores, member, 0.2)["value"] == 0.528
+    assert tpr_at_fpr(scores, member, 0.199)["value"] == 0
 
 
 def test_tpr_at_fpr_counts_in_whole_records():
     # .29 * 100 is 28.999999999999996 in floating point, yet 29 of 100 is .29.
     scores = np.concatenate([[0.5], np.arange(100) < 29])
     member = np.arange(101) == 0
-    assert tpr_at_fpr(scores, member, 0.29) == rate(1, 1)
-    assert tpr_at_fpr(scores, member, 0.28) == rate(0, 1)
+    assert tpr_at_fpr(scores, member, 0.29)["value"] == 1
+    assert tpr_at_fpr(scores, member, 0.28)["value"] == 0
 
 
 @pytest.mark.parametrize(
@@ -210,7 +208,7 @@ def test_unresolved_fpr_is_refused(fpr, num_non_members, needed):
         "refused": f"needs at least {needed} non-members, has {num_non_members}"
     }
     enough = np.arange(needed + 1)
-    assert tpr_at_fpr(enough, enough == needed, fpr) == rate(1, 1)
+    assert tpr_at_fpr(enough, enough == needed, fpr)["value"] == 1
 
 
 @pytest.mark.parametrize("fpr", [0, -0.1, 1e-320, 1.01, math.nan])
@@ -298,6 +296,22 @@ def test_the_band_holds_the_true_curve():
         misses += (true < low) | (true > high)
     assert (misses <= 15).all()  # 5% of 300
     assert (high - low).max() < 1
+
+
+@pytest.mark.parametrize("fpr", [0.01, 0.05])
+def test_the_interval_at_a_rate_holds_the_true_rate(fpr):
+    """That of a threshold taken as given, which is itself drawn, holds it seldom."""
+    rng, true = np.random.default_rng(4), norm.sf(norm.isf(fpr) - 1.5)
+    member = np.arange(2200) < 2000
+    held, given = [], []
+    for _ in range(200):
+        found = tpr_at_fpr(rng.normal(size=2200) + 1.5 * member, member, fpr)
+        assert found["low"] <= found["value"] <= found["high"]
+        held.append(found["low"] <= true <= found["high"])
+        taken = rate(round(found["value"] * 2000), 2000)
+        given.append(taken["low"] <= true <= taken["high"])
+    assert np.mean(held) >= 0.95
+    assert np.mean(given) < 0.6
 
 
 def test_classes_have_one_threshold_for_all():

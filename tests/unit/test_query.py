@@ -1,5 +1,6 @@
 """``whatelse query``: who is asked about what, and what comes back."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.errors import UserError
 from whatelse.models.features import module_of
 from whatelse.models.outputs import CONTROL, OUTPUTS, TARGET, load_outputs
-from whatelse.models.settings import Cnn, Mlp, Queries, Resnet
+from whatelse.models.settings import Cnn, Mlp, Resnet
 from whatelse.models.signals import load_signals
 from whatelse.models.stacked import build, initial, initial_buffers
 from whatelse.records import read_json
@@ -207,7 +208,7 @@ def test_signals_tell_of_every_model_and_record(halves: Path) -> None:
         margin.correct[3], probabilities.argmax(1) == data.labels
     )
     assert read_json(places[0] / "record.json")["queries"] == 240
-    assert margin.first(2).model.tolist() == [1, 2]
+    assert margin.of(slice(2)).model.tolist() == [1, 2]
 
 
 def test_a_sure_models_margin_is_not_cut_at_the_rounding_of_one() -> None:
@@ -300,25 +301,6 @@ def test_signals_of_other_records_are_not_joined(halves: Path, tmp_path: Path) -
         load_signals([tmp_path / "b-signals"], "margin")
 
 
-@pytest.mark.parametrize(
-    ("queries", "count"),
-    [({}, 1), ({"flip": True}, 2), ({"flip": True, "shift": 1}, 18)],
-)
-def test_images_are_mirrored_and_moved(queries: dict[str, Any], count: int) -> None:
-    settings = Queries(**queries)
-    assert settings.count == count
-    image = torch.arange(20.0).reshape(1, 1, 4, 5)
-    seen = [query._Augment(settings, number)(image) for number in range(count)]
-    assert torch.equal(seen[0], image)
-    assert len({tuple(one.flatten().tolist()) for one in seen}) == count
-    if count > 1:
-        assert torch.equal(seen[count // 2], image.flip(-1))
-    if count == 18:
-        # down by one, right by one: what left on one side is reflected on the other
-        wide = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="reflect")
-        assert any(torch.equal(one, wide[..., 2:, 2:]) for one in seen)
-
-
 def test_images_are_asked_about_in_several_ways(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     write_dataset(
@@ -338,6 +320,21 @@ def test_images_are_asked_about_in_several_ways(tmp_path: Path) -> None:
     assert ask(tmp_path, "b") == 0
     alone = load_signals([tmp_path / "b-signals"], "margin").values
     np.testing.assert_array_equal(values[..., :1], alone)
+    # the order of `augment`: every move, no move first, and then mirrored
+    data = resident(open_dataset(tmp_path / "data"), torch.device("cpu"))
+    assert isinstance(data.inputs, torch.Tensor)
+    block = load_block(tmp_path / "b")
+    moves = [(1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (0, 0), (0, 1), (0, 2), (1, 0)]
+    images = [data.inputs, data.inputs.flip(-1)]
+    padded = [torch.nn.functional.pad(own, (1, 1, 1, 1)) for own in images]
+    for way, (image, (top, left)) in enumerate(itertools.product(padded, moves)):
+        # mirrored after the move: what was to the left is to the right then
+        start = left if way < 9 else 2 - left
+        seen = image[..., top : top + 5, start : start + 5]
+        logits = block.architecture.forward(block.parameters, seen.unsqueeze(0))[0]
+        margin = logits[:, 0] - logits[:, 1]
+        expected = torch.where(data.labels == 0, margin, -margin)
+        np.testing.assert_allclose(values[0, :, way], expected, atol=1e-5)
 
 
 def test_rows_of_numbers_are_not_mirrored(

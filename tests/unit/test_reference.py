@@ -74,7 +74,7 @@ def run(
         signals(module.SIGNAL, range(1), replicate=r, **how) for r in range(replicates)
     ]
     there = signals(module.SIGNAL, range(1, max(references, 2) + 1), **how)
-    there = there.first(references)
+    there = there.of(slice(references))
     if changed:
         targets, there = changed(targets, there)
     given = json.dumps({"kind": f"membership.{kind}", **(settings or {})})
@@ -250,7 +250,16 @@ def test_replicates_are_judged_one_by_one() -> None:
         ("attack-r", {"references": 6}, "attack-r asks for 8 .*there are 6"),
         ("rmia", {"others": 0}, "members: 200 leave no record .*allowed: fewer"),
         ("attack-p", {"others": 0}, "members: 200 leave no record .*allowed: fewer"),
-        ("label-only", {"others": 0}, "members: 200 leave no record .*allowed: fewer"),
+        (
+            "label-only",
+            {"others": 0, "queries": 9, "settings": {"queries": {"shift": 1}}},
+            "members: 200 leave no record .*allowed: fewer",
+        ),
+        (
+            "lira",
+            {"others": 0, "settings": {"mode": "offline"}},
+            "members: 200 leave no record .*allowed: fewer",
+        ),
         (
             "gradient-norm",
             {"references": 2, "settings": {"calibrated": True}},
@@ -267,6 +276,9 @@ def test_what_is_missing_is_said(kind: str, how: dict[str, Any], message: str) -
 def test_lira_needs_no_population() -> None:
     assert one(run("lira", others=0, leak=3.0))["attack"]["auc"]["value"] > 0.9
     assert run("attack-r", others=0).metrics["summary"]
+    assert run("label-only", others=0).metrics["summary"]
+    calibrated = {"calibrated": True}
+    assert run("gradient-norm", others=0, settings=calibrated).metrics["summary"]
 
 
 def test_several_queries_help_lira() -> None:

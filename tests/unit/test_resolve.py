@@ -1181,6 +1181,20 @@ def test_an_attack_with_fewer_references_asks_no_others(tmp_path: Path) -> None:
     assert attack.spec["settings"]["references"] == 6
 
 
+def test_labels_have_no_linear_bins_of_ranks(tmp_path: Path) -> None:
+    def ranks(**changes: Any) -> Resolved:
+        user = {"kind": "membership.user", "models": "net", "release": "first"}
+        return resolve(
+            tmp_path, models=net(unit="author"), releases={"first": {"kind": "label"}},
+            attacks={"shadow": {**user, **changes}},
+        )  # fmt: skip
+
+    with pytest.raises(UserError, match=r"attacks\.shadow\.scale: linear, and first"):
+        ranks(bins=2)
+    (attack,) = ranks(bins=2, scale="log").of("attack")
+    assert attack.spec["settings"]["scale"] == "log"
+
+
 def test_augmented_queries_are_other_answers_of_the_same_models(tmp_path: Path) -> None:
     plain = resolve(tmp_path, models=halves(), attacks=reference())
     more = resolve(

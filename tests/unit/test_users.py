@@ -107,6 +107,22 @@ def test_histograms_are_those_of_the_formulas(place: Path) -> None:
     np.testing.assert_array_equal(control.member, target.member)
 
 
+def test_labels_put_right_and_wrong_words_into_different_bins(place: Path) -> None:
+    asked = {**RANKS, "release": {"kind": "label"}, "bins": 2, "scale": "log"}
+    assert edges_of(Ranks(**asked), WORDS + 1).tolist() == [1]
+    outputs = load_outputs([query_block(place, place / "data", **asked)])
+    assert outputs.asked is not None
+    assert outputs.right is not None
+    share = outputs.right / outputs.asked
+    np.testing.assert_allclose(outputs.probabilities[:, 0], share, rtol=1e-6)
+    np.testing.assert_allclose(outputs.probabilities[:, 1], 1 - share, atol=1e-6)
+    found = evaluate(
+        Scorer, User(kind="membership.user"), [outputs], needs_shadows=True, seed=1
+    )
+    # the phrases were learned by heart: what comes first is enough
+    assert found.metrics["replicates"][0]["attack"]["auc"]["value"] > 0.9
+
+
 def test_who_was_learned_from_is_told(place: Path) -> None:
     """Phrases were learned by heart, so the audit must find nearly everybody."""
     outputs = load_outputs([query_block(place, place / "data", **RANKS)])

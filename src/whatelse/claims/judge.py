@@ -192,9 +192,9 @@ def relation_words(relation: Relation) -> str:
         case Between():
             return f"between {relation.low:g} and {relation.high:g}"
         case LowerBound():
-            return f"at least {relation.bound:g}"
+            return f"at least {relation.bound:g}{_by(relation)}"
         case UpperBound():
-            return f"at most {relation.bound:g}"
+            return f"at most {relation.bound:g}{_by(relation)}"
         case GrowsWith():
             return f"grows with {relation.variable}"
         case FallsWith():
@@ -209,6 +209,13 @@ def relation_words(relation: Relation) -> str:
         conditions = ", ".join(f"{k}={v}" for k, v in relation.where.items())
         parts.append(f"at {conditions or 'the one instance'}")
     return " ".join([side, *filter(None, parts)])
+
+
+def _by(relation: LowerBound | UpperBound) -> str:
+    ends = {"low": "lower", "high": "higher"}
+    if relation.by == "mean":
+        return ""
+    return f" by the {ends[relation.by]} end of the 95% interval"
 
 
 _Judged = tuple[list[dict[str, Any]], dict[str, Any], Verdict, str]
@@ -238,12 +245,21 @@ def _bound(
             low, high = relation.low - _ROUNDING, relation.high + _ROUNDING
             holds = low <= mean <= high
             reason = f"the mean is {mean:.3f}"
-        case LowerBound():
-            holds = mean >= relation.bound - _ROUNDING
+        case LowerBound() | UpperBound():
+            held = point[relation.by]
             reason = f"the mean is {mean:.3f}"
-        case UpperBound():
-            holds = mean <= relation.bound + _ROUNDING
-            reason = f"the mean is {mean:.3f}"
+            if held is None:
+                if point["replicates"] < 2:
+                    words = "an interval needs two seeds at least"
+                    return [point], ours, "not judged: one seed", words
+                words = "undefined in all but one of the seeds"
+                return [point], ours, "missed", words
+            if relation.by != "mean":
+                reason += f", its interval {point['low']:.3f} to {point['high']:.3f}"
+            if isinstance(relation, LowerBound):
+                holds = held >= relation.bound - _ROUNDING
+            else:
+                holds = held <= relation.bound + _ROUNDING
     reason += f", asked {relation_words(relation)}; {_seeds(point)}"
     return [point], ours, "reproduced" if holds else "missed", reason
 

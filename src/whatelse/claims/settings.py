@@ -50,18 +50,26 @@ class Between(_Settings):
         return self
 
 
-class LowerBound(_Settings):
-    """Our mean reaches a bound."""
+class _Bound(_Settings):
+    by: Literal["mean", "low", "high"] = Field(
+        "mean",
+        description="What is held to the bound: our mean over seeds, or the lower or "
+        "higher end of its 95% interval, for which it takes two seeds at least.",
+    )
+
+
+class LowerBound(_Bound):
+    """Our mean, or an end of its interval, reaches a bound."""
 
     kind: Literal["at_least"]
-    bound: float = Field(description="Smallest mean that fulfils the claim.")
+    bound: float = Field(description="Smallest number that fulfils the claim.")
 
 
-class UpperBound(_Settings):
-    """Our mean stays under a bound."""
+class UpperBound(_Bound):
+    """Our mean, or an end of its interval, stays under a bound."""
 
     kind: Literal["at_most"]
-    bound: float = Field(description="Largest mean that fulfils the claim.")
+    bound: float = Field(description="Largest number that fulfils the claim.")
 
 
 _VARIABLE = Field(

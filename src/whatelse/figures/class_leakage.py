@@ -159,7 +159,8 @@ def _notes(
         notes.append("Marks and bars: means over seeds and their 95% t-intervals.")
     if 1 in counts:
         notes.append(
-            "Bars of a single seed: 95% over its records (DeLong; Clopper–Pearson)."
+            "Bars of a single seed: 95% over its records (DeLong; Clopper–Pearson, "
+            "given the threshold)."
         )
     notes.append(
         "Members found: at one threshold for all classes, so that classes with few "

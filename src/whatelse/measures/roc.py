@@ -278,8 +278,9 @@ def class_rocs(
         For each class that occurs, in order. The area is None where a class has one
         kind only. The true-positive rates are those of the class at the threshold
         that `tpr_at_fpr` has for all records: an adversary need not know what is rare,
-        and few classes have the non-members to set thresholds of their own. They have
-        Clopper-Pearson intervals over the class's members.
+        and few classes have the non-members to set thresholds of their own. Their
+        intervals are Clopper-Pearson's over the class's members, given the threshold:
+        unlike those of `tpr_at_fpr`, they leave out that it is an estimate.
 
     Raises
     ------
@@ -338,7 +339,7 @@ def tpr_at_fpr(
     Returns
     -------
     Rate or Refused
-        With a Clopper-Pearson interval over members, the threshold taken as given.
+        With the interval that `band` gives at `fpr`: the threshold is an estimate too.
         Refused where `fpr` is below 1 / non-members: the sample does not resolve it.
 
     Raises
@@ -356,11 +357,12 @@ def tpr_at_fpr(
     num_non_members = len(kinds) - num_members
     if (refused := _unresolved(fpr, num_non_members)) is not None:
         return refused
-    _, false_calls, true_calls = _calls(values, kinds)
-    allowed = false_calls / num_non_members <= fpr
-    found = rate(int(true_calls[allowed].max(initial=0)), num_members, confidence)
-    assert found is not None
-    return found
+    curve = roc_curve(values, kinds)
+    value = curve.tpr[curve.fpr <= fpr].max()
+    low, high = band(
+        curve, num_members, num_non_members, np.array([fpr]), confidence=confidence
+    )
+    return Rate(value=float(value), low=float(low[0]), high=float(high[0]))
 
 
 def _unresolved(fpr: float, num_non_members: int) -> Refused | None:

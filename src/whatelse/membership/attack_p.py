@@ -7,34 +7,20 @@ nobody has to know the target's training loss.
 import numpy as np
 from numpy.typing import NDArray
 
-from whatelse.membership.compared import Compared
+from whatelse.membership.compared import Compared, above_most
 from whatelse.membership.settings import AttackP
 from whatelse.models.signals import Signal
 
 SIGNAL: Signal = "log_probability"
 
 
-class Scorer:
-    """Attack P with some settings.
+def score(settings: AttackP, compared: Compared) -> NDArray[np.float64]:
+    """Return the log-probability of the true class, shape (rows,)."""
+    return compared.observed[:, 0].astype(np.float64)
 
-    Parameters
-    ----------
-    settings : AttackP
-        The attack's.
-    """
 
-    def __init__(self, settings: AttackP) -> None:
-        self.settings = settings
-
-    def score(self, compared: Compared) -> NDArray[np.float64]:
-        """Return the log-probability of the true class, shape (rows,)."""
-        return compared.observed[:, 0].astype(np.float64)
-
-    def decide(
-        self, scores: NDArray[np.float64], compared: Compared
-    ) -> NDArray[np.bool_]:  # fmt: skip
-        """Return who is above all but a share `level` of the population."""
-        limit = np.quantile(
-            compared.others[:, 0], 1 - self.settings.level, method="higher"
-        )
-        return scores > limit
+def decide(
+    settings: AttackP, scores: NDArray[np.float64], compared: Compared
+) -> NDArray[np.bool_]:
+    """Return who is above all but a share `level` of the population."""
+    return above_most(scores, compared.others[:, 0], settings.level)

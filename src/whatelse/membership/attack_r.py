@@ -15,28 +15,17 @@ from whatelse.models.signals import Signal
 SIGNAL: Signal = "log_probability"
 
 
-class Scorer:
-    """Attack R with some settings.
+def score(settings: AttackR, compared: Compared) -> NDArray[np.float64]:
+    """Return the share of reference models that are less sure, shape (rows,)."""
+    outside = ~compared.inside
+    theirs, ours = compared.references[..., 0], compared.observed[:, 0]
+    beaten = ((theirs < ours) & outside).sum(0)
+    tied = ((theirs == ours) & outside).sum(0)
+    return np.asarray((beaten + tied / 2) / outside.sum(0))
 
-    Parameters
-    ----------
-    settings : AttackR
-        The attack's.
-    """
 
-    def __init__(self, settings: AttackR) -> None:
-        self.settings = settings
-
-    def score(self, compared: Compared) -> NDArray[np.float64]:
-        """Return the share of reference models that are less sure, shape (rows,)."""
-        outside = ~compared.inside
-        theirs, ours = compared.references[..., 0], compared.observed[:, 0]
-        beaten = ((theirs < ours) & outside).sum(0)
-        tied = ((theirs == ours) & outside).sum(0)
-        return np.asarray((beaten + tied / 2) / outside.sum(0))
-
-    def decide(
-        self, scores: NDArray[np.float64], compared: Compared
-    ) -> NDArray[np.bool_]:  # fmt: skip
-        """Return whom at most a share `level` of the reference models are surer of."""
-        return scores >= 1 - self.settings.level
+def decide(
+    settings: AttackR, scores: NDArray[np.float64], compared: Compared
+) -> NDArray[np.bool_]:
+    """Return whom at most a share `level` of the reference models are surer of."""
+    return scores >= 1 - settings.level

@@ -4,22 +4,26 @@ Every model tosses a coin for every canary (``split: coins``). Of a model's answ
 audit gets the margins of canaries; the coins say what was right.
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
-from whatelse.measures.rates import rate
 from whatelse.membership.compared import Floats
 from whatelse.membership.reference import plant
-from whatelse.membership.reports import Target, findings, report
-from whatelse.membership.settings import MembershipAttack
+from whatelse.membership.reports import (
+    Attacked,
+    Target,
+    accuracies,
+    findings,
+    module_of,
+    promised,
+)
+from whatelse.membership.settings import settings_of
 from whatelse.models.signals import Signals, load_signals
 from whatelse.seeding import stream
 
@@ -49,9 +53,9 @@ class Judged:
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     """Run an audit on all models of each replicate."""
-    settings: Any = TypeAdapter(MembershipAttack).validate_python(spec.settings)
+    settings = settings_of(spec)
     return evaluate(
-        importlib.import_module(f"whatelse.{settings.kind}"),
+        module_of(settings),
         settings,
         [load_signals(own, "margin") for own in replicates_of(inputs, "signals")],
         seed=spec.seed,
@@ -84,49 +88,35 @@ def evaluate(
     UserError
         If the models that are judged by are all of one kind.
     """
-    reported, targets, judgements = [], [], []
-    for number, signals in enumerate(replicates):
-        pool = np.flatnonzero(signals.pool)
-        margins, inside = signals.values[:, pool, 0], signals.train[:, pool]
-        judged = module.judge(settings, margins, inside)
-        rows = pool[judged.canary]
-        target = Target(
+    attacked = [
+        _attack(module, settings, number, signals, seed)
+        for number, signals in enumerate(replicates)
+    ]
+    return findings(replicates[0].about, settings.false_positive_rates, attacked)
+
+
+def _attack(
+    module: Any, settings: Any, number: int, signals: Signals, seed: int
+) -> Attacked:
+    pool, others = np.flatnonzero(signals.pool), np.flatnonzero(~signals.pool)
+    margins, inside = signals.values[:, pool, 0], signals.train[:, pool]
+    judged = module.judge(settings, margins, inside)
+    rows = pool[judged.canary]
+    privacy = promised(signals.about)
+    return Attacked(
+        Target(
             rows, signals.label[rows], signals.train[judged.model, rows],
             signals.correct[judged.model, rows],
-        )  # fmt: skip
-        privacy = signals.about.get("privacy")
-        said = report(
-            number, target, judged.score, judged.decision,
-            class_names=signals.about["class_names"],
-            false_positive_rates=settings.false_positive_rates,
-            controls=_controls(
-                module, settings, signals, margins, inside, seed, number
-            ),
-            privacy=privacy,
-        )  # fmt: skip
-        said["target"] = _accuracies(signals)
-        said["audit"] = _held_against(judged.bound, settings, privacy)
-        reported.append(said)
-        targets.append(target)
-        judgements.append(judged)
-    return findings(
-        replicates[0].about, reported, targets,
-        [judged.score for judged in judgements],
-        [judged.decision for judged in judgements],
+        ),
+        judged.score, judged.decision,
+        controls=_controls(module, settings, signals, margins, inside, seed, number),
+        more={
+            **privacy,
+            # of the task, canaries left out
+            "target": accuracies(signals.correct[0, others], signals.train[0, others]),
+            "audit": _held_against(judged.bound, settings, privacy.get("privacy")),
+        },
     )  # fmt: skip
-
-
-def _accuracies(signals: Signals) -> dict[str, Any]:
-    """Return the target's accuracies for the task, canaries left out."""
-    correct, others = signals.correct[0], ~signals.pool
-    parts = {
-        "train_accuracy": others & signals.train[0],
-        "test_accuracy": others & ~signals.train[0],
-    }
-    return {
-        name: rate(int(correct[part].sum()), int(part.sum()))
-        for name, part in parts.items()
-    }
 
 
 def _held_against(

@@ -42,3 +42,11 @@ def chunks(references: Floats) -> Iterator[slice]:
     size = max(1, _VALUES // max(1, models * queries))
     for start in range(0, rows, size):
         yield slice(start, start + size)
+
+
+def above_most(
+    scores: NDArray[np.float64], theirs: Floats, level: float
+) -> NDArray[np.bool_]:
+    """Return who is above all but a share `level` of others, shape (rows,)."""
+    limit: NDArray[np.bool_] = scores > np.quantile(theirs, 1 - level, method="higher")
+    return limit

@@ -1,19 +1,24 @@
 """What a membership attack found, with its controls: metrics, curves, scores."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
-from whatelse.membership.reports import Target, findings, halves, report
-from whatelse.membership.settings import MembershipAttack
+from whatelse.membership.reports import (
+    Attacked,
+    Target,
+    findings,
+    halves,
+    module_of,
+    promised,
+)
+from whatelse.membership.settings import settings_of
 from whatelse.models.outputs import CONTROL, TARGET, Outputs, load_outputs
 
 MakeScorer = Callable[..., Any]
@@ -21,8 +26,8 @@ MakeScorer = Callable[..., Any]
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     """Run a membership attack on the outputs of each replicate."""
-    settings: Any = TypeAdapter(MembershipAttack).validate_python(spec.settings)
-    module = importlib.import_module(f"whatelse.{settings.kind}")
+    settings = settings_of(spec)
+    module = module_of(settings)
     replicates = [load_outputs(folders) for folders in replicates_of(inputs, "outputs")]
     others = [load_outputs(folders) for folders in replicates_of(inputs, "shadows")]
     if others:
@@ -88,36 +93,34 @@ def evaluate(
     UserError
         If the outputs lack what the attack needs.
     """
-    reported, targets, scores, decisions = [], [], [], []
-    for number, outputs in enumerate(replicates):
-        rows = outputs.of(outputs.model == TARGET)
-        target = _target(rows)
-        shadows = outputs.of(outputs.model > TARGET)
-        if needs_shadows and not len(shadows.model):
-            raise UserError(
-                f"attack kind: {settings.kind} needs outputs of shadow models, and "
-                "there are none; allowed without: membership.threshold"
-            )
-        scorer = make_scorer(settings, shadows, seed=seed, name=(number,))
-        score = scorer.score(rows)
-        decision = scorer.decide(score, rows)
-        controls = {
+    attacked = [
+        _attack(make_scorer, settings, number, outputs, needs_shadows, seed)
+        for number, outputs in enumerate(replicates)
+    ]
+    return findings(replicates[0].about, settings.false_positive_rates, attacked)
+
+
+def _attack(
+    make_scorer: MakeScorer, settings: Any, number: int, outputs: Outputs,
+    needs_shadows: bool, seed: int,
+) -> Attacked:  # fmt: skip
+    rows = outputs.of(outputs.model == TARGET)
+    shadows = outputs.of(outputs.model > TARGET)
+    if needs_shadows and not len(shadows.model):
+        raise UserError(
+            f"attack kind: {settings.kind} needs outputs of shadow models, and "
+            "there are none; allowed without: membership.threshold"
+        )
+    scorer = make_scorer(settings, shadows, seed=seed, name=(number,))
+    score = scorer.score(rows)
+    return Attacked(
+        _target(rows), score, scorer.decide(score, rows),
+        controls={
             "negative": _negative(scorer, outputs, seed, number),
             "positive": _positive(make_scorer, settings, rows, shadows, seed, number),
-        }
-        reported.append(
-            report(
-                number, target, score, decision,
-                class_names=rows.about["class_names"],
-                privacy=rows.about.get("privacy"),
-                false_positive_rates=settings.false_positive_rates,
-                controls=controls,
-            )
-        )  # fmt: skip
-        targets.append(target)
-        scores.append(score)
-        decisions.append(decision)
-    return findings(replicates[0].about, reported, targets, scores, decisions)
+        },
+        more=promised(rows.about),
+    )  # fmt: skip
 
 
 def _target(rows: Outputs) -> Target:

@@ -22,7 +22,7 @@ from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import control_of
 from whatelse.measures.roc import auc
 from whatelse.measures.spread import spread
-from whatelse.membership.settings import Exposure
+from whatelse.membership.settings import settings_of
 from whatelse.models.outputs import about_dataset
 from whatelse.seeding import stream
 from whatelse.training.blocks import Block, load_block
@@ -40,7 +40,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         If there are no phrases, models are none of language, or a target learned from
         all of them or none.
     """
-    settings = Exposure.model_validate(spec.settings)
+    settings = settings_of(spec)
     (folder,) = inputs["data"]
     dataset = open_dataset(folder)
     first, phrases = _phrases(dataset)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whatelse.membership import lira
-from whatelse.membership.compared import Compared
+from whatelse.membership.compared import Compared, above_most
 from whatelse.membership.settings import GradientNorm
 from whatelse.models.signals import Signal
 
@@ -16,36 +16,22 @@ SIGNAL: Signal = "gradient_norm"
 _FEW = 64  # reference models that share one variance, as in LiRA
 
 
-class Scorer:
-    """The gradient-norm attack with some settings.
+def score(settings: GradientNorm, compared: Compared) -> NDArray[np.float64]:
+    """Return minus the log length, or its log likelihood ratio, shape (rows,)."""
+    if not settings.calibrated:
+        return compared.observed[:, 0].astype(np.float64)
+    few = len(compared.references) < _FEW
+    inside, outside = (
+        lira.fit(compared.references, chosen, one_variance=few)
+        for chosen in (compared.inside, ~compared.inside)
+    )
+    return lira.online(compared.observed, inside, outside)
 
-    Parameters
-    ----------
-    settings : GradientNorm
-        The attack's.
-    """
 
-    def __init__(self, settings: GradientNorm) -> None:
-        self.settings = settings
-
-    def score(self, compared: Compared) -> NDArray[np.float64]:
-        """Return minus the log length, or its log likelihood ratio, shape (rows,)."""
-        if not self.settings.calibrated:
-            return compared.observed[:, 0].astype(np.float64)
-        few = len(compared.references) < _FEW
-        inside, outside = (
-            lira.fit(compared.references, chosen, one_variance=few)
-            for chosen in (compared.inside, ~compared.inside)
-        )
-        return lira.online(compared.observed, inside, outside)
-
-    def decide(
-        self, scores: NDArray[np.float64], compared: Compared
-    ) -> NDArray[np.bool_]:  # fmt: skip
-        """Return who is likelier a member, or above most of the population."""
-        if self.settings.calibrated:
-            return scores > 0
-        limit = np.quantile(
-            compared.others[:, 0], 1 - self.settings.level, method="higher"
-        )
-        return scores > limit
+def decide(
+    settings: GradientNorm, scores: NDArray[np.float64], compared: Compared
+) -> NDArray[np.bool_]:
+    """Return who is likelier a member, or above most of the population."""
+    if settings.calibrated:
+        return scores > 0
+    return above_most(scores, compared.others[:, 0], settings.level)

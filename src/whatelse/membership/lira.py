@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from whatelse.membership.compared import Compared, Floats, chunks
+from whatelse.membership.compared import Compared, Floats, above_most, chunks
 from whatelse.membership.settings import Lira
 from whatelse.models.signals import Signal
 
@@ -45,6 +45,7 @@ def fit(
     released_code : bool, optional
         As the authors' code does: medians in the place of means, the variance divided
         by the count, and the one variance about the mean of all records and queries.
+        Online, their one variance of members serves non-members too: see `score`.
 
     Returns
     -------
@@ -137,42 +138,46 @@ def _log_density(observed: Floats, normals: Normals) -> NDArray[np.float64]:
     return -0.5 * standard**2 - np.log(normals.deviation) - 0.5 * np.log(2 * np.pi)
 
 
-class Scorer:
-    """LiRA with some settings; nothing is drawn.
+def score(settings: Lira, compared: Compared) -> NDArray[np.float64]:
+    """Return a number for each record, higher for members, shape (rows,)."""
+    how = _how(settings, compared)
+    outside = fit(compared.references, ~compared.inside, **how)
+    if settings.mode == "offline":
+        return _offline(settings, compared.observed, outside)
+    inside = fit(compared.references, compared.inside, **how)
+    if settings.released_code and how["one_variance"]:
+        outside = outside._replace(deviation=inside.deviation)
+    return online(compared.observed, inside, outside)
 
-    Parameters
-    ----------
-    settings : Lira
-        The attack's.
+
+def decide(
+    settings: Lira, scores: NDArray[np.float64], compared: Compared
+) -> NDArray[np.bool_]:
+    """Return who is called a member, shape (rows,).
+
+    Online, whoever is likelier one; offline, who is above all but a share `level` of
+    the population: tails of several queries depend on each other, so that their product
+    has no level of its own.
     """
+    if settings.mode == "online":
+        return scores > 0
+    # as many models as are without a record, which is half of them
+    references = compared.references_on_others[::2]
+    everybody = np.ones(references.shape[:2], dtype=bool)
+    outside = fit(references, everybody, **_how(settings, compared))
+    theirs = _offline(settings, compared.others, outside)
+    return above_most(scores, theirs, settings.level)
 
-    def __init__(self, settings: Lira) -> None:
-        self.settings = settings
 
-    def score(self, compared: Compared) -> NDArray[np.float64]:
-        """Return a number for each record, higher for members, shape (rows,)."""
-        settings, references = self.settings, compared.references
-        how = {
-            "one_variance": settings.one_variance(len(references)),
-            "released_code": settings.estimator == "released-code",
-        }
-        outside = fit(references, ~compared.inside, **how)
-        if settings.mode == "online":
-            inside = fit(references, compared.inside, **how)
-            return online(compared.observed, inside, outside)
-        if how["released_code"]:
-            return offline_as_coded(compared.observed, outside)
-        return offline(compared.observed, outside)
+def _how(settings: Lira, compared: Compared) -> dict[str, bool]:
+    return {
+        "one_variance": settings.one_variance(len(compared.references)),
+        "released_code": settings.released_code,
+    }
 
-    def decide(
-        self, scores: NDArray[np.float64], compared: Compared
-    ) -> NDArray[np.bool_]:  # fmt: skip
-        """Return who is called a member, shape (rows,).
 
-        Online, whoever is likelier one; offline, whose tail, as coded whose density,
-        is below the level.
-        """
-        settings, queries = self.settings, compared.observed.shape[1]
-        if settings.mode == "online":
-            return scores > 0
-        return scores >= -queries * np.log(settings.level)
+def _offline(
+    settings: Lira, observed: Floats, outside: Normals
+) -> NDArray[np.float64]:  # fmt: skip
+    by = offline_as_coded if settings.released_code else offline
+    return by(observed, outside)

@@ -4,29 +4,28 @@ Targets and reference models are trained on halves of the same records; the reco
 nobody was trained on are the population (``split: halves``).
 """
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from scipy.special import expit
 
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
 from whatelse.membership.compared import Compared, Floats
-from whatelse.membership.reports import Target, findings, halves, report
-from whatelse.membership.settings import MembershipAttack
+from whatelse.membership.reports import (
+    Attacked,
+    Target,
+    findings,
+    halves,
+    module_of,
+    promised,
+)
+from whatelse.membership.settings import settings_of
 from whatelse.models.signals import Signals, load_signals
 
-NEED_POPULATION = (
-    "membership.rmia",
-    "membership.attack-p",
-    "membership.label-only",
-    "membership.gradient-norm",
-)
 # Of the way that a planted leak moves answers. From two thirds on, no member is less
 # sure than a non-member even of two classes, whatever the record.
 _SHARE = np.float32(0.75)
@@ -34,8 +33,8 @@ _SHARE = np.float32(0.75)
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     """Run a reference attack on the signals of each replicate's target."""
-    settings: Any = TypeAdapter(MembershipAttack).validate_python(spec.settings)
-    module = importlib.import_module(f"whatelse.{settings.kind.replace('-', '_')}")
+    settings = settings_of(spec)
+    module = module_of(settings)
     shared = inputs.get("references", ())
     return evaluate(
         module,
@@ -55,7 +54,8 @@ def evaluate(
     Parameters
     ----------
     module : module
-        The attack's: ``Scorer`` and ``SIGNAL``.
+        The attack's: ``SIGNAL``, ``score(settings, compared)`` and
+        ``decide(settings, scores, compared)``.
     settings : MembershipAttack
         The attack's.
     targets : sequence of Signals
@@ -75,46 +75,39 @@ def evaluate(
         If there are too few reference models, or no population where one is needed.
     """
     references = _asked_for(settings, targets[0], references)
-    if settings.kind in NEED_POPULATION and targets[0].pool.all():
+    if settings.needs_population and targets[0].pool.all():
         raise UserError(
             f"models.members: {targets[0].pool.sum() // 2} leave no record that nobody "
             f"is trained on, and {settings.kind} compares with such; allowed: fewer"
         )
-    scorer = module.Scorer(settings)
-    planted_scorer = module.Scorer(settings.for_control())
-    reported, rows, scores, decisions = [], [], [], []
-    for number, signals in enumerate(targets):
-        pool = np.flatnonzero(signals.pool)
-        own = Target(
+    attacked = [
+        _attack(module, settings, number, signals, references, seed)
+        for number, signals in enumerate(targets)
+    ]
+    return findings(targets[0].about, settings.false_positive_rates, attacked)
+
+
+def _attack(
+    module: Any, settings: Any, number: int, signals: Signals, references: Signals,
+    seed: int,
+) -> Attacked:  # fmt: skip
+    pool = np.flatnonzero(signals.pool)
+    compared = compare(signals, references, pool)
+    score = module.score(settings, compared)
+    given = (module, settings, signals, references, seed, number)
+    return Attacked(
+        Target(
             pool, signals.label[pool], signals.train[0, pool], signals.correct[0, pool]
-        )
-        compared = compare(signals, references, pool)
-        score = scorer.score(compared)
-        decision = scorer.decide(score, compared)
-        controls = {
-            "negative": _negative(scorer, settings, signals, references, seed, number),
-            "positive": _positive(
-                planted_scorer, module.SIGNAL, signals, references, seed, number
-            ),
-        }
-        reported.append(
-            report(
-                number, own, score, decision,
-                class_names=signals.about["class_names"],
-                privacy=signals.about.get("privacy"),
-                false_positive_rates=settings.false_positive_rates,
-                controls=controls,
-            )
-        )  # fmt: skip
-        rows.append(own)
-        scores.append(score)
-        decisions.append(decision)
-    return findings(targets[0].about, reported, rows, scores, decisions)
+        ),
+        score, module.decide(settings, score, compared),
+        controls={"negative": _negative(*given), "positive": _positive(*given)},
+        more=promised(signals.about),
+    )  # fmt: skip
 
 
 def _asked_for(settings: Any, target: Signals, references: Signals | None) -> Signals:
     """Return the reference models that the attack uses; none, as an empty stack."""
-    there = target.first(0) if references is None else references
+    there = target.of(slice(0)) if references is None else references
     if not np.array_equal(there.pool, target.pool):
         raise UserError(
             "signals: the reference models are about other records than the target; "
@@ -127,7 +120,7 @@ def _asked_for(settings: Any, target: Signals, references: Signals | None) -> Si
             f"attack references: {settings.kind} asks for {least} reference models, "
             f"there are {len(there.model)}; allowed: more shadows"
         )
-    return there.first(wanted)
+    return there.of(slice(wanted))
 
 
 def compare(
@@ -155,7 +148,7 @@ def compare(
 
 
 def _negative(
-    scorer: Any, settings: Any, signals: Signals, references: Signals, seed: int,
+    module: Any, settings: Any, signals: Signals, references: Signals, seed: int,
     number: int,
 ) -> Control:  # fmt: skip
     """Send records that a model never saw through the attack as "members".
@@ -169,7 +162,7 @@ def _negative(
     kind = "a reference model that saw neither, on the target's members and non-members"
     member = signals.train[0]
     if len(references.model) - 2 >= max(2, settings.least_references):
-        asked, left = _take(references, slice(0, 1)), _take(references, slice(2, None))
+        asked, left = references.of(slice(1)), references.of(slice(2, None))
         chosen = np.flatnonzero(signals.pool & ~asked.train[0])
         member = member[chosen]
     else:
@@ -177,19 +170,12 @@ def _negative(
         asked, left = signals, references
         chosen = np.flatnonzero(signals.pool & ~member)
         member = halves(seed, number, signals.label[chosen])
-    return control_of(kind, scorer.score(compare(asked, left, chosen)), member)
-
-
-def _take(signals: Signals, which: slice) -> Signals:
-    """Return some of the models; arrays are views."""
-    return Signals(
-        signals.model[which], signals.train[which], signals.correct[which],
-        signals.values[which], signals.pool, signals.label, signals.about,
-    )  # fmt: skip
+    score = module.score(settings, compare(asked, left, chosen))
+    return control_of(kind, score, member)
 
 
 def _positive(
-    scorer: Any, signal: str, signals: Signals, references: Signals, seed: int,
+    module: Any, settings: Any, signals: Signals, references: Signals, seed: int,
     number: int,
 ) -> Control:  # fmt: skip
     """Plant a leak in answers that have none; the attack must find it.
@@ -204,7 +190,7 @@ def _positive(
     classes = len(signals.about["class_names"])
 
     def told(values: Floats, inside: NDArray[np.bool_]) -> Floats:
-        return plant(signal, values, inside[..., None], classes)
+        return plant(module.SIGNAL, values, inside[..., None], classes)
 
     def nobody(values: Floats) -> NDArray[np.bool_]:
         return np.zeros(values.shape[:-1], dtype=bool)
@@ -219,7 +205,7 @@ def _positive(
         ),
     )
     what = "a leak planted in the signals of non-members"
-    return control_of(what, scorer.score(planted), member)
+    return control_of(what, module.score(settings.for_control(), planted), member)
 
 
 def plant(

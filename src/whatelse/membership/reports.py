@@ -1,7 +1,9 @@
 """What membership attacks report of a target, whatever they read."""
 
+import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,11 +44,6 @@ class Target:
     true_probability: NDArray[np.float32] | None = None
     entropy: NDArray[np.float32] | None = None
 
-    def accuracy(self, chosen: NDArray[np.bool_]) -> Rate | None:
-        """Return how often it is right about some of the rows."""
-        asked = np.ones_like(self.record) if self.asked is None else self.asked
-        return rate(int(self.correct[chosen].sum()), int(asked[chosen].sum()))
-
     def __post_init__(self) -> None:
         """Refuse a target without either kind.
 
@@ -64,92 +61,69 @@ class Target:
             )
 
 
-def report(
-    number: int, target: Target, score: NDArray[Any], decision: NDArray[np.bool_], *,
-    class_names: Sequence[str], false_positive_rates: Sequence[float],
-    controls: Mapping[str, Control], privacy: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return what ``metrics.json`` says of a replicate.
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack made of a target.
 
-    Parameters
+    Attributes
     ----------
-    number : int
-        The replicate.
     target : Target
         Its records.
     score : ndarray of float, shape (rows,)
         Higher for members.
     decision : ndarray of bool, shape (rows,)
         Who is called one.
-    class_names : sequence of str
-        One a class.
-    false_positive_rates : sequence of float
-        Where the true-positive rate is given, or refused.
     controls : mapping
         Positive and negative.
-    privacy : mapping, optional
-        What the target's training promised of its records.
+    more : mapping
+        What ``metrics.json`` says of the replicate besides, or in another's place.
     """
-    overall, per_class = decision_measures(
-        decision, target.member, target.label, class_names
-    )
-    resolution = {
-        f"{fpr:g}": tpr_at_fpr(score, target.member, fpr)
-        for fpr in false_positive_rates
-    }
-    of_classes = class_rocs(score, target.member, target.label, false_positive_rates)
-    return {
-        "replicate": number,
-        "target": {
-            "train_accuracy": target.accuracy(target.member),
-            "test_accuracy": target.accuracy(~target.member),
-        },
-        "attack": {
-            **overall,
-            "auc": auc(score, target.member),
-            "tpr_at_fpr": resolution,
-        },
-        "per_class": [
-            {**decided, **told, **_class_accuracy(target, decided["class"])}
-            for decided, told in zip(per_class, of_classes, strict=True)
-        ],
-        "controls": dict(controls),
-        **({"privacy": dict(privacy)} if privacy else {}),
-    }
 
-
-def _class_accuracy(target: Target, number: int) -> dict[str, Rate | None]:
-    """Return how often the target is right about a class's members, and others."""
-    own = target.label == number
-    return {
-        "train_accuracy": target.accuracy(own & target.member),
-        "test_accuracy": target.accuracy(own & ~target.member),
-    }
+    target: Target
+    score: NDArray[Any]
+    decision: NDArray[np.bool_]
+    controls: Mapping[str, Control]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def findings(
-    about: dict[str, Any], reports: Sequence[dict[str, Any]],
-    targets: Sequence[Target], scores: Sequence[NDArray[Any]],
-    decisions: Sequence[NDArray[np.bool_]],
-) -> Findings:  # fmt: skip
-    """Return the files of an attack on some replicates, in order."""
+    about: dict[str, Any], rates: Sequence[float], attacked: Sequence[Attacked]
+) -> Findings:
+    """Return the files of an attack on some replicates, in order.
+
+    Parameters
+    ----------
+    about : dict
+        What outputs say of their data set.
+    rates : sequence of float
+        False-positive rates at which the true-positive rate is given, or refused.
+    attacked : sequence of Attacked
+        One a replicate.
+
+    Returns
+    -------
+    Findings
+    """
+    names = about["class_names"]
+    reports = [
+        _report(number, names, rates, one) for number, one in enumerate(attacked)
+    ]
     rows, curves = [], []
-    for number, (target, score, decision) in enumerate(
-        zip(targets, scores, decisions, strict=True)
-    ):
+    for number, one in enumerate(attacked):
+        target = one.target
         columns = {
             "replicate": number,
             "record": target.record,
             "label": target.label,
             "member": target.member,
-            "score": score,
-            "decision": decision,
+            "score": one.score,
+            "decision": one.decision,
         }
         if target.entropy is not None:
             columns["true_probability"] = target.true_probability
             columns["entropy"] = target.entropy
         rows.append(pd.DataFrame(columns))
-        curve = roc_curve(score, target.member)
+        curve = roc_curve(one.score, target.member)
         points = {
             "replicate": number,
             "fpr": curve.fpr,
@@ -159,10 +133,82 @@ def findings(
         curves.append(pd.DataFrame(points))
     return Findings(
         about,
-        {"replicates": list(reports), "summary": _summary(reports)},
+        {"replicates": reports, "summary": _summary(reports)},
         pd.concat(rows, ignore_index=True),
         pd.concat(curves, ignore_index=True),
     )
+
+
+def accuracies(
+    correct: NDArray[np.bool_] | NDArray[np.int64], member: NDArray[np.bool_],
+    asked: NDArray[np.int64] | None = None,
+) -> dict[str, Rate | None]:  # fmt: skip
+    """Return how often models are right about members, and about others.
+
+    Parameters
+    ----------
+    correct : ndarray of bool or int64
+        Whether an answer is right, or how many of a row are. Any shape.
+    member : ndarray of bool
+        In the same shape.
+    asked : ndarray of int64, optional
+        How many answers a row has; one if left out.
+    """
+    trials = np.ones(member.shape, dtype=np.int64) if asked is None else asked
+    parts = {"train_accuracy": member, "test_accuracy": ~member}
+    return {
+        name: rate(int(correct[part].sum()), int(trials[part].sum()))
+        for name, part in parts.items()
+    }
+
+
+def module_of(settings: Any) -> ModuleType:
+    """Return the module of an attack, by its kind."""
+    return importlib.import_module(f"whatelse.{settings.kind.replace('-', '_')}")
+
+
+def promised(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a target's training promised of its records, for `Attacked.more`."""
+    return {"privacy": about["privacy"]} if about.get("privacy") else {}
+
+
+def _report(
+    number: int, names: Sequence[str], rates: Sequence[float], attacked: Attacked
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of a replicate."""
+    target, score = attacked.target, attacked.score
+    overall, per_class = decision_measures(
+        attacked.decision, target.member, target.label, names
+    )
+    of_classes = class_rocs(score, target.member, target.label, rates)
+    return {
+        "replicate": number,
+        "target": _accuracies(target, slice(None)),
+        "attack": {
+            **overall,
+            "auc": auc(score, target.member),
+            "tpr_at_fpr": {
+                f"{fpr:g}": tpr_at_fpr(score, target.member, fpr) for fpr in rates
+            },
+        },
+        "per_class": [
+            {
+                **decided, **told,
+                **_accuracies(target, target.label == decided["class"]),
+            }
+            for decided, told in zip(per_class, of_classes, strict=True)
+        ],
+        "controls": dict(attacked.controls),
+        **attacked.more,
+    }  # fmt: skip
+
+
+def _accuracies(
+    target: Target, own: NDArray[np.bool_] | slice
+) -> dict[str, Rate | None]:
+    """Return how often a target is right about some of its rows."""
+    asked = None if target.asked is None else target.asked[own]
+    return accuracies(target.correct[own], target.member[own], asked)
 
 
 def halves(

@@ -7,7 +7,6 @@ test of this record alone. It is .5 where the record leaves no trace, and 1 wher
 model that had it can be told.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,11 +19,12 @@ from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
-from whatelse.measures.rates import Rate, rate
+from whatelse.measures.rates import Rate
 from whatelse.measures.roc import aucs
 from whatelse.measures.spread import spread
 from whatelse.membership.reference import plant
-from whatelse.membership.settings import Risk
+from whatelse.membership.reports import accuracies
+from whatelse.membership.settings import Risk, settings_of
 from whatelse.models.signals import Signal, Signals, load_signals
 from whatelse.seeding import stream
 
@@ -41,10 +41,10 @@ Flags = NDArray[np.bool_]
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     """Measure the risk of each record from the signals of all models."""
-    settings = Risk.model_validate_json(json.dumps(spec.settings))
+    settings = settings_of(spec)
     references = load_signals(inputs["references"], SIGNAL)
     if settings.references is not None:
-        references = references.first(settings.references)
+        references = references.of(slice(settings.references))
     targets = [load_signals(own, SIGNAL) for own in replicates_of(inputs, "signals")]
     dataset = open_dataset(inputs["data"][0])
     return evaluate(settings, targets, references, dataset, seed=spec.seed)
@@ -124,10 +124,7 @@ def evaluate(
     report = {
         "replicate": 0,
         "models": len(margin),
-        "target": {
-            "train_accuracy": rate(int(correct[train].sum()), int(train.sum())),
-            "test_accuracy": rate(int(correct[~train].sum()), int((~train).sum())),
-        },
+        "target": accuracies(correct, train),
         "risk": _measures(rows, chance),
         "per_class": _by_class(rows, references.about["class_names"]),
         "per_group": {name: _by_group(rows, dataset, name) for name in settings.groups},

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from whatelse.membership.compared import Compared, Floats, chunks
+from whatelse.membership.compared import Compared, Floats, above_most, chunks
 from whatelse.membership.settings import Rmia
 from whatelse.models.signals import Signal
 
@@ -80,43 +80,31 @@ def majority(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.partition(scores, place, axis=1)[:, place])
 
 
-class Scorer:
-    """RMIA with some settings; nothing is drawn.
+def score(settings: Rmia, compared: Compared) -> NDArray[np.float64]:
+    """Return the share of the population that is beaten, shape (rows,)."""
+    expecting = expected(
+        compared.references, compared.inside,
+        online=settings.mode == "online", a=settings.a,
+    )  # fmt: skip
+    return _beaten(settings, compared.observed - expecting, compared)
 
-    Parameters
-    ----------
-    settings : Rmia
-        The attack's.
-    """
 
-    def __init__(self, settings: Rmia) -> None:
-        self.settings = settings
+def decide(
+    settings: Rmia, scores: NDArray[np.float64], compared: Compared
+) -> NDArray[np.bool_]:
+    """Return who beats more than all but a share `level` of the population does."""
+    theirs = _beaten(settings, _population(settings, compared), compared)
+    return above_most(scores, theirs, settings.level)
 
-    def score(self, compared: Compared) -> NDArray[np.float64]:
-        """Return the share of the population that is beaten, shape (rows,)."""
-        expecting = expected(
-            compared.references, compared.inside,
-            online=self.settings.mode == "online", a=self.settings.a,
-        )  # fmt: skip
-        return self._beaten(compared.observed - expecting, compared)
 
-    def decide(
-        self, scores: NDArray[np.float64], compared: Compared
-    ) -> NDArray[np.bool_]:  # fmt: skip
-        """Return who beats more than all but a share `level` of the population does."""
-        theirs = self._beaten(self._population(compared), compared)
-        limit = np.quantile(theirs, 1 - self.settings.level, method="higher")
-        return scores > limit
+def _beaten(
+    settings: Rmia, likelihoods: NDArray[np.float64], compared: Compared
+) -> NDArray[np.float64]:
+    both = Likelihoods(likelihoods, _population(settings, compared))
+    return majority(shares(both, settings.gamma))
 
-    def _beaten(
-        self, likelihoods: NDArray[np.float64], compared: Compared
-    ) -> NDArray[np.float64]:  # fmt: skip
-        both = Likelihoods(likelihoods, self._population(compared))
-        return majority(shares(both, self.settings.gamma))
 
-    def _population(self, compared: Compared) -> NDArray[np.float64]:
-        references = compared.references_on_others
-        nobody = np.zeros(references.shape[:2], dtype=bool)
-        return compared.others - expected(
-            references, nobody, online=False, a=self.settings.a
-        )
+def _population(settings: Rmia, compared: Compared) -> NDArray[np.float64]:
+    references = compared.references_on_others
+    nobody = np.zeros(references.shape[:2], dtype=bool)
+    return compared.others - expected(references, nobody, online=False, a=settings.a)

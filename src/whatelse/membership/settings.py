@@ -1,9 +1,10 @@
 """Settings of the membership attacks."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from whatelse.findings import AttackSpec
 from whatelse.models.settings import Queries
 from whatelse.training.settings import Adam, TrainingSettings
 
@@ -144,6 +145,11 @@ class _Reference(_Attack):
         """The fewest reference models that it can do with."""
         return 2
 
+    @property
+    def needs_population(self) -> bool:
+        """Whether it compares with records that no model was trained on."""
+        return True
+
 
 _LEVEL = Field(
     0.05,
@@ -169,12 +175,17 @@ class Lira(_Reference):
     )
     estimator: Literal["paper", "released-code"] = Field(
         "paper",
-        description="released-code: medians; a global deviation over members and "
-        "non-members alike is that of all records' values, those of members online; "
-        "the offline score is the two-sided density.",
+        description="released-code: medians; deviations over n; a global one about the "
+        "mean of all records, online that of members for non-members too; the offline "
+        "score is the two-sided density.",
     )
     level: float = _LEVEL
     queries: Queries = Queries()
+
+    @property
+    def released_code(self) -> bool:
+        """Whether estimates are those of the authors' code."""
+        return self.estimator == "released-code"
 
     def one_variance(self, references: int) -> bool:
         """Whether one variance serves all records."""
@@ -185,8 +196,13 @@ class Lira(_Reference):
     @property
     def least_references(self) -> int:
         """The fewest reference models: two values of a kind vary, one does not."""
-        released = self.estimator == "released-code"
-        return 2 if released and self.variance != "per-example" else 4
+        one = self.released_code and self.variance != "per-example"
+        return 2 if one else 4
+
+    @property
+    def needs_population(self) -> bool:
+        """For the offline decision alone."""
+        return self.mode == "offline"
 
 
 class Rmia(_Reference):
@@ -239,6 +255,11 @@ class AttackR(_Reference):
     def least_references(self) -> int:
         """The fewest: a share of one or two models does not find a planted leak."""
         return 8
+
+    @property
+    def needs_population(self) -> bool:
+        """No: each record has its own threshold."""
+        return False
 
 
 class _OfCanaries(_Attack):
@@ -304,6 +325,11 @@ class LabelOnly(_Reference):
         """None: they serve the negative control alone."""
         return 0
 
+    @property
+    def needs_population(self) -> bool:
+        """For the decision of several queries alone."""
+        return self.queries.count > 1
+
 
 class GradientNorm(_Reference):
     """White box: members' losses have short gradients (Nasr et al. 2019)."""
@@ -321,6 +347,11 @@ class GradientNorm(_Reference):
     def least_references(self) -> int:
         """As LiRA where calibrated; else they serve the negative control alone."""
         return 4 if self.calibrated else 0
+
+    @property
+    def needs_population(self) -> bool:
+        """For the one threshold; calibrated, no more than LiRA."""
+        return not self.calibrated
 
 
 class Risk(_Settings):
@@ -364,3 +395,8 @@ MembershipAttack = Annotated[
     | Risk,
     Field(discriminator="kind"),
 ]
+
+
+def settings_of(spec: AttackSpec) -> Any:
+    """Return the settings of a resolved attack, checked by its kind."""
+    return TypeAdapter(MembershipAttack).validate_python(spec.settings)

@@ -188,17 +188,13 @@ ReleaseSettings = Annotated[
 ]
 
 
-class Queries(BaseModel):
-    """How often a model is asked about an image: as it is, mirrored, shifted."""
+class Ways(BaseModel):
+    """In which ways an image is seen: as it is, mirrored, moved."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    flip: bool = Field(False, description="Mirrored from left to right as well.")
-    shift: int = Field(
-        0, ge=0, le=8,
-        description="Moved by up to so many pixels in either direction as well, all "
-        "(2 x shift + 1)^2 ways; edges are reflected. With flip, 1 makes LiRA's 18.",
-    )  # fmt: skip
+    flip: bool
+    shift: int
 
     @property
     def count(self) -> int:
@@ -206,8 +202,20 @@ class Queries(BaseModel):
         return (1 + self.flip) * (2 * self.shift + 1) ** 2
 
 
+class Queries(Ways):
+    """How often a model is asked about an image: as it is, mirrored, shifted."""
+
+    flip: bool = Field(False, description="Mirrored from left to right as well.")
+    shift: int = Field(
+        0, ge=0, le=8,
+        description="Moved by up to so many pixels in either direction as well, all "
+        "(2 x shift + 1)^2 ways; what is not in the image is zero, as in `augment`. "
+        "With flip, 1 makes LiRA's 18.",
+    )  # fmt: skip
+
+
 class Signals(BaseModel):
-    """Of what a release lets out, two numbers about every record and query."""
+    """Of what a release lets out, a few numbers about every record and query."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

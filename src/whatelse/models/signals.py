@@ -1,7 +1,7 @@
 """Signals of some models: of every answer only what tells how sure it is.
 
 Where outputs keep the whole answer about the records that a model is tested on, these
-keep two numbers about every record of the data set, for attacks that compare many
+keep a few numbers about every record of the data set, for attacks that compare many
 models record by record.
 """
 
@@ -59,11 +59,11 @@ class Signals:
     label: NDArray[np.int64]
     about: dict[str, Any]
 
-    def first(self, count: int) -> "Signals":
-        """Return the first `count` models; arrays are views."""
+    def of(self, which: slice) -> "Signals":
+        """Return some of the models; arrays are views."""
         return replace(
-            self, model=self.model[:count], train=self.train[:count],
-            correct=self.correct[:count], values=self.values[:count],
+            self, model=self.model[which], train=self.train[which],
+            correct=self.correct[which], values=self.values[which],
         )  # fmt: skip
 
 

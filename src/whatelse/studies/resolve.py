@@ -20,7 +20,7 @@ from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
 from whatelse.figures.settings import shown_by
-from whatelse.models.settings import Queries, Ranks, Signals
+from whatelse.models.settings import Label, Queries, Ranks, Signals
 from whatelse.records import canonical_json, key_of
 from whatelse.shadow_data import SHADOW_DATA
 from whatelse.sources import PACKAGE, closure
@@ -818,6 +818,11 @@ class _Resolver:
             raise UserError(
                 f"{place}.models: {family.name} is dealt out by record; allowed: an "
                 "entry with unit, e.g. unit: author"
+            )
+        if isinstance(release, Label) and settings.scale == "linear":
+            raise UserError(
+                f"{place}.scale: linear, and {settings.release} releases labels, with "
+                "which a word ranks 0 or 1 and all in the first bin; allowed: log"
             )
         asked = Ranks(
             kind="ranks", release=release, attribute=unit, bins=settings.bins,

@@ -1,4 +1,4 @@
-"""Images that are moved and mirrored by lot each time that they are trained on."""
+"""Images that are moved and mirrored: by lot as they are trained on, or in all ways."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from whatelse.errors import UserError
-from whatelse.training.settings import Augment
+from whatelse.models.settings import Ways
 
 if TYPE_CHECKING:
     from whatelse.training.ensemble import TrainingData
@@ -39,7 +39,7 @@ class AugmentedImages:
     shift: int
 
     @classmethod
-    def of(cls, images: Tensor, settings: Augment) -> "AugmentedImages":
+    def of(cls, images: Tensor, settings: Ways) -> "AugmentedImages":
         """Return images, shape (N, C, H, W), with zeros around them."""
         padded = functional.pad(images, (settings.shift,) * 4)
         return cls(padded, tuple(images.shape), settings.shift)
@@ -66,7 +66,7 @@ class AugmentedImages:
         ]
 
 
-def augmented(data: "TrainingData", settings: Augment) -> "TrainingData":
+def augmented(data: "TrainingData", settings: Ways) -> "TrainingData":
     """Return data whose images can be asked for in several ways.
 
     Raises
@@ -80,13 +80,8 @@ def augmented(data: "TrainingData", settings: Augment) -> "TrainingData":
     return replace(data, inputs=AugmentedImages.of(images, settings))
 
 
-def number_of_ways(settings: Augment) -> int:
-    """Return in how many ways an image is seen."""
-    return (2 * settings.shift + 1) ** 2 * (1 + settings.flip)
-
-
 def drawn_ways(
-    order: NDArray[np.int64], settings: Augment, records: int, rng: np.random.Generator
+    order: NDArray[np.int64], settings: Ways, records: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Return records in one of the ways each, by lot."""
-    return order + records * rng.integers(number_of_ways(settings), size=len(order))
+    return order + records * rng.integers(settings.count, size=len(order))

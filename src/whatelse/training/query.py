@@ -32,7 +32,6 @@ from whatelse.models.release import Oracle
 from whatelse.models.settings import (
     AskedSettings,
     Probabilities,
-    Queries,
     Ranks,
     ReleaseSettings,
     Temperature,
@@ -40,6 +39,7 @@ from whatelse.models.settings import (
 from whatelse.models.settings import Signals as SignalsSettings
 from whatelse.models.signals import Signals, save_signals
 from whatelse.sources import closure
+from whatelse.training.augment import augmented
 from whatelse.training.blocks import Block, load_block
 from whatelse.training.device import DEVICES, prepare_device, resident
 from whatelse.training.ensemble import TrainingData
@@ -117,13 +117,10 @@ def _ask_outputs(
     """Write released outputs; return the names of files, and how many were asked."""
     parts = []
     for model, answering, tested_like in _asked(block):
-        oracle = Oracle(release)
+        oracle, asked = Oracle(release), _Model(block, answering, data)
         tested = np.flatnonzero(block.plan.test[tested_like])
         chunks = np.array_split(tested, -(-len(tested) // _ROWS_AT_ONCE))
-        answers = [
-            oracle.answer(_logits(block, answering, data, chunk)).float().cpu()
-            for chunk in chunks
-        ]
+        answers = [oracle.answer(asked.logits(chunk)).float().cpu() for chunk in chunks]
         member = block.plan.train[tested_like, tested]
         parts.append((model, tested, member, torch.cat(answers)))
     record = np.concatenate([tested for _, tested, _, _ in parts])
@@ -231,14 +228,14 @@ def _ask_signals(
         for name in names
     }
     everything = np.arange(num_records)
+    seen = augmented(data, asked.queries) if asked.queries.count > 1 else data
     queries = 0
     for row in range(models):
-        oracle = Oracle(asked.release)
+        oracle, model = Oracle(asked.release), _Model(block, row, seen)
         for chunk in np.array_split(everything, -(-num_records // _ROWS_AT_ONCE)):
             true = torch.from_numpy(dataset.labels[chunk])
             for query in range(asked.queries.count):
-                change = _Augment(asked.queries, query) if query else None
-                logits = _logits(block, row, data, chunk, change)
+                logits = model.logits(query * num_records + chunk)
                 answer = oracle.answer(logits).cpu()
                 for name, found in zip(
                     names, _signals(answer, true, least), strict=True
@@ -322,44 +319,6 @@ def gradient_norms(
     return whole.float().cpu().numpy()
 
 
-class _Augment:
-    """One way to change images: mirrored or not, then moved.
-
-    Parameters
-    ----------
-    queries : Queries
-        All ways.
-    number : int
-        Which of them; 0 leaves images as they are.
-    """
-
-    def __init__(self, queries: Queries, number: int) -> None:
-        side = 2 * queries.shift + 1
-        self.flip, place = divmod(number, side * side)
-        # counted from the middle, so that 0 is no move
-        place = (place + side * side // 2) % (side * side)
-        self.pad, (self.down, self.right) = queries.shift, divmod(place, side)
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return changed images, shape (..., channels, height, width)."""
-        height, width = images.shape[-2:]
-        if self.pad >= min(height, width):
-            raise UserError(
-                f"queries.shift: {self.pad} pixels of images of {height}x{width}; "
-                f"allowed: 0..{min(height, width) - 1}"
-            )
-        if self.flip:
-            images = images.flip(-1)
-        if not self.pad:
-            return images
-        flat = images.reshape(-1, *images.shape[-3:])
-        wide = functional.pad(flat, (self.pad,) * 4, mode="reflect")
-        moved = wide[
-            ..., self.down : self.down + height, self.right : self.right + width
-        ]
-        return moved.reshape(images.shape)
-
-
 def _parameters(
     block: Block, row: int, device: torch.device
 ) -> dict[str, torch.Tensor]:
@@ -367,22 +326,25 @@ def _parameters(
     return {k: v[row : row + 1].to(device) for k, v in block.parameters.items()}
 
 
-def _logits(
-    block: Block, row: int, data: TrainingData, chosen: np.ndarray,
-    change: "_Augment | None" = None,
-) -> torch.Tensor:  # fmt: skip
-    """Return the logits of one model for some records, shape (records, classes).
+class _Model:
+    """One model of a block, its weights on the device of the data.
 
-    `change` is made to their features first. One model at a time, in chunks of one
-    size: as with training, the answers then do not depend on how many models lie in
-    the block.
+    One model at a time, in chunks of one size: as with training, the answers then do
+    not depend on how many models lie in the block.
     """
-    device = data.device
-    index = torch.from_numpy(chosen).to(device).unsqueeze(0)
-    parameters = _parameters(block, row, device)
-    buffers = {k: v[row : row + 1].to(device) for k, v in block.buffers.items()}
-    with torch.inference_mode():
-        features = data.gather(index)
-        if change is not None and isinstance(features, torch.Tensor):
-            features = change(features)
-        return block.architecture.forward(parameters, features, buffers=buffers)[0]
+
+    def __init__(self, block: Block, row: int, data: TrainingData) -> None:
+        self.architecture, self.data = block.architecture, data
+        self.parameters = _parameters(block, row, data.device)
+        self.buffers = {
+            k: v[row : row + 1].to(data.device) for k, v in block.buffers.items()
+        }
+
+    def logits(self, chosen: NDArray[np.int64]) -> torch.Tensor:
+        """Return those for some records, by number, shape (records, classes)."""
+        index = torch.from_numpy(chosen).to(self.data.device).unsqueeze(0)
+        with torch.inference_mode():
+            features = self.data.gather(index)
+            return self.architecture.forward(
+                self.parameters, features, buffers=self.buffers
+            )[0]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from whatelse.models.settings import ArchitectureSettings, Gru, Lstm, Resnet
+from whatelse.models.settings import ArchitectureSettings, Gru, Lstm, Resnet, Ways
 
 
 class _Settings(BaseModel):
@@ -70,7 +70,7 @@ class OneCycle(_Settings):
     rise: float = Field(0.3, ge=0, lt=1)
 
 
-class Augment(_Settings):
+class Augment(Ways):
     """Images are moved and mirrored by lot whenever they are trained on."""
 
     flip: bool = Field(True, description="Mirrored from left to right, half of them.")
