@@ -12,6 +12,7 @@ from whatelse.figures import style
 from whatelse.figures.results import AttackResult, named, remarks, shared
 from whatelse.figures.settings import Uncertainty
 
+_MOST = 6
 _EDGES = np.linspace(0.0, 1.0, 21)
 _PANELS = {
     "true_probability": "probability of the true class",
@@ -45,8 +46,10 @@ def draw(
     Raises
     ------
     UserError
-        If an attack has not kept the target's answers.
+        If an attack has not kept the target's answers, or there are too many.
     """
+    if len(results) > _MOST:
+        raise UserError(f"attacks: {len(results)} results; allowed: at most {_MOST}")
     tables = [_table(result) for result in results]
     figure, part = style.sheet(
         settings.title,
