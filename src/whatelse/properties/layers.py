@@ -45,7 +45,8 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     settings = Layers.model_validate(spec.settings)
     (data_folder,) = inputs["data"]
     dataset = open_dataset(data_folder)
-    has = has_property(dataset, settings.property).astype(np.int64)
+    lot = stream(spec.seed, "property")
+    has = has_property(dataset, settings.property, lot).astype(np.int64)
     reports: list[dict[str, Any]] = []
     scores, curves = [], []
     for number, (folder, *_) in enumerate(replicates_of(inputs, "models")):

@@ -25,6 +25,7 @@ def about_joint(inputs: Inputs) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         if alone:
             (other,) = alone[number]
             target["alone_test_accuracy"] = read_json(other / ABOUT)["test_accuracy"]
+        target["task_majority"] = about["majority"]
         report = {"target": target, "privacy": about["privacy"]}
         found.append((report, about["adversary"]))
     return found
@@ -36,7 +37,8 @@ def summary_of(
     """Return spreads over seeds: of `more`, then of accuracies and epsilon."""
     columns = dict(more)
     for name in reports[0]["target"]:
-        columns[name] = [report["target"][name]["value"] for report in reports]
+        own = [report["target"][name] for report in reports]
+        columns[name] = [v["value"] if isinstance(v, dict) else v for v in own]
     if reports[0]["privacy"]:
         columns["epsilon"] = [report["privacy"]["epsilon"] for report in reports]
     return {name: spread(values) for name, values in columns.items()}
