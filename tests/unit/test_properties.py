@@ -191,6 +191,19 @@ def test_nothing_of_the_target_is_in_what_the_adversary_makes(
         torch.testing.assert_close(row, pooled(others, 4096))
 
 
+def test_updates_are_held_once(data: Path) -> None:
+    """What is stored is where they were put, not a copy of it."""
+    observer, _ = watched(data, 2)
+    first, second = observer.kept(), observer.kept()
+    for kind, rows in observer._rows.items():
+        name = f"{kind}.features"
+        assert first[name].data_ptr() == second[name].data_ptr() == rows.data_ptr()
+        assert first[name].is_contiguous()
+    # room for the 60 iterations of the stage: two of its own each, four for controls
+    assert len(observer._rows["auxiliary"]) == 120
+    assert len(observer._rows["planted.fit"]) == 30
+
+
 def test_averaging_shows_the_property_of_a_participants_records(
     data: Path, tmp_path: Path
 ) -> None:
@@ -417,8 +430,10 @@ def test_what_is_kept_by_hand() -> None:
         "conv.bias": torch.tensor([9.0]),
         "dense.weight": torch.tensor([[1.0, -7.0, 0.0], [2.0, 0.5, -0.5]]),
     }
+    whole = [1, 5, 2, 0, 3, 4, 0, 0, 1, 7, 0, 2, 0.5, 0.5]
+    assert pooled(update, 14).tolist() == whole
     # each filter and each row of a dense layer at its largest
-    assert pooled(update, 4).tolist() == [5, 4, 7, 2]
+    assert pooled(update, 13).tolist() == [5, 4, 7, 2]
     # then windows over all of it
     assert pooled(update, 3).tolist() == [5, 7]
     several = {"w": torch.arange(24.0).view(2, 3, 2, 2)}  # a filter for every input
@@ -602,7 +617,7 @@ def test_accuracy_without_an_adversary_stands_beside(
          "iterations: 8, of which 8 are looked at and 2 have controls"),
         ({"adversary": adversary(first=60)}, "of which 0 are looked at"),
         ({"adversary": adversary(during=[60, 70])}, "adversary.during: [60, 70], one"),
-        ({"adversary": adversary(during=[0, 20], first=20)},
+        ({"adversary": adversary(during=[0, 20], first=20, control_every=2)},
          "looked at from 20 to 60; allowed: batches of either kind in the even and"),
         ({"adversary": adversary(during=[0, 10])}, "adversary.during: [0, 10], one"),
         ({"adversary": adversary(every=40)}, "60 are looked at and 15 have controls; "

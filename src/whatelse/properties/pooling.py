@@ -11,8 +11,9 @@ from whatelse.training.program import Vectors
 def pooled(update: Vectors, max_features: int) -> Tensor:
     """Return at most so many numbers of an update.
 
-    Biases are left out. Every filter and every row of a dense layer is its largest
-    magnitude; what is still too long is pooled in windows of equal length over all.
+    Biases are left out. If there are too many numbers, every filter and every row of a
+    dense layer becomes its largest magnitude; what is still too long is pooled in
+    windows of equal length over all of it.
 
     Parameters
     ----------
@@ -26,11 +27,11 @@ def pooled(update: Vectors, max_features: int) -> Tensor:
     Tensor of float32, shape (features,)
         Not negative; the same length for updates of the same shapes.
     """
-    parts = [
-        (value.flatten(2) if value.dim() > 2 else value).abs().amax(-1)
-        for value in update.values()
-        if is_weight(value.shape)
-    ]
+    parts = [value.abs() for value in update.values() if is_weight(value.shape)]
+    if sum(part.numel() for part in parts) > max_features:
+        parts = [
+            (part.flatten(2) if part.dim() > 2 else part).amax(-1) for part in parts
+        ]
     whole = torch.cat([part.flatten() for part in parts]).float()
     window = -(-len(whole) // max_features)
     if window == 1:
