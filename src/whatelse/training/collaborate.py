@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
         "participants": [len(participant.rows) for participant in cast.participants],
         "test_accuracy": _accuracy(program, np.flatnonzero(tested)),
         "train_accuracy": _accuracy(program, np.flatnonzero(inside)),
-        "majority": _majority(np.asarray(dataset.labels), inside, tested),
+        "task_majority": _majority(np.asarray(dataset.labels), inside, tested),
         "adversary": cast.about,
         "privacy": privacy,
     }
@@ -225,12 +225,13 @@ def _accuracy(program: Program, rows: NDArray[np.int64]) -> Rate | None:
 
 def _majority(
     labels: NDArray[np.int64], inside: NDArray[np.bool_], tested: NDArray[np.bool_]
-) -> float | None:
+) -> Rate | None:
     """Return the accuracy of always saying the participants' commonest class."""
     if not tested.any():
         return None
     values, counts = np.unique(labels[inside], return_counts=True)
-    return float((labels[tested] == values[counts.argmax()]).mean())
+    right = labels[tested] == values[counts.argmax()]
+    return rate(int(right.sum()), len(right))
 
 
 def code_of(spec: CollaborationSpec) -> tuple[Path, ...]:

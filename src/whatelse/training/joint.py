@@ -8,7 +8,7 @@ from whatelse.measures.spread import Spread, spread
 from whatelse.records import read_json
 from whatelse.training.observations import ABOUT
 
-_ACCURACIES = ("test_accuracy", "train_accuracy")
+_ACCURACIES = ("test_accuracy", "train_accuracy", "task_majority")
 
 
 def about_joint(inputs: Inputs) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -25,7 +25,6 @@ def about_joint(inputs: Inputs) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         if alone:
             (other,) = alone[number]
             target["alone_test_accuracy"] = read_json(other / ABOUT)["test_accuracy"]
-        target["task_majority"] = about["majority"]
         report = {"target": target, "privacy": about["privacy"]}
         found.append((report, about["adversary"]))
     return found
@@ -37,8 +36,7 @@ def summary_of(
     """Return spreads over seeds: of `more`, then of accuracies and epsilon."""
     columns = dict(more)
     for name in reports[0]["target"]:
-        own = [report["target"][name] for report in reports]
-        columns[name] = [v["value"] if isinstance(v, dict) else v for v in own]
+        columns[name] = [report["target"][name]["value"] for report in reports]
     if reports[0]["privacy"]:
         columns["epsilon"] = [report["privacy"]["epsilon"] for report in reports]
     return {name: spread(values) for name, values in columns.items()}
