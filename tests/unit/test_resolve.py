@@ -980,7 +980,7 @@ def test_layers_of_a_joint_model_are_looked_at(tmp_path: Path) -> None:
          "collaboration.selected: with an adversary that looks all take part"),
         ({"joint": {**JOINT, "adversary": {
             **JOINT["adversary"], "during": [0, 9], "first": 9}}}, {},
-         "models.joint: adversary.during: [0, 9], one batch in 2, looked at from 9"),
+         "adversary.during: [0, 9], one batch in 2, looked at from 9"),
     ],
 )  # fmt: skip
 def test_joint_models_where_they_do_not_fit(
