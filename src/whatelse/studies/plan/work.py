@@ -45,6 +45,7 @@ _SKLEARN = ("digits", "retail", "faces", *_TEXTS)
 _TEXT = 0.025  # megabytes of a table that take as long as a text
 _LOOK = 100  # passes over the weights that take as long as to look at a model
 _AUDITED = 1024  # records of a forward pass over a joint model
+_LAYER = 4096  # numbers of a record that are kept of a layer, at most
 _SWEPT = 27  # numbers of low bits that a sweep writes
 _FINE_TUNED = 64  # records of a batch
 _CLIMBED = 156.0  # queries for a record by hill climbing, on average in P1
@@ -695,7 +696,9 @@ def layers(
     mapped = settings["mapped"] / 1e3
     looks = (replicates * thousands + 2 * mapped) * len(net.widths)
     megabytes = shape.num_bytes / MEGABYTE
-    held = settings["records"] * net.values * 4 / MEGABYTE
+    # of the net and of one with random weights; large layers are pooled
+    most = min(net.values, _LAYER * len(net.widths))
+    held = 2 * settings["records"] * most * 4 / MEGABYTE
     return Work(
         {"attack.job": 1.0, "attack.replicate": looks},
         {"attack.job": 1.0, "query.data_megabyte": megabytes,
