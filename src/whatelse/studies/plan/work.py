@@ -702,7 +702,7 @@ def layers(
     return Work(
         {"attack.job": 1.0, "attack.replicate": looks},
         {"attack.job": 1.0, "query.data_megabyte": megabytes,
-         "attack.fit_megabyte": held},
+         "query.value_megabyte": held},
         _RECORDED + len(net.widths) * settings["mapped"] * _SCORE,
     )  # fmt: skip
 
