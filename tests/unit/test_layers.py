@@ -200,7 +200,7 @@ def test_a_property_is_found_in_hidden_layers(place: Path, tmp_path: Path) -> No
     assert len(curves) == 2 * 3 * 2  # nets, layers, task and property
     scores = pd.read_parquet(tmp_path / "scores.parquet")
     assert len(scores) == 3 * 60
-    assert summary["property_majority"] == pytest.approx(0.5, abs=0.1)
+    assert summary["property_majority"] == 0.5  # as many of either kind
     # held out ones alone
     block = load_block(place / "net")
     assert not block.plan.train[0][scores["record"]].any()

@@ -57,13 +57,15 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         net = module_of(block.architecture, block.model(0)).eval()
         rows = _sampled(settings, block, has, spec.seed, number, folder)
         columns = {TASK: dataset.labels[rows], PROPERTY: has[rows]}
-        fitted = halves(len(rows), spec.seed, number)
-        for name, column in columns.items():
-            if len(set(column[fitted].tolist())) < 2:
-                raise UserError(
-                    f"{folder}: all {int(fitted.sum())} records to fit probes on have "
-                    f"one {name}; allowed: more records, or another property"
-                )
+        fitted = np.zeros(len(rows), dtype=bool)
+        for value in (0, 1):  # half of either kind
+            own = np.flatnonzero(has[rows] == value)
+            fitted[own[halves(len(own), spec.seed, number)]] = True
+        if len(set(columns[TASK][fitted].tolist())) < 2:
+            raise UserError(
+                f"{folder}: all {int(fitted.sum())} records to fit probes on have one "
+                "class; allowed: more records, or another property"
+            )
         looked = _looked(net, block, dataset, rows, columns, fitted, spec, number)
         found = looked.found
         if number == 0:  # the one that is drawn
