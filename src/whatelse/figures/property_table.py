@@ -26,7 +26,7 @@ _COLUMNS = {
     "auc": Column(_ATTACK, "AUC", "", _PLAIN, _PLAIN),
     "score_with": Column(_ATTACK, "score with", "", _PLAIN, _PLAIN),
     "score_without": Column(_ATTACK, "score without", "", _PLAIN, _PLAIN),
-    "score_run": Column(_ATTACK, "score of run", "", _PLAIN, _PLAIN),
+    "score_run": Column(_ATTACK, "score run", "", _PLAIN, _PLAIN),
 }
 _NOTES = {
     "task_correlation": "Corr.: Cramer's V of task and property over the participants' "
