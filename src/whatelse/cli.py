@@ -19,7 +19,7 @@ VERBS = {
     "audit": ("whatelse.studies.audit", "write a study of your own model's outputs"),
     "scrub": ("whatelse.memorization.scrub_file", "clean a model's file of payloads"),
     "detect": ("whatelse.memorization.detect_file", "tell if a model's file has one"),
-    "layers": ("whatelse.properties.layers_file", "see what a net's layers tell"),
+    "layers": ("whatelse.studies.layers", "see what a net's layers tell"),
     "adopt": ("whatelse.studies.adopt", "accept pulled results whose digests match"),
     "unlock": ("whatelse.studies.unlock", "remove the lock that a killed run left"),
     "datasets": ("whatelse.datasets.command", "list, fetch, verify, prepare data sets"),

@@ -375,6 +375,31 @@ def test_alike_asks_for_an_interval_near_zero(
     assert row["relation"] == "within 0.02 of that of other at the one instance"
 
 
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.710, 0.640, 0.760], "reproduced"),  # by mean alone: seeds do not agree
+        ([0.700, 0.700, 0.700], "reproduced"),  # equal is not below
+        ([0.710, 0.640, 0.740], "missed"),
+        ([0.700], "not judged: one seed"),
+    ],
+)
+def test_not_below_asks_for_the_mean_alone(
+    tmp_path: Path, values: list[float], verdict: str
+) -> None:
+    found = [
+        instance(tmp_path / "a", name="shadow", precision=values),
+        instance(
+            tmp_path / "b", name="other", precision=[0.7, 0.7, 0.7][: len(values)]
+        ),
+    ]
+    asked = {"kind": "not_below", "attack": "other", "where": {}}
+    row = judge(claim(where={}, relation=asked), found)
+    assert row["verdict"] == verdict
+    assert row["relation"] == "not below that of other at the one instance"
+    assert row["ours"]["mean"] == pytest.approx(sum(values) / len(values) - 0.7)
+
+
 def test_order_by_another_metric_of_the_same_instance(tmp_path: Path) -> None:
     found = [instance(tmp_path / "a", precision=[0.5, 0.5], recall=[0.9, 0.8])]
     row = judge(claim(relation={"kind": "below", "metric": "recall"}), found)

@@ -19,6 +19,7 @@ from whatelse.training.federated_settings import Averaging, Gradients, Privacy
 from whatelse.training.participants import Honest, Scene, endless
 from whatelse.training.program import Dropout, Program, Rows, Vectors
 from whatelse.training.settings import Sgd, TrainingSettings
+from whatelse.training.submissions import sendable
 
 SEED = 11
 SHARED = Gradients(kind="gradients", iterations=5, batch_size=4, learning_rate=0.1)
@@ -189,6 +190,20 @@ def test_only_the_largest_values_are_shared() -> None:
     # and an adversary's own are made as sparse
     assert seen.own is not None
     assert sum(int((v != 0).sum()) for v in seen.own.values()) == int(kept.sum())
+
+
+def test_a_share_is_kept_where_most_values_are_equal() -> None:
+    """A gradient of maxima is mostly zeros: a threshold would send all of it."""
+    update = {"a": torch.tensor([[0.0, -3.0], [2.0, 0.0]]), "b": torch.full((4,), 2.0)}
+    for share, expected in (
+        (0.125, ([0, -3, 0, 0], [0, 0, 0, 0])),
+        (0.5, ([0, -3, 2, 0], [2, 2, 0, 0])),  # of equals the first
+        (0.75, ([0, -3, 2, 0], [2, 2, 2, 2])),
+    ):
+        few = SHARED.model_copy(update={"shared": share})
+        sent = sendable(update, few)
+        assert sent["a"].flatten().tolist() == expected[0]
+        assert sent["b"].tolist() == expected[1]
 
 
 class Loud(Honest):

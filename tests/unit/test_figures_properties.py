@@ -52,7 +52,9 @@ def write(
     return folder
 
 
-def make_passive(folder: Path, name: str = "passive", **grid: Any) -> Path:
+def make_passive(
+    folder: Path, name: str = "passive", *, runs: bool = False, **grid: Any
+) -> Path:
     """Updates of 200 iterations; every second has the property, from 100 to 199."""
     iteration = np.arange(200)
     has_it = (iteration % 2 == 0) & (iteration >= 100)
@@ -64,9 +66,14 @@ def make_passive(folder: Path, name: str = "passive", **grid: Any) -> Path:
     )  # fmt: skip
     summary = {
         "auc": [0.95, 0.97], "task_correlation": [0.01, 0.02],
+        "task_pearson": [-0.01, -0.02], "task_majority": [0.55, 0.56],
+        "alone_test_accuracy": [0.9, 0.91],
         "train_accuracy": [0.9, 0.91], "test_accuracy": [0.88, 0.89],
         "score_with": [0.8, 0.8], "score_without": [0.3, 0.3],
+        "score_run": [0.6, 0.6],
     }  # fmt: skip
+    if runs:
+        del summary["auc"]
     curves = pd.DataFrame({"replicate": [0], "fpr": [0.0], "tpr": [1.0]})
     return write(folder, "properties.passive", name, summary, scores, curves, grid)
 
@@ -156,8 +163,18 @@ def test_the_table_has_correlation_accuracy_and_auc(tmp_path: Path) -> None:
     assert data["participants"].tolist() == [4, 8]
     assert data["auc_mean"].tolist() == pytest.approx([0.96, 0.96])
     words = said(figure)
-    for text in ("corr.", "AUC", "0.960", "± 0.014", "88.50", "Cramer's V"):
+    for text in (
+        "corr.", "AUC", "0.960", "± 0.014", "88.50", "Cramer's V", "-0.015", "55.50",
+    ):  # fmt: skip
         assert text in words
+    assert "score_run_mean" not in data
+
+
+def test_the_table_of_whole_runs_has_their_scores(tmp_path: Path) -> None:
+    figure, data = draw("property_table", [make_passive(tmp_path / "a", runs=True)])
+    assert_fits(figure)
+    assert data["score_run_mean"].tolist() == pytest.approx([0.6])
+    assert "auc_mean" not in data
 
 
 def test_the_table_of_representations(tmp_path: Path) -> None:

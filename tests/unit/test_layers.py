@@ -17,7 +17,15 @@ from whatelse.errors import UserError
 from whatelse.models.features import layers_of, module_of, pooled_to
 from whatelse.models.settings import Resnet
 from whatelse.models.stacked import build
-from whatelse.properties.probing import components, features_of, halves, map_of, probe
+from whatelse.properties.layers import _numbers
+from whatelse.properties.probing import (
+    components,
+    convolutional,
+    features_of,
+    halves,
+    map_of,
+    probe,
+)
 from whatelse.records import read_json
 from whatelse.training.blocks import load_block, save_tensors
 
@@ -54,7 +62,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def attack(place: Path, out: Path, wanted: dict[str, Any], **settings: Any) -> int:
-    told = {"kind": "properties.layers", "property": wanted, "records": 200}
+    told = {
+        "kind": "properties.layers", "property": wanted, "records": 200, "mapped": 60,
+    }  # fmt: skip
     spec = {
         "study": "s", "name": "a", "grid": {}, "seed": 3,
         "settings": {**told, **settings},
@@ -116,6 +126,28 @@ def test_images_are_averaged_until_they_fit() -> None:
     assert pooled_to(whole, 2).shape == (2, 3)
 
 
+def test_convolutional_layers_alone_are_averaged() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 4), nn.Tanh(),
+        nn.Linear(4, 3),
+    )  # fmt: skip
+    assert convolutional(net, torch.randn(1, 1, 6, 6)) == {"1"}
+    found = pd.DataFrame(
+        [
+            {
+                "model": "trained", "depth": depth, "layer": layer,
+                "convolutional": layer == "1", "column": column,
+                "linear": 0.9 - depth / 10, "majority": 0.5,
+            }
+            for depth, layer in enumerate(("1", "4", "5"))
+            for column in ("task", "property")
+        ]
+    )  # fmt: skip
+    assert _numbers(found)["property_probe"] == pytest.approx(0.9)
+    dense = found.assign(convolutional=False)
+    assert _numbers(dense)["property_probe"] == pytest.approx(0.85)
+
+
 def test_a_block_runs_as_a_plain_module(place: Path) -> None:
     block = load_block(place / "net")
     net = module_of(block.architecture, {k: v[0] for k, v in block.parameters.items()})
@@ -167,7 +199,8 @@ def test_a_property_is_found_in_hidden_layers(place: Path, tmp_path: Path) -> No
     curves = pd.read_csv(tmp_path / "curves.csv")
     assert len(curves) == 2 * 3 * 2  # nets, layers, task and property
     scores = pd.read_parquet(tmp_path / "scores.parquet")
-    assert len(scores) == 3 * 200
+    assert len(scores) == 3 * 60
+    assert summary["property_majority"] == 0.5  # as many of either kind
     # held out ones alone
     block = load_block(place / "net")
     assert not block.plan.train[0][scores["record"]].any()
@@ -248,15 +281,34 @@ def test_layers_of_a_net_of_ones_own(
     said = capsys.readouterr().out
     assert layers(own) == 0
     assert (again := capsys.readouterr()).out == said
-    _, first, last, majority = again.out.splitlines()
-    name, task, told, _ = first.split()
+    _, _, first, last, majority = again.out.splitlines()
+    name, *found = first.split()
     assert name == "1"
-    assert min(float(task), float(told)) > 0.9
-    name, task, told, _ = last.split()
+    task, near, told, told_near, *_ = map(float, found)
+    assert min(task, near, told, told_near) > 0.85
+    name, *found = last.split()
     assert name == "2"
-    assert float(task) > 0.9
-    assert float(told) < 0.65  # the end knows the task alone
+    task, near, told, told_near, *_ = map(float, found)
+    assert min(task, near) > 0.9
+    assert max(told, told_near) < 0.65  # the end knows the task alone
     assert majority.split()[0] == "majority"
+
+
+def test_the_sheet_of_a_net_of_ones_own(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert layers(own, out="sheet") == 0
+    said = capsys.readouterr().out.splitlines()
+    data = pd.read_csv(own / "sheet" / "data.csv")
+    row = data[
+        (data["model"] == "trained") & (data["layer"] == 1)
+        & (data["column"] == "property")
+    ].iloc[0]  # fmt: skip
+    assert [f"{row['linear']:.3f}", f"{row['neighbours']:.3f}"] == said[2].split()[3:5]
+    scores = pd.read_parquet(own / "sheet" / "scores.parquet")
+    assert len(scores) == 2 * 300
+    for name in ("figure.png", "figure.pdf"):
+        assert (own / "sheet" / name).stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

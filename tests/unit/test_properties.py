@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from whatelse.properties.observe import (
     cast,
     cramers_v,
     has_property,
+    pearson,
 )
 from whatelse.properties.pooling import pooled
 from whatelse.records import read_json
@@ -35,7 +38,7 @@ from whatelse.training.blocks import load_block, load_tensors, save_tensors
 from whatelse.training.device import resident
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated import collaborate
-from whatelse.training.federated_settings import ByLot, Gradients
+from whatelse.training.federated_settings import Averaging, ByLot, Gradients
 from whatelse.training.participants import Scene
 from whatelse.training.program import Program, Rows, Vectors
 
@@ -88,6 +91,9 @@ def adversary(**changes: Any) -> dict[str, Any]:
     return {**ADVERSARY_SPEC, **changes}
 
 
+LOT = np.random.default_rng(0)
+
+
 def reds(rows: Rows) -> int:
     return int((rows % 4 == 0).sum())
 
@@ -115,9 +121,9 @@ def test_every_second_batch_has_the_property(data: Path, fraction: float) -> Non
 
 
 def test_a_property_may_come_and_go(data: Path) -> None:
-    made = cast(adversary(every=3, during=[6, 12]), stage(data))
+    made = cast(adversary(every=3, during=[6, 18]), stage(data))
     target = made.participants[TARGET]
-    assert [t for t in range(20) if reds(target.batch(t, 8))] == [6, 9]
+    assert [t for t in range(20) if reds(target.batch(t, 8))] == [6, 9, 12, 15]
 
 
 class Spy:
@@ -185,6 +191,19 @@ def test_nothing_of_the_target_is_in_what_the_adversary_makes(
         torch.testing.assert_close(row, pooled(others, 4096))
 
 
+def test_updates_are_held_once(data: Path) -> None:
+    """What is stored is where they were put, not a copy of it."""
+    observer, _ = watched(data, 2)
+    first, second = observer.kept(), observer.kept()
+    for kind, rows in observer._rows.items():
+        name = f"{kind}.features"
+        assert first[name].data_ptr() == second[name].data_ptr() == rows.data_ptr()
+        assert first[name].is_contiguous()
+    # room for the 60 iterations of the stage: two of its own each, four for controls
+    assert len(observer._rows["auxiliary"]) == 120
+    assert len(observer._rows["planted.fit"]) == 30
+
+
 def test_averaging_shows_the_property_of_a_participants_records(
     data: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +224,125 @@ def test_averaging_shows_the_property_of_a_participants_records(
     few = cast(adversary(fraction=0.25), stage(data, 3)).participants[TARGET]
     with_it, without = few.local(0), few.local(1)
     assert (reds(with_it), len(with_it), len(without)) == (20, 80, 80)
+
+
+def test_a_run_with_the_property_is_told_from_one_without(
+    data: Path, tmp_path: Path
+) -> None:
+    """P3 Fig. 9: the target's records have it in every round, or in none."""
+    averaging = {
+        "kind": "averaging", "rounds": 60, "batch_size": 8, "learning_rate": 0.1,
+    }  # fmt: skip
+    found = {}
+    for absent in (False, True):
+        told = adversary(fraction=0.8, every=1, absent=absent)
+        name = f"absent-{absent}"
+        assert (
+            run(tmp_path, data, name, protocol=averaging, participants=3,
+                adversary=told) == 0
+        )  # fmt: skip
+        assert attack(tmp_path, data, name) == 0
+        metrics = read_json(tmp_path / "attack" / "metrics.json")
+        assert "auc" not in metrics["summary"]
+        found[absent] = metrics["summary"]["score_run"]["mean"]
+        (report,) = metrics["replicates"]
+        kind = "score_without" if absent else "score_with"
+        assert report["attack"][kind] == found[absent]
+    assert found[False] > found[True] + 0.3
+
+
+def test_changes_count_alike_where_the_server_says_so(data: Path) -> None:
+    weights = {}
+    one = {"w": torch.tensor([[1.0]])}
+    scene: Any = SimpleNamespace(
+        number=1, noise=None, each=lambda rows: [one] * len(rows),
+        total=lambda rows: one,
+    )  # fmt: skip
+    for rule in ("records", "equal"):
+        protocol = Averaging(kind="averaging", rounds=60, batch_size=8, weights=rule)
+        here = replace(stage(data, 3), protocol=protocol)
+        made = cast(adversary(fraction=0.25), here)
+        observer: Any = made.observer
+        observer.look(scene, one)
+        weights[rule] = observer.kept()["auxiliary.features"].flatten().tolist()
+    assert weights["equal"] == [2, 2]
+    # 80 records of its own, and an honest other's 80
+    assert weights["records"] == pytest.approx([1 + 80 / 80] * 2)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 15, 20, 40])
+def test_both_halves_of_the_stretches_have_the_property(every: int) -> None:
+    chosen = PropertyAdversary.model_validate(adversary(every=every, control_every=4))
+    chosen.refuse_too_short(240)
+    with_it = [t // chosen.stretch() % 2 for t in range(240) if chosen.has_it(t)]
+    assert set(with_it) == {0, 1}
+
+
+def test_outside_of_its_time_nothing_is_told_apart(data: Path, tmp_path: Path) -> None:
+    told = adversary(during=[20, 40])
+    assert run(tmp_path, data, adversary=told) == 0
+    assert attack(tmp_path, data, "joint") == 0
+    (report,) = read_json(tmp_path / "attack" / "metrics.json")["replicates"]
+    scores = pd.read_parquet(tmp_path / "attack" / "scores.parquet")
+    assert len(scores) == 60
+    own = scores[scores["iteration"].between(20, 39)]
+    assert own["has_it"].sum() == 10
+    assert report["attack"]["score_without"] == pytest.approx(
+        own["score"][~own["has_it"]].mean()
+    )
+    ranks = own["score"].rank()[own["has_it"]].sum()
+    assert report["attack"]["auc"]["value"] == pytest.approx((ranks - 55) / 100)
+
+
+def test_a_property_by_lot_is_not_inferred(data: Path, tmp_path: Path) -> None:
+    """The negative control of a study: no record shows it."""
+    found = []
+    for replicate in range(4):
+        told = adversary(property={"share": 0.5})
+        protocol = {**SPEC["protocol"], "iterations": 200}  # type: ignore[dict-item]
+        name = str(replicate)
+        assert (
+            run(tmp_path, data, name, adversary=told, protocol=protocol,
+                replicate=replicate) == 0
+        )  # fmt: skip
+        assert attack(tmp_path, data, name) == 0
+        metrics = read_json(tmp_path / "attack" / "metrics.json")
+        found.append(metrics["summary"]["auc"]["mean"])
+    assert abs(np.mean(found) - 0.5) < 0.1
+    dataset = open_dataset(data)
+    lot = [
+        has_property(dataset, Property(share=0.3), np.random.default_rng(seed))
+        for seed in (1, 1, 2)
+    ]
+    assert lot[0].sum() == lot[2].sum() == 120
+    assert (lot[0] == lot[1]).all()
+    assert (lot[0] != lot[2]).any()
+
+
+def test_an_author_is_with_one_participant_alone(data: Path, tmp_path: Path) -> None:
+    """Also one who has records of both kinds."""
+    dataset = open_dataset(data)
+    author = np.arange(400) // 5  # with 1 or 2 reds among 5 records, or none
+    author[np.arange(400) % 4 == 0] //= 2
+    author += 1000 * (np.arange(400) % 4 == 2)  # some without any
+    authors = tmp_path / "authors"
+    write_dataset(
+        authors, inputs=np.array(dataset.inputs), labels=dataset.labels,
+        info=dataset.info, settings={"source": "npz"},
+        attributes={
+            "colour": dataset.attributes["colour"].tolist(),
+            "author": author.astype(str).tolist(),
+        },
+    )  # fmt: skip
+    people = cast(adversary(unit="author"), stage(authors, 4, batch=4)).participants
+    every = np.concatenate([person.rows for person in people])
+    assert sorted(every) == list(range(320))
+    own = [set(author[person.rows]) for person in people]
+    for number, mine in enumerate(own):
+        assert mine
+        assert all(not mine & other for other in own[number + 1 :])
+    assert all(reds(person.rows) for person in people[:2])
+    assert not sum(reds(person.rows) for person in people[2:])
 
 
 def test_own_updates_get_a_background_of_honest_others(data: Path) -> None:
@@ -294,19 +432,19 @@ def test_what_is_kept_by_hand() -> None:
     }
     whole = [1, 5, 2, 0, 3, 4, 0, 0, 1, 7, 0, 2, 0.5, 0.5]
     assert pooled(update, 14).tolist() == whole
-    # filters first: each at its largest
-    assert pooled(update, 8).tolist() == [5, 4, 1, 7, 0, 2, 0.5, 0.5]
+    # each filter and each row of a dense layer at its largest
+    assert pooled(update, 13).tolist() == [5, 4, 7, 2]
     # then windows over all of it
-    assert pooled(update, 3).tolist() == [5, 7, 0.5]
-    wide = {"w": torch.arange(40.0).view(2, 20), "x": torch.ones(1, 2)}
-    assert pooled(wide, 3).tolist() == [19, 39, 1]  # a row of a dense layer
+    assert pooled(update, 3).tolist() == [5, 7]
+    several = {"w": torch.arange(24.0).view(2, 3, 2, 2)}  # a filter for every input
+    assert pooled(several, 9).tolist() == [3, 7, 11, 15, 19, 23]
 
 
 def test_who_has_a_property(data: Path) -> None:
     dataset = open_dataset(data)
-    found = has_property(dataset, Property.model_validate(COLOUR))
+    found = has_property(dataset, Property.model_validate(COLOUR), LOT)
     assert np.flatnonzero(found).tolist() == list(range(0, 400, 4))
-    own = has_property(dataset, Property(attribute="label", values=("high",)))
+    own = has_property(dataset, Property(attribute="label", values=("high",)), LOT)
     assert (own == (dataset.labels == 1)).all()
 
 
@@ -324,7 +462,7 @@ def test_who_has_a_property(data: Path) -> None:
 )  # fmt: skip
 def test_properties_that_are_none(data: Path, wanted: Any, line: str) -> None:
     with pytest.raises(UserError) as caught:
-        has_property(open_dataset(data), Property.model_validate(wanted))
+        has_property(open_dataset(data), Property.model_validate(wanted), LOT)
     assert str(caught.value).startswith(line)
 
 
@@ -337,6 +475,14 @@ def test_cramers_v_by_hand() -> None:
     a, b = rng.random(500) < 0.3, rng.random(500) < 0.5
     b |= a
     assert cramers_v(a.astype(int), b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+
+
+def test_pearsons_r_by_hand() -> None:
+    task = np.array([3, 3, 7, 7, 7])
+    has = np.array([True, True, False, False, True])
+    assert pearson(task, has) == pytest.approx(np.corrcoef(task, has)[0, 1])
+    assert pearson(task, ~has) == pytest.approx(-np.corrcoef(task, has)[0, 1])
+    assert pearson(np.array([0, 1, 2, 1, 1]), has) is None
 
 
 def run(place: Path, data: Path, name: str = "joint", **changes: Any) -> int:
@@ -372,6 +518,14 @@ def test_a_planted_property_is_inferred(joint: Path) -> None:
     assert report["attack"]["auc"]["value"] > 0.95
     assert report["attack"]["score_with"] > report["attack"]["score_without"] + 0.3
     assert report["property"]["task_correlation"] < 0.15
+    r = report["property"]["task_pearson"]
+    assert abs(r) == pytest.approx(report["property"]["task_correlation"])
+    assert metrics["summary"]["task_pearson"]["mean"] == r
+    block = load_block(joint / "joint")
+    labels = np.random.default_rng(4).random((400, 12), dtype=np.float32)[:, 0] > 0.5
+    known, tested = labels[block.plan.train[0]], labels[block.plan.test[0]]
+    majority = (tested == (known.mean() > 0.5)).mean()
+    assert metrics["summary"]["task_majority"]["mean"] == pytest.approx(majority)
     assert report["controls"]["positive"]["auc"]["value"] > 0.9
     assert report["controls"]["negative"]["p_value"] > 0.001
     assert metrics["summary"]["auc"]["mean"] == report["attack"]["auc"]["value"]
@@ -462,7 +616,22 @@ def test_accuracy_without_an_adversary_stands_beside(
         ({"protocol": {"kind": "gradients", "iterations": 8}},
          "iterations: 8, of which 8 are looked at and 2 have controls"),
         ({"adversary": adversary(first=60)}, "of which 0 are looked at"),
-        ({"adversary": adversary(during=[60, 70])}, "adversary.during: from 60"),
+        ({"adversary": adversary(during=[60, 70])}, "adversary.during: [60, 70], one"),
+        ({"adversary": adversary(during=[0, 20], first=20, control_every=2)},
+         "looked at from 20 to 60; allowed: batches of either kind in the even and"),
+        ({"adversary": adversary(during=[0, 10])}, "adversary.during: [0, 10], one"),
+        ({"adversary": adversary(every=40)}, "60 are looked at and 15 have controls; "
+         "allowed: at least 80 and 13"),
+        ({"adversary": adversary(property={"share": 0.001})},
+         "property.share: 0.001 of 400 records; allowed: at least one"),
+        ({"adversary": adversary(unit="colour")},
+         "adversary.unit: 'colour': 1 values with the property, 1 without; allowed: at "
+         "least 2 and 2"),
+        ({"protocol": {"kind": "averaging", "rounds": 60, "selected": 2},
+          "participants": 3}, "protocol.selected: 2; allowed with an adversary that"),
+        ({"protocol": {"kind": "averaging", "rounds": 60,
+                       "defence": {"kind": "median"}}},
+         "protocol.defence: median; allowed with an adversary that"),
         ({"adversary": adversary(max_features=10_000_000)}, "adversary.max_features"),
         ({"adversary": adversary(property={"attribute": "x", "values": [1]})},
          "property.attribute: 'x'"),
@@ -509,3 +678,7 @@ def test_the_control_by_lot_raises_no_false_alarm(data: Path, tmp_path: Path) ->
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="from must be before to"):
         PropertyAdversary.model_validate(adversary(during=[9, 3]))
+    with pytest.raises(ValueError, match="needs attribute and values, or share"):
+        Property(attribute="colour")
+    with pytest.raises(ValueError, match=r"share: 0.5; allowed beside attribute"):
+        Property(attribute="colour", values=("red",), share=0.5)

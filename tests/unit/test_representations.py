@@ -1,6 +1,7 @@
 """Attributes told from representations, taken out of them, and put back."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from whatelse.properties.censoring import (
 from whatelse.properties.settings import Fitting
 from whatelse.records import read_json
 from whatelse.seeding import stream
+from whatelse.training.blocks import load_tensors, save_tensors
 
 QUICK = {"learning_rate": 0.005, "epochs": 40, "batch_size": 64}
 
@@ -114,6 +116,21 @@ def test_censoring_takes_the_attribute_out(
     assert found["test_accuracy"] > 0.85
     assert found["attribute_accuracy"] < plain["attribute_accuracy"] - 0.15
     assert 0.2 < found["decensored_accuracy"] <= plain["attribute_accuracy"] + 0.05
+
+
+def test_de_censoring_does_without_the_victims_own_net(
+    place: Path, tmp_path: Path
+) -> None:
+    """A victim whose net was lost: the attacker trained one of its own."""
+    shutil.copytree(place / "net", tmp_path / "net")
+    (tmp_path / "data").symlink_to(place / "data")
+    weights = tmp_path / "net" / "models.safetensors"
+    lost = {k: torch.zeros_like(v) for k, v in load_tensors(weights).items()}
+    save_tensors(weights, lost)
+    told = {"defence": {"kind": "adversarial"}, "fitting": {**QUICK, "epochs": 2}}
+    assert attack(place, tmp_path / "first", **told) == 0
+    assert attack(tmp_path, tmp_path / "second", **told) == 0
+    assert means(tmp_path / "first") == means(tmp_path / "second")
 
 
 def test_a_net_that_learned_nothing_tells_too(place: Path, tmp_path: Path) -> None:

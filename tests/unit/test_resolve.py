@@ -865,10 +865,10 @@ def test_fewer_replicates_are_fewer_of_all(tmp_path: Path) -> None:
     assert "benign.models.1" not in attack.inputs
 
 
-JOINT = {
+JOINT: dict[str, Any] = {
     "dataset": "digits",
     "architecture": {"kind": "mlp", "hidden": [8]},
-    "collaboration": {"kind": "gradients", "iterations": 40},
+    "collaboration": {"kind": "gradients", "iterations": 200},
     "participants": 3,
     "adversary": {
         "kind": "property", "property": {"attribute": "label", "values": ["3"]},
@@ -978,6 +978,9 @@ def test_layers_of_a_joint_model_are_looked_at(tmp_path: Path) -> None:
         ({"joint": {**JOINT, "collaboration": {
             "kind": "averaging", "rounds": 9, "selected": 2}}}, {},
          "collaboration.selected: with an adversary that looks all take part"),
+        ({"joint": {**JOINT, "adversary": {
+            **JOINT["adversary"], "during": [0, 9], "first": 9}}}, {},
+         "adversary.during: [0, 9], one batch in 2, looked at from 9"),
     ],
 )  # fmt: skip
 def test_joint_models_where_they_do_not_fit(

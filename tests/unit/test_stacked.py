@@ -81,6 +81,23 @@ def test_initial_weights_stay_within_one_over_the_root_of_the_fan_in(
     assert wide["0.weight"].mean() == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.parametrize("start", ["glorot", "he"])
+def test_a_cnn_may_start_by_other_rules(start: Any) -> None:
+    settings = Cnn(kind="cnn", channels=(32, 64), hidden=256, start=start)
+    architecture = build(settings, (3, 16, 16), 2)
+    drawn = initial(architecture, np.random.default_rng(0))
+    assert {n: tuple(v.shape) for n, v in drawn.items()} == architecture.shapes
+    # outputs, inputs, places of a filter
+    sizes = {"conv1": (64, 32, 9), "dense": (256, 64 * 16, 1)}
+    for name, (outputs, inputs, places) in sizes.items():
+        weight = drawn[f"{name}.weight"]
+        fans = {"glorot": (inputs + outputs) * places, "he": inputs * places}
+        assert weight.std() == pytest.approx(math.sqrt(2 / fans[start]), rel=0.02)
+        if start == "glorot":
+            assert weight.abs().max() <= math.sqrt(6 / fans[start])
+    assert not any(v.any() for name, v in drawn.items() if name.endswith("bias"))
+
+
 def test_slices_of_models_fill_cache_lines() -> None:
     assert [aligned(n) for n in (1, 16, 17)] == [16, 16, 32]
 

@@ -22,6 +22,7 @@ from whatelse.claims.settings import (
     FallsWith,
     GrowsWith,
     LowerBound,
+    NotBelow,
     Relation,
     UpperBound,
     Within,
@@ -88,7 +89,7 @@ def judge(
     relation = claim.relation
     if isinstance(relation, GrowsWith | FallsWith):
         points, ours, verdict, reason = _trend(claim, relation, instances, place)
-    elif isinstance(relation, Above | Below | Alike):
+    elif isinstance(relation, Above | Below | NotBelow | Alike):
         points, ours, verdict, reason = _order(claim, relation, instances, place)
     else:
         points, ours, verdict, reason = _bound(claim, relation, instances, paper, place)
@@ -199,11 +200,9 @@ def relation_words(relation: Relation) -> str:
             return f"grows with {relation.variable}"
         case FallsWith():
             return f"falls with {relation.variable}"
-    side = (
-        relation.kind
-        if isinstance(relation, Above | Below)
-        else (f"within {relation.tolerance:g} of")
-    )
+    side = relation.kind.replace("_", " ")
+    if isinstance(relation, Alike):
+        side = f"within {relation.tolerance:g} of"
     parts = [relation.metric or "that", f"of {relation.attack}" * bool(relation.attack)]
     if relation.where is not None:
         conditions = ", ".join(f"{k}={v}" for k, v in relation.where.items())
@@ -307,7 +306,7 @@ def _trend(
 
 def _order(
     claim: Claim,
-    relation: Above | Below | Alike,
+    relation: Above | Below | NotBelow | Alike,
     instances: Sequence[Instance],
     place: str,
 ) -> _Judged:
@@ -325,10 +324,13 @@ def _order(
     labels = _told_apart(points)
     for point, label in zip(points, labels, strict=True):
         point["label"] = label
+    what = f"{labels[0]} minus {labels[1]}"
+    pair = one.by_seed(claim.metric), other.by_seed(metric)
+    if isinstance(relation, NotBelow):
+        return points, *_mean_difference(what, *pair)
     ours, verdict, reason = _difference(
-        f"{labels[0]} minus {labels[1]}",
-        one.by_seed(claim.metric),
-        other.by_seed(metric),
+        what,
+        *pair,
         positive=isinstance(relation, Above),
         tolerance=relation.tolerance if isinstance(relation, Alike) else None,
     )
@@ -347,14 +349,10 @@ def _difference(
 
     Its sign; with a `tolerance`, that it is nearly zero.
     """
-    shared = sorted(first.keys() & second.keys())
-    pairs = [(first[number], second[number]) for number in shared]
-    values = [None if a is None or b is None else a - b for a, b in pairs]
-    if not values:
-        raise UserError(f"{what}: the two share no replicate, so nothing can be paired")
+    values = _paired(what, first, second)
     found = spread(values)
     ours = {"what": what, **_numbers(found)}
-    if len(shared) < 2:
+    if len(values) < 2:
         return ours, "not judged: one seed", "a difference needs two seeds at least"
     low, high = found["low"], found["high"]
     if low is None or high is None:
@@ -367,9 +365,42 @@ def _difference(
         f"the difference is {found['mean']:+.3f}, 95% interval {low:+.3f} to "
         f"{high:+.3f}, paired over {found['count']} seeds"
     )
-    if found["count"] < len(shared):
-        reason += f" ({len(shared) - found['count']} more undefined)"
+    if found["count"] < len(values):
+        reason += f" ({len(values) - found['count']} more undefined)"
     return ours, "reproduced" if holds else "missed", reason
+
+
+def _mean_difference(
+    what: str,
+    first: Mapping[int, float | None],
+    second: Mapping[int, float | None],
+) -> tuple[dict[str, Any], Verdict, str]:
+    """Judge whether the mean of `first` minus `second` is negative."""
+    values = _paired(what, first, second)
+    found = spread(values)
+    ours = {"what": what, **_numbers(found)}
+    if len(values) < 2:
+        return ours, "not judged: one seed", "a difference needs two seeds at least"
+    if found["mean"] is None:
+        return ours, "missed", "undefined in every seed"
+    holds = found["mean"] >= -_ROUNDING
+    reason = (
+        f"the difference is {found['mean']:+.3f}, the mean over {found['count']} "
+        "seeds; no interval is asked for"
+    )
+    return ours, "reproduced" if holds else "missed", reason
+
+
+def _paired(
+    what: str,
+    first: Mapping[int, float | None],
+    second: Mapping[int, float | None],
+) -> list[float | None]:
+    """Return `first` minus `second` for every replicate that both have."""
+    pairs = [(first[n], second[n]) for n in sorted(first.keys() & second.keys())]
+    if not pairs:
+        raise UserError(f"{what}: the two share no replicate, so nothing can be paired")
+    return [None if a is None or b is None else a - b for a, b in pairs]
 
 
 def _monotone(points: Sequence[Mapping[str, Any]], *, grows: bool) -> str:

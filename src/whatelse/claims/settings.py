@@ -129,6 +129,12 @@ class Below(_Order):
     kind: Literal["below"]
 
 
+class NotBelow(_Order):
+    """Our mean is no smaller than that of another instance; seeds are not asked."""
+
+    kind: Literal["not_below"]
+
+
 class Alike(_Order):
     """The metric is that of another instance, give or take, paired over seeds."""
 
@@ -149,6 +155,7 @@ Relation = Annotated[
     | FallsWith
     | Above
     | Below
+    | NotBelow
     | Alike,
     Field(discriminator="kind"),
 ]

@@ -18,8 +18,8 @@ _COLUMNS = {
     "attribute_majority": share(_TOLD, "majority"),
 }
 _NOTES = {
-    "decensored_accuracy": "De-censored: after a map to the representations of the "
-    "uncensored net.",
+    "decensored_accuracy": "De-censored: after a map to the representations of a net "
+    "of the attacker's own, uncensored.",
 }
 
 

@@ -14,9 +14,11 @@ _PLAIN = "{:.3f}".format
 _MODEL, _ATTACK = "joint model", "attack"
 _COLUMNS = {
     "task_correlation": Column("", "corr.", "", _PLAIN, None),
+    "task_pearson": Column("", "r", "", "{:+.3f}".format, None),
     "train_accuracy": share(_MODEL, "train acc."),
     "test_accuracy": share(_MODEL, "test acc."),
     "alone_test_accuracy": share(_MODEL, "test acc. alone"),
+    "task_majority": share(_MODEL, "majority"),
     "epsilon": Column(_MODEL, "epsilon", "", "{:,.1f}".format, None),
     "words_seen": Column(_ATTACK, "words seen", "", "{:,.0f}".format, None),
     "precision": share(_ATTACK, "precision"),
@@ -24,18 +26,24 @@ _COLUMNS = {
     "auc": Column(_ATTACK, "AUC", "", _PLAIN, _PLAIN),
     "score_with": Column(_ATTACK, "score with", "", _PLAIN, _PLAIN),
     "score_without": Column(_ATTACK, "score without", "", _PLAIN, _PLAIN),
+    "score_run": Column(_ATTACK, "score run", "", _PLAIN, _PLAIN),
 }
 _NOTES = {
     "task_correlation": "Corr.: Cramer's V of task and property over the participants' "
     "records, 0 is unrelated.",
+    "task_pearson": "R: Pearson's, signed; the later of two classes and the property "
+    "count as 1.",
     "alone_test_accuracy": "Alone: of joint models without an adversary among them.",
+    "task_majority": "Majority: always saying the participants' commonest class, on "
+    "the records tested on.",
     "epsilon": "Epsilon: of participants' differential privacy, at the study's delta.",
     "words_seen": "Words seen: that others' batches moved in a round, mean.",
     "precision": "Precision and recall: of calling records members; half of those "
     "asked about are.",
     "auc": "AUC: of telling updates that a batch with the property went into, or "
     "members from strangers.",
-    "score_with": "Score: of such updates and of all others, mean, 0 to 1.",
+    "score_with": "Score: of such updates, of all others, and of all in a run, mean, 0 "
+    "to 1.",
 }
 
 
@@ -59,4 +67,7 @@ def draw(
     DataFrame
         The same numbers unrounded, with the 95% interval of each mean.
     """
-    return draw_table(settings.title, settings.caption, results, _COLUMNS, _NOTES)
+    # of interest where whole runs are told apart, which have no AUC
+    runs = any(result.mean("auc") is None for result in results)
+    columns = {k: v for k, v in _COLUMNS.items() if runs or k != "score_run"}
+    return draw_table(settings.title, settings.caption, results, columns, _NOTES)

@@ -10,11 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from whatelse.models.settings import Start
 
 Parameters = Mapping[str, Tensor]
 NO_BUFFERS: Parameters = MappingProxyType({})
@@ -143,7 +145,7 @@ class WithoutStatistics:
         return {}
 
     @property
-    def start(self) -> Literal["uniform", "he"]:
+    def start(self) -> Start:
         """As in P1: uniform."""
         return "uniform"
 

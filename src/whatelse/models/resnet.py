@@ -9,7 +9,6 @@ H channels of the last stage.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from whatelse.models.layers import (
     dense,
     linear,
 )
-from whatelse.models.settings import Resnet
+from whatelse.models.settings import Resnet, Start
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class StackedResnet:
         }
 
     @property
-    def start(self) -> Literal["uniform", "he"]:
+    def start(self) -> Start:
         """As in P2."""
         return "he"
 

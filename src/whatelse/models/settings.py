@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Activation = Literal["tanh", "relu"]
+Start = Literal["uniform", "glorot", "he"]
 
 
 class ArchitectureBase(BaseModel):
@@ -44,6 +45,11 @@ class Cnn(ArchitectureBase):
         "same",
         description="Whether filters reach over the edge; P2's and P3's net for faces "
         "is valid (unpadded), with channels 32, 64, 128, 256 hidden units and relu.",
+    )
+    start: Start = Field(
+        "uniform",
+        description="How weights are drawn: within 1 / sqrt(fan in), biases too, as "
+        "Torch7 does; or glorot (P3's code) or he, by their names, biases 0.",
     )
 
 

@@ -5,7 +5,7 @@ H hidden units, C classes or channels, Y X image rows and columns.
 """
 
 import math
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from whatelse.models.settings import (
     Gru,
     Lstm,
     Mlp,
+    Start,
     TextCnn,
 )
 from whatelse.models.text import StackedGru, StackedLstm, StackedTextCnn
@@ -48,7 +49,7 @@ class Architecture(Protocol):
         """Shape of what training moves without a gradient: running statistics."""
 
     @property
-    def start(self) -> Literal["uniform", "he"]:
+    def start(self) -> Start:
         """How `initial` draws the weights."""
 
     def forward(
@@ -122,8 +123,10 @@ def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, T
 
     "uniform": weights and biases within 1 / sqrt(fan in), the default of Torch7, in
     which P1's local nets were trained. "he": normal weights of variance 2 / (fan in)
-    (He et al., ICCV 2015), as P2 has for its residual net; norms begin as the
-    identity, biases at zero.
+    (He et al., ICCV 2015), as P2 has for its residual net; "glorot": uniform ones of
+    variance 2 / (fan in + fan out) (Glorot & Bengio, AISTATS 2010), the default of
+    Lasagne, in which P3's nets were trained. With both, norms begin as the identity,
+    biases at zero.
 
     Parameters
     ----------
@@ -137,9 +140,11 @@ def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, T
     dict of str to Tensor
         float32, in the order of ``architecture.shapes``.
     """
-    if architecture.start == "he":
+    if architecture.start != "uniform":
+        draw = _he if architecture.start == "he" else _glorot
         return {
-            name: _he(name, shape, rng) for name, shape in architecture.shapes.items()
+            name: draw(shape, rng) if len(shape) > 1 else _at_rest(name, shape)
+            for name, shape in architecture.shapes.items()
         }
     drawn: dict[str, Tensor] = {}
     bound = 0.0
@@ -151,9 +156,18 @@ def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, T
     return drawn
 
 
-def _he(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
-    if len(shape) == 1:
-        return torch.ones(shape) if name.endswith("norm.weight") else torch.zeros(shape)
+def _at_rest(name: str, shape: tuple[int, ...]) -> Tensor:
+    return torch.ones(shape) if name.endswith("norm.weight") else torch.zeros(shape)
+
+
+def _glorot(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    places = math.prod(shape[2:])  # of a filter: each has its own inputs and outputs
+    bound = math.sqrt(6 / ((shape[0] + shape[1]) * places))
+    values = rng.random(shape, dtype=np.float32)
+    return torch.from_numpy(values).mul_(2 * bound).sub_(bound)
+
+
+def _he(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     values = rng.standard_normal(shape, dtype=np.float32)
     return torch.from_numpy(values).mul_(math.sqrt(2 / math.prod(shape[1:])))
 
@@ -253,6 +267,11 @@ class StackedCnn(WithoutStatistics):
         self.planes = (input_shape[0], *settings.channels)
         self.flat = settings.channels[-1] * rows * columns
         self.padding = settings.kernel // 2 if settings.padding == "same" else 0
+
+    @property
+    def start(self) -> Start:
+        """How weights are drawn."""
+        return self.settings.start
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

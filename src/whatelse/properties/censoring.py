@@ -228,8 +228,8 @@ def put_back(
 ) -> nn.Sequential:  # fmt: skip
     """Return the attacker's map from censored representations to plain ones.
 
-    De-censoring: the attacker has a plain net for the same task and auxiliary records,
-    and learns where these lie in it.
+    De-censoring: the attacker trains a plain net for the same task on its auxiliary
+    records, and learns where these lie in it.
     """
     widths = (censored_points.shape[1], 256, plain_points.shape[1])
     net = perceptron(widths, stream(seed, *name, "init"))

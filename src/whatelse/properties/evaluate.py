@@ -25,11 +25,12 @@ from whatelse.training.observations import (
     CONTROLS,
     OBSERVATIONS,
     OBSERVED,
-    STRETCH,
     load_observations,
 )
 
 Seen = dict[str, NDArray[Any]]
+
+_SCORES = ("score_with", "score_without", "score_run")
 
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
@@ -42,17 +43,12 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
         seen = _observations(folder)
         of_model, adversary = joint[number]
-        rows = _judged(settings, seen, spec.seed, number, folder)
-        known = rows["has_it"].to_numpy()
+        rows = _judged(settings, seen, adversary, spec.seed, number, folder)
         reports.append(
             {
                 "replicate": number,
                 **of_model,
-                "attack": {
-                    "auc": auc(rows["score"], known),
-                    "score_with": float(rows["score"][known].mean()),
-                    "score_without": float(rows["score"][~known].mean()),
-                },
+                "attack": _found(rows, adversary),
                 "property": adversary,
                 "controls": {
                     kind: _control(settings, seen, name, what, spec.seed, number)
@@ -64,16 +60,51 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             }
         )
         scores.append(rows.assign(replicate=number))
-        curve = roc_curve(rows["score"], known)
-        curves.append(
-            pd.DataFrame({"replicate": number, "fpr": curve.fpr, "tpr": curve.tpr})
-        )
+        curves.append(_curve(rows, adversary).assign(replicate=number))
     return Findings(
         about_dataset(dataset.info["name"], dataset.info),
         {"replicates": reports, "summary": _summary(reports)},
         pd.concat(scores, ignore_index=True),
         pd.concat(curves, ignore_index=True),
     )
+
+
+def _asked(rows: pd.DataFrame, adversary: dict[str, Any]) -> pd.DataFrame:
+    """Return the updates that are told apart: those while the property may occur.
+
+    Before and after it there is nothing to tell, and the model was another.
+    """
+    if adversary["during"] is None or adversary["tells_runs"]:
+        return rows
+    first, end = adversary["during"]
+    return rows[rows["iteration"].between(first, end - 1)]
+
+
+def _found(rows: pd.DataFrame, adversary: dict[str, Any]) -> dict[str, Any]:
+    """Return what was found of batches, and of the run as a whole (P3 Sec. IV-D).
+
+    The latter is the mean score, to be held against that of other runs.
+    """
+    asked = _asked(rows, adversary)
+    known = asked["has_it"]
+    means = {
+        name: float(own.mean()) if len(own) else None
+        for name, own in (
+            ("score_with", asked["score"][known]),
+            ("score_without", asked["score"][~known]),
+            ("score_run", asked["score"]),
+        )
+    }
+    whole = adversary["tells_runs"]
+    return {"auc": None if whole else auc(asked["score"], known.to_numpy()), **means}
+
+
+def _curve(rows: pd.DataFrame, adversary: dict[str, Any]) -> pd.DataFrame:
+    if adversary["tells_runs"]:
+        return pd.DataFrame({"fpr": [], "tpr": []}, dtype=float)
+    asked = _asked(rows, adversary)
+    curve = roc_curve(asked["score"], asked["has_it"].to_numpy())
+    return pd.DataFrame({"fpr": curve.fpr, "tpr": curve.tpr})
 
 
 def _observations(folder: Path) -> Seen:
@@ -93,12 +124,16 @@ def _observations(folder: Path) -> Seen:
             f"{folder / OBSERVATIONS}: no {missing[0]}; allowed: a joint model with an "
             "adversary of kind property"
         )
+    for name, rows in seen.items():
+        if name.endswith(".features"):
+            _scale(rows)
     return seen
 
 
 def _judged(
-    settings: Passive, seen: Seen, seed: int, number: int, folder: Path
-) -> pd.DataFrame:
+    settings: Passive, seen: Seen, adversary: dict[str, Any], seed: int, number: int,
+    folder: Path,
+) -> pd.DataFrame:  # fmt: skip
     """Score every observed update by a classifier that learned elsewhere in time."""
     rows = pd.DataFrame(
         {
@@ -106,25 +141,27 @@ def _judged(
             "has_it": seen[f"{OBSERVED}.has_it"].astype(bool),
         }
     )
-    own = seen[f"{AUXILIARY}.iteration"] // STRETCH % 2
-    theirs = rows["iteration"].to_numpy() // STRETCH % 2
+    one_kind = rows["has_it"].nunique() < 2
+    if one_kind and not adversary["tells_runs"]:
+        raise UserError(
+            f"{folder}: every observed batch is of one kind; allowed: batches with the "
+            "property and without"
+        )
+    stretch = adversary["stretch"]
+    own = seen[f"{AUXILIARY}.iteration"] // stretch % 2
+    theirs = rows["iteration"].to_numpy() // stretch % 2
     score = np.full(len(rows), np.nan)
     for fold in (0, 1):
         known = seen[f"{AUXILIARY}.has_it"][own != fold]
         if len(set(known.tolist())) < 2 or not (theirs == fold).any():
             raise UserError(
                 f"{folder}: {len(rows)} observed iterations; allowed: at least "
-                f"{2 * STRETCH}, from stretches of {STRETCH}"
+                f"{2 * stretch}, from stretches of {stretch}"
             )
         model = _classifier(settings, seed, number, fold)
-        model.fit(_scaled(seen[f"{AUXILIARY}.features"])[own != fold], known)
-        asked = _scaled(seen[f"{OBSERVED}.features"])[theirs == fold]
+        model.fit(seen[f"{AUXILIARY}.features"][own != fold], known)
+        asked = seen[f"{OBSERVED}.features"][theirs == fold]
         score[theirs == fold] = model.predict_proba(asked)[:, 1]
-    if rows["has_it"].all() or not rows["has_it"].any():
-        raise UserError(
-            f"{folder}: every observed batch is of one kind; allowed: batches with the "
-            "property and without"
-        )
     return rows.assign(score=score)
 
 
@@ -134,16 +171,19 @@ def _control(
 ) -> Control:  # fmt: skip
     """Run the same classifier on updates for which the answer is known."""
     model = _classifier(settings, seed, number, 2)
-    model.fit(_scaled(seen[f"{name}.fit.features"]), seen[f"{name}.fit.has_it"])
-    score = model.predict_proba(_scaled(seen[f"{name}.test.features"]))[:, 1]
+    model.fit(seen[f"{name}.fit.features"], seen[f"{name}.fit.has_it"])
+    score = model.predict_proba(seen[f"{name}.test.features"])[:, 1]
     known = seen[f"{name}.test.has_it"].astype(bool)
     return control_of(f"{what}, in place of the property", score, known)
 
 
-def _scaled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows of length 1: how large an update is says nothing of its records."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+def _scale(rows: NDArray[np.float32]) -> None:
+    """Make rows of length 1, in place: how large an update is says nothing of its kind.
+
+    In place because they may fill the memory that the study allows.
+    """
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    np.divide(rows, length, out=rows, where=length > 0)
 
 
 def _classifier(settings: Passive, seed: int, number: int, fold: int) -> Any:
@@ -160,14 +200,19 @@ def _classifier(settings: Passive, seed: int, number: int, fold: int) -> Any:
         )
     else:
         model = LogisticRegression(C=chosen.strength, max_iter=1000)
-    return make_pipeline(StandardScaler(), model)
+    # rows are copies, or asked once
+    return make_pipeline(StandardScaler(copy=False), model)
 
 
 def _summary(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    attack = [report["attack"] for report in reports]
     columns = {
-        "auc": [report["attack"]["auc"]["value"] for report in reports],
-        "score_with": [report["attack"]["score_with"] for report in reports],
-        "score_without": [report["attack"]["score_without"] for report in reports],
-        "task_correlation": [r["property"]["task_correlation"] for r in reports],
+        "auc": [own["auc"] and own["auc"]["value"] for own in attack],
+        **{name: [own[name] for own in attack] for name in _SCORES},
+        **{
+            name: [report["property"][name] for report in reports]
+            for name in ("task_correlation", "task_pearson")
+        },
     }
-    return summary_of(reports, columns)
+    known = {name: own for name, own in columns.items() if own.count(None) < len(own)}
+    return summary_of(reports, known)

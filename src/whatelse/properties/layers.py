@@ -5,6 +5,7 @@ Song & Shmatikov (ICLR 2020) call it overlearning. Records are held out ones; be
 the trained net stands one with random weights, and beside both the majority.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,12 @@ from whatelse.models.stacked import initial, initial_buffers
 from whatelse.properties.observe import cramers_v, has_property
 from whatelse.properties.probing import (
     Floats,
-    components,
+    Looked,
+    convolutional,
     features_of,
     halves,
-    map_of,
+    look,
+    maps_of,
     probe,
 )
 from whatelse.properties.settings import Layers
@@ -37,7 +40,7 @@ from whatelse.training.blocks import Block, load_block
 
 TASK, PROPERTY = "task", "property"
 TRAINED, RANDOM = "trained", "random weights"
-_FEWEST = 20  # records that probes are fitted on and tested on
+_FEWEST = 20  # records of either kind
 
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
@@ -45,36 +48,33 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     settings = Layers.model_validate(spec.settings)
     (data_folder,) = inputs["data"]
     dataset = open_dataset(data_folder)
-    has = has_property(dataset, settings.property).astype(np.int64)
+    lot = stream(spec.seed, "property")
+    has = has_property(dataset, settings.property, lot).astype(np.int64)
     reports: list[dict[str, Any]] = []
-    scores, curves = [], []
+    scores, curves = pd.DataFrame(), []
     for number, (folder, *_) in enumerate(replicates_of(inputs, "models")):
         block = load_block(folder)
-        rng = stream(spec.seed, "records", number)
         net = module_of(block.architecture, block.model(0)).eval()
-        rows = np.sort(rng.permutation(block.held_out)[: settings.records])
-        if len(rows) < 2 * _FEWEST:
-            raise UserError(
-                f"{folder}: {len(rows)} records held out; allowed: at least "
-                f"{2 * _FEWEST}"
-            )
+        rows = _sampled(settings, block, has, spec.seed, number, folder)
         columns = {TASK: dataset.labels[rows], PROPERTY: has[rows]}
-        fitted = halves(len(rows), spec.seed, number)
-        for name, column in columns.items():
-            if len(set(column[fitted].tolist())) < 2:
-                raise UserError(
-                    f"{folder}: all {int(fitted.sum())} records to fit probes on have "
-                    f"one {name}; allowed: more records, or another property"
-                )
-        found, places, controls = _looked(
-            net, block, dataset, rows, columns, fitted, spec, number
-        )
-        places = places.assign(
-            replicate=number, record=np.tile(rows, len(places) // len(rows)),
-            task=np.tile(columns[TASK], len(places) // len(rows)),
-            has_it=np.tile(columns[PROPERTY], len(places) // len(rows)),
-        )  # fmt: skip
-        scores.append(places)
+        fitted = np.zeros(len(rows), dtype=bool)
+        for value in (0, 1):  # half of either kind
+            own = np.flatnonzero(has[rows] == value)
+            fitted[own[halves(len(own), spec.seed, number)]] = True
+        if len(set(columns[TASK][fitted].tolist())) < 2:
+            raise UserError(
+                f"{folder}: all {int(fitted.sum())} records to fit probes on have one "
+                "class; allowed: more records, or another property"
+            )
+        looked = _looked(net, block, dataset, rows, columns, fitted, spec, number)
+        found = looked.found
+        if number == 0:  # the one that is drawn
+            order = stream(spec.seed, "mapped", number).permutation(len(rows))
+            said = {"record": rows, "task": columns[TASK], "has_it": columns[PROPERTY]}
+            shown = np.sort(order[: settings.mapped])
+            places = maps_of(looked.points, shown, said, spec.seed)
+            scores = places.assign(replicate=number)
+        controls = _controls(looked, fitted, spec.seed, number)
         curves.append(found.assign(replicate=number))
         reports.append(
             {
@@ -98,17 +98,39 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             "summary": summary,
             "class_names": list(dataset.info["class_names"]),
         },
-        pd.concat(scores, ignore_index=True),
+        scores,
         pd.concat(curves, ignore_index=True),
     )
+
+
+def _sampled(
+    settings: Layers, block: Block, has: NDArray[np.int64], seed: int, number: int,
+    folder: Path,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return held-out records, as many with the property as without.
+
+    Raises
+    ------
+    UserError
+        If there are too few.
+    """
+    held_out = stream(seed, "records", number).permutation(block.held_out)
+    kinds = [held_out[has[held_out] == value] for value in (0, 1)]
+    count = min(settings.records // 2, *map(len, kinds))
+    if count < _FEWEST:
+        raise UserError(
+            f"{folder}: {len(kinds[1])} records held out with the property, "
+            f"{len(kinds[0])} without; allowed: at least {_FEWEST} of either"
+        )
+    return np.sort(np.concatenate([own[:count] for own in kinds]))
 
 
 def _looked(
     net: nn.Module, block: Block, dataset: Dataset, rows: NDArray[np.int64],
     columns: dict[str, NDArray[np.int64]], fitted: NDArray[np.bool_], spec: AttackSpec,
     number: int,
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:  # fmt: skip
-    """Probe every layer of a net and of one with random weights; map the net's own."""
+) -> Looked:  # fmt: skip
+    """Probe every layer of a net and of one with random weights."""
     if len(layers_of(net)) < 2:
         raise UserError(
             "models: a net without hidden layers; allowed: one with at least one"
@@ -118,37 +140,21 @@ def _looked(
         **initial_buffers(block.architecture),
     }
     records = torch.from_numpy(dataset.floats(rows))
-    points = {
-        model: {
-            layer: components(own, fitted, spec.seed)
-            for layer, own in features_of(shown, records).items()
-        }
-        for model, shown in (
-            (TRAINED, net), (RANDOM, module_of(block.architecture, drawn)),
-        )
-    }  # fmt: skip
-    found = []
-    for model, layers in points.items():
-        for depth, (layer, own) in enumerate(layers.items()):
-            for name, column in columns.items():
-                probed = probe(own, column, fitted)
-                found.append(
-                    {
-                        "model": model, "depth": depth, "layer": layer, "column": name,
-                        "linear": probed.linear, "neighbours": probed.neighbours,
-                        "majority": probed.majority,
-                    }
-                )  # fmt: skip
-    places = []
-    for layer, own in points[TRAINED].items():
-        placed = map_of(own, spec.seed)
-        places.append(
-            pd.DataFrame({"layer": layer, "x": placed[:, 0], "y": placed[:, 1]})
-        )
-    first = next(iter(points[TRAINED].values()))
-    coin = stream(spec.seed, "coin", number).random(len(rows)) < 0.5
+    features = {
+        TRAINED: features_of(net, records),
+        RANDOM: features_of(module_of(block.architecture, drawn), records),
+    }
+    images = convolutional(net, records[:1])
+    return look(features, images, columns, fitted, spec.seed)
+
+
+def _controls(
+    looked: Looked, fitted: NDArray[np.bool_], seed: int, number: int
+) -> dict[str, Control]:
+    first = next(iter(looked.points.values()))
+    coin = stream(seed, "coin", number).random(len(first)) < 0.5
     planted = first[:, 0] > np.median(first[:, 0])
-    controls = {
+    return {
         kind: _control(what, first, column, fitted)
         for kind, what, column in (
             ("negative", "a property that a coin chose, at the first layer", coin),
@@ -156,7 +162,6 @@ def _looked(
              planted),
         )
     }  # fmt: skip
-    return pd.DataFrame(found), pd.concat(places, ignore_index=True), controls
 
 
 def _control(
@@ -168,9 +173,10 @@ def _control(
 
 
 def _numbers(found: pd.DataFrame) -> dict[str, float]:
-    """Return what claims judge: means over hidden layers, and both ends for the task.
+    """Return what claims judge: means over some layers, and both ends for the task.
 
-    The last layer is the output; all before it are hidden.
+    Convolutional layers, where there are any: dense ones above them are the task's.
+    Otherwise all but the last one, which is the output.
     """
     last = found["depth"].max()
 
@@ -179,6 +185,8 @@ def _numbers(found: pd.DataFrame) -> dict[str, float]:
         return float(own[name].mean())
 
     hidden = found["depth"] < last
+    if (hidden & found["convolutional"]).any():
+        hidden &= found["convolutional"]
     return {
         "property_probe": mean(TRAINED, PROPERTY, hidden),
         "property_probe_random": mean(RANDOM, PROPERTY, hidden),

@@ -16,31 +16,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from whatelse.datasets.attributes import words_of
+from whatelse.datasets.attributes import numbers_of, words_of
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 from whatelse.properties.adversary_settings import Property, PropertyAdversary
 from whatelse.properties.pooling import pooled
 from whatelse.seeding import stream
 from whatelse.training.adversary import Cast, Stage
-from whatelse.training.observations import AUXILIARY, CONTROLS, OBSERVED, STRETCH
+from whatelse.training.federated_settings import Averaging
+from whatelse.training.observations import AUXILIARY, CONTROLS, OBSERVED
 from whatelse.training.participants import Honest, Scene, Seated, endless
 from whatelse.training.program import Rows, Vectors
 
 TARGET, ADVERSARY = 0, 1
 
-_FEWEST_CONTROLS = 13  # with fewer, 13 of 13 would not show that a leak is found
 _MOST_KEPT = 10**9  # numbers
 
 
-def has_property(dataset: Dataset, wanted: Property) -> NDArray[np.bool_]:
+def has_property(
+    dataset: Dataset, wanted: Property, rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """Return which records have a property, shape (records,).
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The records.
+    wanted : Property
+        Which.
+    rng : Generator
+        Draws a property that is had by lot.
 
     Raises
     ------
     UserError
         If the data set has no such attribute or value, or all records have it.
     """
+    if wanted.attribute is None or wanted.values is None:
+        count = round((wanted.share or 0) * dataset.num_records)
+        if not 1 <= count < dataset.num_records:
+            raise UserError(
+                f"property.share: {wanted.share} of {dataset.num_records} records; "
+                "allowed: at least one of them, and not all"
+            )
+        return rng.permutation(dataset.num_records) < count
     words = words_of(dataset, wanted.attribute, "property.attribute")
     found = np.isin(words, [str(value) for value in wanted.values])
     if found.all() or not found.any():
@@ -71,11 +90,11 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         If there are too few records of a kind for a batch.
     """
     chosen = PropertyAdversary.model_validate(settings)
-    has = has_property(stage.dataset, chosen.property)
+    lot = stream(stage.seed, *stage.name, "property")
+    has = has_property(stage.dataset, chosen.property, lot)
     stage.refuse_own_deal()
-    rng = stream(stage.seed, *stage.name, "deal")
-    with_it = np.array_split(rng.permutation(stage.rows[has[stage.rows]]), 2)
-    without = np.array_split(rng.permutation(stage.rows[~has[stage.rows]]), stage.count)
+    stage.refuse_hidden_sums()
+    with_it, without = _dealt(chosen, stage, has)
     _refuse_what_shows_nothing(chosen, stage)
     size = round(chosen.fraction * stage.batch_size)
     if not 1 <= size <= min(map(len, with_it)) or stage.batch_size > min(
@@ -107,9 +126,55 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
         "records": len(stage.rows),
         # Cramer's V, which is |Pearson's r| where both have two values
         "task_correlation": cramers_v(task, has[stage.rows]),
-        "positive_values": [str(value) for value in chosen.property.values],
+        "task_pearson": pearson(task, has[stage.rows]),
+        "positive_values": [str(value) for value in chosen.property.values or ()],
+        "stretch": chosen.stretch(),
+        "tells_runs": chosen.tells_runs(),
+        "during": list(chosen.during) if chosen.during else None,
     }
     return Cast([target, adversary, *others], observer, about)
+
+
+def _dealt(
+    chosen: PropertyAdversary, stage: Stage, has: NDArray[np.bool_]
+) -> tuple[list[Rows], list[Rows]]:
+    """Return records with the property, of two, and without, of all participants."""
+    rng = stream(stage.seed, *stage.name, "deal")
+    rows = stage.rows
+    if chosen.unit is None:
+        return (
+            np.array_split(rng.permutation(rows[has[rows]]), 2),
+            np.array_split(rng.permutation(rows[~has[rows]]), stage.count),
+        )
+    units = numbers_of(stage.dataset, chosen.unit, "adversary.unit")[1][rows]
+    ours = np.unique(units[has[rows]])
+    others = np.setdiff1d(units, ours)
+    if len(ours) < 2 or len(others) < stage.count:
+        raise UserError(
+            f"adversary.unit: {chosen.unit!r}: {len(ours)} values with the property, "
+            f"{len(others)} without; allowed: at least 2 and {stage.count}"
+        )
+    seats = np.zeros(units.max() + 1, dtype=np.int64)
+    for values, count in ((ours, 2), (others, stage.count)):
+        for seat, part in enumerate(np.array_split(rng.permutation(values), count)):
+            seats[part] = seat
+    order = rng.permutation(len(rows))
+    rows, seat_of = rows[order], seats[units[order]]
+    return (
+        [rows[has[rows] & (seat_of == seat)] for seat in (TARGET, ADVERSARY)],
+        [rows[~has[rows] & (seat_of == seat)] for seat in range(stage.count)],
+    )
+
+
+def pearson(task: NDArray[Any], has: NDArray[np.bool_]) -> float | None:
+    """Return Pearson's r of a task of two classes, the later 1, and a property.
+
+    None of a task with more classes, whose numbers have no order.
+    """
+    classes = np.unique(task)
+    if len(classes) != 2:
+        return None
+    return float(np.corrcoef(task == classes[1], has)[0, 1])
 
 
 def cramers_v(first: NDArray[Any], second: NDArray[Any]) -> float:
@@ -124,20 +189,11 @@ def cramers_v(first: NDArray[Any], second: NDArray[Any]) -> float:
 
 def _refuse_what_shows_nothing(chosen: PropertyAdversary, stage: Stage) -> None:
     """Refuse learning that is too short to tell anything, before it is done."""
-    looks = range(chosen.first, stage.rounds)
-    controls = sum(number % chosen.control_every == 0 for number in looks)
-    if len(looks) < 2 * STRETCH or controls < _FEWEST_CONTROLS:
-        raise UserError(
-            f"iterations: {stage.rounds}, of which {len(looks)} are looked at and "
-            f"{controls} have controls; allowed: at least {2 * STRETCH} and "
-            f"{_FEWEST_CONTROLS} (adversary.first, adversary.control_every)"
-        )
-    if chosen.during and chosen.during[0] >= stage.rounds:
-        raise UserError(
-            f"adversary.during: from {chosen.during[0]}; allowed: before the end, "
-            f"{stage.rounds}"
-        )
-    kept = len(looks) * (1 + 2 * chosen.examples) + 8 * controls
+    try:
+        chosen.refuse_too_short(stage.rounds)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    kept = sum(_rows_kept(chosen, stage.rounds).values())
     if kept * chosen.max_features > _MOST_KEPT:
         raise UserError(
             f"adversary.max_features: {chosen.max_features} of {kept:,} updates; "
@@ -152,6 +208,18 @@ def _refuse_what_shows_nothing(chosen: PropertyAdversary, stage: Stage) -> None:
             raise UserError(
                 f"adversary.{field}: {value}; allowed with averaging: {most}"
             )
+
+
+def _rows_kept(chosen: PropertyAdversary, rounds: int) -> dict[str, int]:
+    """Return how many updates of each kind are kept."""
+    looks = range(chosen.first, rounds)
+    controls = sum(number % chosen.control_every == 0 for number in looks)
+    parts = [f"{control}.{part}" for control in CONTROLS for part in ("fit", "test")]
+    return {
+        OBSERVED: len(looks),
+        AUXILIARY: 2 * chosen.examples * len(looks),
+        **dict.fromkeys(parts, 2 * controls),
+    }
 
 
 @dataclass(frozen=True)
@@ -184,10 +252,7 @@ class Alternating:
 
     def has_it(self, iteration: int) -> bool:
         """Return whether the batch of an iteration has the property."""
-        during = self.settings.during
-        if during and not during[0] <= iteration < during[1]:
-            return False
-        return iteration % self.settings.every == 0
+        return self.settings.has_it(iteration)
 
     def batch(self, iteration: int, size: int) -> Rows:
         """Return the records of a batch."""
@@ -294,7 +359,10 @@ class PropertyObserver:
         self._target, self._auxiliary = target, auxiliary
         labels = stage.labels
         self._task = labels == labels[stage.rows].min()
-        self._rows: dict[str, list[Tensor]] = {}
+        # Room is made once: updates that are held in a list would be held twice when
+        # they are put together.
+        self._room = _rows_kept(settings, stage.rounds)
+        self._rows: dict[str, Tensor] = {}
         self._marks: dict[str, list[tuple[int, int]]] = {}
 
     def look(self, scene: Scene, others: Vectors) -> None:
@@ -309,7 +377,7 @@ class PropertyObserver:
             for has_it, update in enumerate(scene.each(pair)):
                 # gradients are of one batch each, changes weigh as many as records
                 weights = (len(pair[has_it]), self._weight)
-                weights = weights if self._stage.averages else (1, 1)
+                weights = weights if self._by_records else (1, 1)
                 if scene.noise:
                     # privacy lets all count the same, and adds noise to their sum
                     whole = _plus(update, background, 1, 1)
@@ -334,11 +402,17 @@ class PropertyObserver:
         """Return features, iterations and whether each had the property, by kind."""
         found: dict[str, Tensor] = {}
         for kind, rows in self._rows.items():
-            found[f"{kind}.features"] = torch.stack(rows)
+            found[f"{kind}.features"] = rows[: len(self._marks[kind])]
             marks = torch.tensor(self._marks[kind], dtype=torch.int64)
             found[f"{kind}.iteration"] = marks[:, 0].contiguous()
             found[f"{kind}.has_it"] = marks[:, 1].to(torch.uint8)
         return found
+
+    @property
+    def _by_records(self) -> bool:
+        """Whether changes count by the records that they were made from."""
+        protocol = self._stage.protocol
+        return isinstance(protocol, Averaging) and protocol.weights == "records"
 
     @property
     def _weight(self) -> int:
@@ -390,8 +464,11 @@ class PropertyObserver:
 
     def _keep(self, kind: str, update: Vectors, number: int, *, has_it: int) -> None:
         row = pooled(update, self._settings.max_features).detach().cpu()
-        self._rows.setdefault(kind, []).append(row)
-        self._marks.setdefault(kind, []).append((number, int(has_it)))
+        if kind not in self._rows:
+            self._rows[kind] = torch.empty(self._room[kind], len(row))
+        marks = self._marks.setdefault(kind, [])
+        self._rows[kind][len(marks)] = row
+        marks.append((number, int(has_it)))
 
 
 def _plus(update: Vectors, more: Vectors | None, weight: int, of_more: int) -> Vectors:

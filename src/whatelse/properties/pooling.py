@@ -7,15 +7,13 @@ from torch.nn import functional
 from whatelse.models.layers import is_weight
 from whatelse.training.program import Vectors
 
-_WINDOW = 8  # the longest window that stands in for pooling rows of dense layers
-
 
 def pooled(update: Vectors, max_features: int) -> Tensor:
     """Return at most so many numbers of an update.
 
-    Biases are left out. While there are too many numbers, filters shrink to their
-    largest magnitude, then rows of dense layers to theirs; what is still too long is
-    pooled in windows of equal length over all of it.
+    Biases are left out. If there are too many numbers, every filter and every row of a
+    dense layer becomes its largest magnitude; what is still too long is pooled in
+    windows of equal length over all of it.
 
     Parameters
     ----------
@@ -30,20 +28,12 @@ def pooled(update: Vectors, max_features: int) -> Tensor:
         Not negative; the same length for updates of the same shapes.
     """
     parts = [value.abs() for value in update.values() if is_weight(value.shape)]
-    if _size(parts) > max_features:
-        parts = [part.flatten(2).amax(2) if part.dim() > 2 else part for part in parts]
-    if _size(parts) > _WINDOW * max_features:
-        filters = [value.dim() > 2 for value in update.values() if value.dim() > 1]
+    if sum(part.numel() for part in parts) > max_features:
         parts = [
-            part if is_filter else part.amax(-1)
-            for part, is_filter in zip(parts, filters, strict=True)
+            (part.flatten(2) if part.dim() > 2 else part).amax(-1) for part in parts
         ]
     whole = torch.cat([part.flatten() for part in parts]).float()
     window = -(-len(whole) // max_features)
     if window == 1:
         return whole
     return functional.max_pool1d(whole[None], window, ceil_mode=True)[0]
-
-
-def _size(parts: list[Tensor]) -> int:
-    return sum(part.numel() for part in parts)

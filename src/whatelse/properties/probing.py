@@ -1,9 +1,11 @@
 """How well layers separate records: probes, neighbours, and a map (P3 Sec. VI-E)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -64,6 +66,29 @@ def features_of(module: nn.Module, records: torch.Tensor) -> dict[str, Floats]:
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
+def convolutional(module: nn.Module, record: torch.Tensor) -> set[str]:
+    """Return the layers whose outputs are images or sequences, by name.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Any net; it is put into evaluation mode.
+    record : Tensor, shape (1, ...)
+        As the net takes it.
+    """
+    found: set[str] = set()
+    layers = layers_of(module.eval())
+
+    def keep(name: str, output: torch.Tensor) -> None:
+        if output.dim() > 2:
+            found.add(name)
+
+    with torch.inference_mode(), watched(layers, keep) as begin:
+        begin()
+        module(record)
+    return found
+
+
 def components(features: Floats, fitted: NDArray[np.bool_], seed: int) -> Floats:
     """Return standardised principal components, fitted on some of the records."""
     from sklearn.decomposition import PCA
@@ -103,6 +128,89 @@ def probe(points: Floats, column: Words, fitted: NDArray[np.bool_]) -> Probe:
         float((asked == values[counts.argmax()]).mean()),
         np.asarray(last, dtype=np.float64),
     )
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the layers of a net tell, and of one to hold it against.
+
+    Attributes
+    ----------
+    found : DataFrame
+        A row for every ``model`` (trained, random weights), ``layer`` (by ``depth``)
+        and ``column`` (task, property): accuracy of the probes, ``linear`` and
+        ``neighbours``, beside the ``majority``; whether it is ``convolutional``.
+    points : dict of str to ndarray, shape (records, components)
+        Of the trained net, by layer.
+    """
+
+    found: pd.DataFrame
+    points: dict[str, Floats]
+
+
+def look(
+    features: Mapping[str, Mapping[str, Floats]], images: set[str],
+    columns: Mapping[str, Words], fitted: NDArray[np.bool_], seed: int,
+) -> Looked:  # fmt: skip
+    """Probe every layer of a net and of another.
+
+    Parameters
+    ----------
+    features : mapping of str to mapping of str to ndarray
+        By model, the one that is mapped first, and by layer.
+    images : set of str
+        Layers that are convolutional.
+    columns : mapping of str to ndarray of int, shape (records,)
+        What is to be told.
+    fitted : ndarray of bool, shape (records,)
+        The records that probes are fitted on.
+    seed : int
+        Of the components.
+    """
+    points = {
+        model: {layer: components(own, fitted, seed) for layer, own in layers.items()}
+        for model, layers in features.items()
+    }
+    found = []
+    for model, layers in points.items():
+        for depth, (layer, own) in enumerate(layers.items()):
+            for name, column in columns.items():
+                probed = probe(own, column, fitted)
+                found.append(
+                    {
+                        "model": model, "depth": depth, "layer": layer,
+                        "convolutional": layer in images, "column": name,
+                        "linear": probed.linear, "neighbours": probed.neighbours,
+                        "majority": probed.majority,
+                    }
+                )  # fmt: skip
+    return Looked(pd.DataFrame(found), next(iter(points.values())))
+
+
+def maps_of(
+    points: Mapping[str, Floats], shown: Words, columns: Mapping[str, Words], seed: int
+) -> pd.DataFrame:
+    """Return the t-SNE of some records at every layer.
+
+    Parameters
+    ----------
+    points : mapping of str to ndarray, shape (records, components)
+        By layer.
+    shown : ndarray of int
+        The records that are mapped.
+    columns : mapping of str to ndarray, shape (records,)
+        What is said of each beside its place.
+    seed : int
+        Of the maps.
+    """
+    parts = []
+    for layer, own in points.items():
+        placed = map_of(own[shown], seed)
+        said = {name: column[shown] for name, column in columns.items()}
+        parts.append(
+            pd.DataFrame({"layer": layer, "x": placed[:, 0], "y": placed[:, 1], **said})
+        )
+    return pd.concat(parts, ignore_index=True)
 
 
 def map_of(points: Floats, seed: int) -> Floats:

@@ -5,6 +5,7 @@ records whose attribute it knows, and learns to tell that of others; censoring t
 prevent it; de-censoring undoes that.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
@@ -27,11 +29,17 @@ from whatelse.properties.censoring import (
     censored,
     classifier,
     cut,
+    fit,
     put_back,
     represent,
 )
 from whatelse.properties.observe import codes_of
-from whatelse.properties.settings import Adversarial, Information, Representation
+from whatelse.properties.settings import (
+    Adversarial,
+    Fitting,
+    Information,
+    Representation,
+)
 from whatelse.seeding import stream
 from whatelse.training.blocks import Block, load_block
 
@@ -87,25 +95,24 @@ def _replicate(
             "records, or another attribute"
         )
     here, there = (torch.from_numpy(dataset.floats(rows)) for rows in (known, asked))
-    plain = cut(module_of(block.architecture, block.model(0)))
     encoder = _encoder(
-        settings, block, plain, dataset, members, attribute[members], seed, number,
-    )  # fmt: skip
+        settings, block, dataset, members, attribute[members], seed, number
+    )
     sent = (represent(encoder.body, here), represent(encoder.body, there))
-    report = _told(settings, sent, attribute, known, asked, seed, number)
+    attacker = _Attacker(settings.attacker, known, asked, seed, number)
+    told = attacker.told(sent, attribute)
     found = {
-        "attribute_accuracy": report["accuracy"],
+        "attribute_accuracy": told.accuracy,
         "attribute_majority": _majority(attribute[known], attribute[asked]),
     }
     if isinstance(settings.defence, Adversarial | Information):
+        own = _own_net(settings, block, here, dataset.labels[known], seed, number)
         back = put_back(
-            sent[0], represent(plain.body, here), settings.attacker, seed,
+            sent[0], represent(own.body, here), settings.attacker, seed,
             ("back", number),
         )  # fmt: skip
-        again = tuple(represent(back, points) for points in sent)
-        found["decensored_accuracy"] = _told(
-            settings, again, attribute, known, asked, seed, number
-        )["accuracy"]
+        again = (represent(back, sent[0]), represent(back, sent[1]))
+        found["decensored_accuracy"] = attacker.told(again, attribute).accuracy
     right = int(
         (_answers(encoder, there) == dataset.labels[asked]).sum()
         + (_answers(encoder, here) == dataset.labels[known]).sum()
@@ -117,7 +124,7 @@ def _replicate(
     plant = np.zeros(len(attribute), dtype=np.int64)
     plant[known], plant[asked] = planted[0] > middle, planted[1] > middle
     controls = {
-        kind: _control(what, _told(settings, sent, column, known, asked, seed, number))
+        kind: attacker.told(sent, column).control(what)
         for kind, what, column in (
             ("negative", "an attribute that a coin chose", coin),
             ("positive", "an attribute that one feature tells", plant),
@@ -131,23 +138,19 @@ def _replicate(
     }, pd.DataFrame(
         {
             "replicate": number, "record": asked, "value": attribute[asked],
-            "told": report["told"],
+            "told": told.values,
         }
     )  # fmt: skip
 
 
 def _encoder(
-    settings: Representation, block: Block, plain: Encoder, dataset: Dataset,
+    settings: Representation, block: Block, dataset: Dataset,
     members: NDArray[np.int64], attribute: NDArray[np.int64], seed: int, number: int,
 ) -> Encoder:  # fmt: skip
     """Return the net whose representations are sent."""
     if settings.defence is None:
-        return plain
-    drawn = {
-        **initial(block.architecture, stream(seed, "fresh", number)),
-        **initial_buffers(block.architecture),
-    }
-    net = module_of(block.architecture, drawn)
+        return cut(module_of(block.architecture, block.model(0)))
+    net = _fresh(block, seed, "fresh", number)
     if isinstance(settings.defence, Adversarial | Information):
         inputs = torch.from_numpy(dataset.floats(members))
         return censored(
@@ -157,29 +160,98 @@ def _encoder(
     return cut(net)  # random weights: what the attacker could tell without training
 
 
-def _told(
-    settings: Representation, points: tuple[Tensor, ...], column: NDArray[np.int64],
-    known: NDArray[np.int64], asked: NDArray[np.int64], seed: int, number: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Fit the attacker's net and ask it."""
-    here, there = (own.to(torch.float32) for own in points)
-    scale, shift = here.std(0) + 1e-6, here.mean(0)
-    net = classifier(
-        (here - shift) / scale, column[known], settings.attacker, seed,
-        ("attacker", number),
+def _own_net(
+    settings: Representation, block: Block, inputs: Tensor,
+    labels: NDArray[np.int64], seed: int, number: int,
+) -> Encoder:  # fmt: skip
+    """Return the attacker's net for the task, trained on its own records alone.
+
+    The victim's net without censoring is not for the attacker to have.
+    """
+    net = _fresh(block, seed, "own", number)
+    task = torch.from_numpy(labels)
+    fit(
+        net,
+        lambda rows: functional.cross_entropy(net(inputs[rows]), task[rows]),
+        len(inputs), settings.fitting, seed, ("own", number),
     )  # fmt: skip
-    with torch.inference_mode():
-        logits = net((there - shift) / scale)
-    told = logits.argmax(1).numpy()
-    odds = (logits[:, -1] - logits[:, 0]).numpy()
-    return {
-        "accuracy": float((told == column[asked]).mean()),
-        "told": told, "odds": odds, "known": column[asked] > 0,
-    }  # fmt: skip
+    return cut(net.eval())
 
 
-def _control(what: str, report: dict[str, Any]) -> Control:
-    return control_of(what, report["odds"], report["known"])
+def _fresh(block: Block, seed: int, name: str, number: int) -> nn.Module:
+    """Return a net of a block's architecture, its weights drawn from a stream."""
+    drawn = {
+        **initial(block.architecture, stream(seed, name, number)),
+        **initial_buffers(block.architecture),
+    }
+    return module_of(block.architecture, drawn)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the attacker said of the records that it was asked about.
+
+    Attributes
+    ----------
+    values : ndarray of int64, shape (asked,)
+        The value that it said.
+    odds : ndarray of float, shape (asked,)
+        Of the last value against the first.
+    truth : ndarray of int64, shape (asked,)
+        The true value.
+    """
+
+    values: NDArray[np.int64]
+    odds: NDArray[np.float64]
+    truth: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> float:
+        """The share that was right."""
+        return float((self.values == self.truth).mean())
+
+    def control(self, what: str) -> Control:
+        """Return it as a control, of a column of two values."""
+        return control_of(what, self.odds, self.truth > 0)
+
+
+@dataclass(frozen=True)
+class _Attacker:
+    """Who learns a column from the representations of some records, to tell others'.
+
+    Attributes
+    ----------
+    fitting : Fitting
+        How its net is trained.
+    known, asked : ndarray of int64
+        The records that it learns from, and those that it is asked about.
+    seed, number : int
+        Name its streams.
+    """
+
+    fitting: Fitting
+    known: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    seed: int
+    number: int
+
+    def told(
+        self, points: tuple[Tensor, Tensor], column: NDArray[np.int64]
+    ) -> _Told:  # fmt: skip
+        """Fit its net on representations of the known, and ask it of the others'."""
+        here, there = (own.to(torch.float32) for own in points)
+        scale, shift = here.std(0) + 1e-6, here.mean(0)
+        net = classifier(
+            (here - shift) / scale, column[self.known], self.fitting, self.seed,
+            ("attacker", self.number),
+        )  # fmt: skip
+        with torch.inference_mode():
+            logits = net((there - shift) / scale)
+        return _Told(
+            logits.argmax(1).numpy(),
+            (logits[:, -1] - logits[:, 0]).numpy(),
+            column[self.asked],
+        )
 
 
 def _majority(known: NDArray[np.int64], asked: NDArray[np.int64]) -> float:

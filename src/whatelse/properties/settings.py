@@ -69,9 +69,13 @@ class Layers(_Settings):
     kind: Literal["properties.layers"]
     property: Property
     records: int = Field(
+        4000, ge=40, le=20_000,
+        description="Held-out records, as many with the property as without: half to "
+        "fit probes on, half to test them on.",
+    )  # fmt: skip
+    mapped: int = Field(
         1000, ge=40, le=20_000,
-        description="Held-out records: half to fit probes on, half to test them on; "
-        "all are mapped.",
+        description="How many of them are mapped, of the first replicate.",
     )  # fmt: skip
 
 

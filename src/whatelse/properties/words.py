@@ -35,6 +35,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     """
     chosen = MembershipAdversary.model_validate(settings)
     words = vocabulary_of(stage.dataset)
+    stage.refuse_hidden_sums()
     looks = stage.rounds - chosen.first
     if looks < 1:
         raise UserError(

@@ -50,7 +50,13 @@ from whatelse.properties.adversary_settings import (
     PropertyAdversary,
 )
 from whatelse.properties.settings import PropertyAttack
-from whatelse.training.federated_settings import Averaging, ByLot, Deal, Protocol
+from whatelse.training.federated_settings import (
+    Averaging,
+    ByLot,
+    Deal,
+    Protocol,
+    rounds_of,
+)
 from whatelse.training.settings import (
     CentralTraining,
     TrainingSettings,
@@ -272,6 +278,12 @@ class Collaborative(_Entry):
                 "collaboration.defence: not with an adversary that looks, which takes "
                 "what it sees for a sum; allowed: left out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adversary_sees_enough(self) -> "Collaborative":
+        if isinstance(self.adversary, PropertyAdversary):
+            self.adversary.refuse_too_short(rounds_of(self.collaboration))
         return self
 
     @model_validator(mode="after")

@@ -163,6 +163,26 @@ class Stage:
                 f"deal.kind: {self.deal.kind}; allowed with this adversary: lot"
             )
 
+    def refuse_hidden_sums(self) -> None:
+        """Refuse averaging of which what is seen is no sum over all others.
+
+        Raises
+        ------
+        UserError
+            If some are selected, or there is a defence.
+        """
+        if not isinstance(self.protocol, Averaging):
+            return
+        defence = self.protocol.defence.kind if self.protocol.defence else None
+        for name, value in (
+            ("selected", self.protocol.selected), ("defence", defence),
+        ):  # fmt: skip
+            if value not in (None, self.count):
+                raise UserError(
+                    f"protocol.{name}: {value}; allowed with an adversary that looks: "
+                    "left out (it takes what it sees for the sum of all others)"
+                )
+
     @property
     def labels(self) -> Rows:
         """Classes of all records."""

@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
         "participants": [len(participant.rows) for participant in cast.participants],
         "test_accuracy": _accuracy(program, np.flatnonzero(tested)),
         "train_accuracy": _accuracy(program, np.flatnonzero(inside)),
+        "task_majority": _majority(np.asarray(dataset.labels), inside, tested),
         "adversary": cast.about,
         "privacy": privacy,
         "stages": stages,
@@ -227,6 +228,17 @@ def _accuracy(program: Program, rows: NDArray[np.int64]) -> Rate | None:
         return None
     told = program.answers(rows).argmax(1)
     return rate(int((told == program.data.labels[rows].cpu()).sum()), len(rows))
+
+
+def _majority(
+    labels: NDArray[np.int64], inside: NDArray[np.bool_], tested: NDArray[np.bool_]
+) -> Rate | None:
+    """Return the accuracy of always saying the participants' commonest class."""
+    if not tested.any():
+        return None
+    values, counts = np.unique(labels[inside], return_counts=True)
+    right = labels[tested] == values[counts.argmax()]
+    return rate(int(right.sum()), len(right))
 
 
 def code_of(spec: CollaborationSpec) -> tuple[Path, ...]:

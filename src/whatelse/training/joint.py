@@ -8,7 +8,7 @@ from whatelse.measures.spread import Spread, spread
 from whatelse.records import read_json
 from whatelse.training.observations import ABOUT
 
-_ACCURACIES = ("test_accuracy", "train_accuracy")
+_ACCURACIES = ("test_accuracy", "train_accuracy", "task_majority")
 
 
 def about_joint(inputs: Inputs) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -17,8 +17,6 @@ OBSERVATIONS, ABOUT = "observations.safetensors", "collaboration.json"
 # of an adversary of kind property
 OBSERVED, AUXILIARY = "observed", "auxiliary"
 CONTROLS = ("planted", "random")
-STRETCH = 10
-"""Iterations that are learned from, or asked about, together."""
 
 # of an adversary of kind membership
 SEEN, MEMBERS, OWN, STRANGERS = "words", "members", "own", "strangers"

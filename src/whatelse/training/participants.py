@@ -124,6 +124,8 @@ class Scene:
         training.
     total : callable
         The sum of these, cheaper where nobody asks for them one by one.
+    program_of_own : callable
+        Makes the model, to be trained on.
     noise : callable or None
         With differential privacy, a draw of what is added to a sum: not the one that
         was, which nobody knows.
@@ -135,18 +137,14 @@ class Scene:
     model: Vectors
     each: "Callable[[Sequence[Rows]], list[Vectors]]"
     total: "Callable[[Sequence[Rows]], Vectors]"
-    _program: "Callable[[], Program]"
+    program_of_own: "Callable[[], Program]"
     noise: "Callable[[], Vectors] | None" = None
     chosen: tuple[int, ...] = ()
 
     @functools.cached_property
     def program(self) -> "Program":
         """The model, to be asked for gradients of other losses; not to be changed."""
-        return self._program()
-
-    def program_of_own(self) -> "Program":
-        """Return the model, to be trained on."""
-        return self._program()
+        return self.program_of_own()
 
 
 Submit = Callable[[Vectors, Scene], Vectors]

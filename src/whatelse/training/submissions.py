@@ -23,18 +23,31 @@ def sendable(update: Vectors, settings: Gradients | Averaging) -> Vectors:
     The former is P3's Sec. VIII (Shokri & Shmatikov, CCS 2015).
     """
     if isinstance(settings, Gradients) and settings.shared < 1:
-        whole = torch.cat([value.abs().flatten() for value in update.values()])
-        kept = max(1, round(settings.shared * len(whole)))
-        least = whole.kthvalue(len(whole) - kept + 1).values
-        update = {
-            place: torch.where(value.abs() >= least, value, 0.0)
-            for place, value in update.items()
-        }
+        update = _largest(update, settings.shared)
     if not settings.privacy:
         return update
     squares = torch.stack([value.square().sum() for value in update.values()])
     factor = (settings.privacy.clip / squares.sum().sqrt()).clamp(max=1.0)
     return {place: value * factor for place, value in update.items()}
+
+
+def _largest(update: Vectors, share: float) -> Vectors:
+    """Return a share of an update's values, by size; of equals the first ones.
+
+    The others are zero.
+    """
+    whole = torch.cat([value.flatten() for value in update.values()])
+    sizes = whole.abs()
+    kept = max(1, round(share * len(whole)))
+    least = sizes.kthvalue(len(whole) - kept + 1).values
+    sent = sizes > least
+    equals = (sizes == least).nonzero().flatten()
+    sent[equals[: kept - int(sent.sum())]] = True
+    parts = torch.where(sent, whole, 0.0).split([v.numel() for v in update.values()])
+    return {
+        place: part.view(value.shape)
+        for (place, value), part in zip(update.items(), parts, strict=True)
+    }
 
 
 def noise_of(

@@ -45,6 +45,7 @@ _SKLEARN = ("digits", "retail", "faces", *_TEXTS)
 _TEXT = 0.025  # megabytes of a table that take as long as a text
 _LOOK = 100  # passes over the weights that take as long as to look at a model
 _AUDITED = 1024  # records of a forward pass over a joint model
+_LAYER = 4096  # numbers of a record that are kept of a layer, at most
 _SWEPT = 27  # numbers of low bits that a sweep writes
 _FINE_TUNED = 64  # records of a batch
 _CLIMBED = 156.0  # queries for a record by hill climbing, on average in P1
@@ -563,12 +564,12 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
             epochs=protocol["local_epochs"], batch_size=batch,
             stacked=not net.looped,
         )  # fmt: skip
-    kept = rounds * (updates + bool(adversary)) * adversary.get("max_features", 0) * 4
+    looked = max(0, rounds - adversary.get("first", 0))
+    kept = looked * (updates + bool(adversary)) * adversary.get("max_features", 0) * 4
     if adversary.get("kind") == "backdoor":
         kept = float(rounds * _HISTORY)
         _add(seconds, _attack_on(net, adversary, shape, protocol, count))
     if adversary.get("kind") == "membership":
-        looked = max(0, rounds - adversary["first"])
         kept = looked * -(-(shape.words or 0) // 8) + 8.0 * shape.num_records
     megabytes = shape.num_bytes / MEGABYTE
     return Work(
@@ -576,7 +577,7 @@ def collaborate(spec: Mapping[str, Any], shape: Shape) -> Work:
          "train.data_megabyte": megabytes},
         {
             "train.job": 1.0, "train.data_megabyte": megabytes,
-            "train.model_megabyte": (2 * net.weights * 4 + 2 * kept) / MEGABYTE,
+            "train.model_megabyte": (2 * net.weights * 4 + kept) / MEGABYTE,
             "train.batch_megabyte": wide * (net.values + net.terms) * 4 / MEGABYTE,
         },
         net.weights * 4 + kept + _RECORDED,
@@ -634,7 +635,8 @@ def inference(
         }
         rows = replicates * settings["records"]
         return Work(seconds, held, _RECORDED + rows * _SCORE)
-    rows = rounds * (1 + 2 * adversary["examples"] + 8 / adversary["control_every"])
+    looked = max(0, rounds - adversary["first"])
+    rows = looked * (1 + 2 * adversary["examples"] + 8 / adversary["control_every"])
     features = adversary["max_features"]
     if settings["classifier"]["kind"] == "random-forest":
         trees = settings["classifier"]["trees"] * 4.0 * replicates
@@ -642,7 +644,7 @@ def inference(
         seconds |= {"forest.tree": trees, "forest.mrow": trees * rows * deep / 1e6}
     held = {
         "attack.job": 1.0,
-        "attack.fit_megabyte": 3 * rows * features * 4 / MEGABYTE,
+        "attack.fit_megabyte": 2 * rows * features * 4 / MEGABYTE,
     }
     return Work(seconds, held, _RECORDED + replicates * rounds * _SCORE)
 
@@ -652,17 +654,19 @@ def representation(
 ) -> Work:
     """Return the work of telling an attribute from representations.
 
-    None is in the benchmark. A censored net is taken to take as long as one of its
-    architecture in the plain loop; the attacker's nets, as three replicates of a
-    membership attack.
+    None is in the benchmark. A censored net, and the attacker's own of the same form
+    on half of the records held out, are taken to take as long as one of its
+    architecture in the plain loop; the attacker's other nets, as three replicates of
+    a membership attack.
     """
     net = net_for(spec["architecture"], shape)
     seconds: Features = {"attack.job": 1.0, "attack.replicate": 3.0 * replicates}
     if (settings["defence"] or {}).get("kind") in ("adversarial", "information"):
         fitting = settings["fitting"]
+        trained_on = shape.num_records + held_out(spec, shape) // 2
         _add(seconds, training(
             net, num_models=replicates, epochs=fitting["epochs"],
-            steps=-(-shape.num_records // fitting["batch_size"]),
+            steps=-(-trained_on // fitting["batch_size"]),
             batch_size=fitting["batch_size"], stacked=False,
         ))  # fmt: skip
     held = {
@@ -679,19 +683,23 @@ def layers(
 ) -> Work:
     """Return the work of probing and mapping the layers of some models.
 
-    None is in the benchmark. A thousand records are taken to take as long, at each
-    layer, as three replicates of a membership attack beside its rows.
+    None is in the benchmark. At each layer a thousand records are taken to take as long
+    as a replicate of a membership attack beside its rows, to map them as two; one
+    replicate is mapped.
     """
     net = net_for(spec["architecture"], shape)
     thousands = settings["records"] / 1e3
-    looks = 3.0 * replicates * thousands * len(net.widths)
+    mapped = settings["mapped"] / 1e3
+    looks = (replicates * thousands + 2 * mapped) * len(net.widths)
     megabytes = shape.num_bytes / MEGABYTE
-    held = settings["records"] * net.values * 4 / MEGABYTE
+    # of the net and of one with random weights; large layers are pooled
+    most = min(net.values, _LAYER * len(net.widths))
+    held = 2 * settings["records"] * most * 4 / MEGABYTE
     return Work(
         {"attack.job": 1.0, "attack.replicate": looks},
         {"attack.job": 1.0, "query.data_megabyte": megabytes,
-         "attack.fit_megabyte": held},
-        _RECORDED + replicates * len(net.widths) * settings["records"] * _SCORE,
+         "query.value_megabyte": held},
+        _RECORDED + len(net.widths) * settings["mapped"] * _SCORE,
     )  # fmt: skip
 
 

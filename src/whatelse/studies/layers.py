@@ -3,7 +3,7 @@
 The net is made by a function of a Python file of yours, which is run; its weights are
 read from ``.safetensors``. Records come from an ``.npz`` file with ``inputs`` (as the
 net takes them), ``labels`` and ``property`` (whole numbers), best ones that it was not
-trained on.
+trained on. With ``--out`` the maps and probes are drawn, as a study's are.
 """
 
 import argparse
@@ -12,16 +12,29 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
+from whatelse import records
 from whatelse.errors import UserError
-from whatelse.properties.probing import components, features_of, halves, probe
+from whatelse.measures.spread import spread
+from whatelse.properties.layers import PROPERTY, RANDOM, TASK, TRAINED
+from whatelse.properties.probing import (
+    Looked,
+    Words,
+    convolutional,
+    features_of,
+    halves,
+    look,
+    maps_of,
+)
 from whatelse.training.blocks import BROKEN, load_tensors
 
-_COLUMNS = ("task", "property")
+_COLUMNS = (TASK, PROPERTY)
 _ARRAYS = ("inputs", "labels", "property")
 _FEWEST = 40  # records
+_MAPPED = 1000  # at most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="inputs, labels and property, one row a record",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the halves and probes")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to draw the sheet into"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,19 +77,69 @@ def run(args: argparse.Namespace) -> None:
             f"{args.data}: inputs of shape {shape}: {said}; allowed: what the net takes"
         ) from None
     fitted = halves(len(inputs), args.seed)
-    for name, column in zip(_COLUMNS, columns, strict=True):
+    for name, column in columns.items():
         if len(set(column[fitted].tolist())) < 2:
             raise UserError(
                 f"{args.data}: {name}: one value alone; allowed: at least two"
             )
-    print("accuracy on held-out half     task  property  property, net as it was made")
-    for layer, features in trained.items():
-        points = components(features, fitted, args.seed)
-        found = [probe(points, column, fitted) for column in columns]
-        other = probe(components(fresh[layer], fitted, args.seed), columns[1], fitted)
-        print(f"  {layer:27s} {found[0].linear:.3f}     {found[1].linear:.3f}"
-              f"                         {other.linear:.3f}")  # fmt: skip
-    print(f"  {'majority':27s} {found[0].majority:.3f}     {found[1].majority:.3f}")
+    features = {TRAINED: trained, RANDOM: fresh}
+    images = convolutional(net, inputs[:1])
+    looked = look(features, images, columns, fitted, args.seed)
+    _print(looked.found)
+    if args.out:
+        _draw(args, looked, columns)
+
+
+def _print(found: pd.DataFrame) -> None:
+    """Print a line for every layer, and one for the majority."""
+    table = found.set_index(["layer", "model", "column"])
+    print("accuracy on held-out half      task         property     of the net as made")
+    print("                               probe  k-NN  probe  k-NN  probe  k-NN")
+    for layer in dict.fromkeys(found["layer"]):
+        cells = [
+            table.loc[(layer, model, column), probe]
+            for model, column in ((TRAINED, TASK), (TRAINED, PROPERTY),
+                                  (RANDOM, PROPERTY))
+            for probe in ("linear", "neighbours")
+        ]  # fmt: skip
+        print(f"  {layer:27s}", *(f" {cell:.3f}" for cell in cells))
+    majority = [
+        found.loc[found["column"] == column, "majority"].iloc[0] for column in _COLUMNS
+    ]
+    print(f"  {'majority':27s}  {majority[0]:.3f}         {majority[1]:.3f}")
+
+
+def _draw(args: argparse.Namespace, looked: Looked, columns: dict[str, Words]) -> None:
+    """Draw the sheet of a study, and write what it is drawn from beside it."""
+    from whatelse.figures import layers, style
+    from whatelse.figures.results import AttackResult
+    from whatelse.figures.settings import Layers
+    from whatelse.properties.observe import cramers_v
+
+    order = np.random.default_rng(args.seed).permutation(len(columns[TASK]))
+    said = {"task": columns[TASK], "has_it": (columns[PROPERTY] > 0).astype(np.int64)}
+    places = maps_of(looked.points, np.sort(order[:_MAPPED]), said, args.seed)
+    correlation = cramers_v(columns[TASK], columns[PROPERTY] > 0)
+    name = Path(args.net.rpartition(":")[0]).stem
+    metrics = {
+        "kind": "properties.layers", "name": name, "grid": {},
+        "dataset": {"name": args.data.stem, "title": args.data.name},
+        "replicates": [{"replicate": 0, "task_correlation": correlation}],
+        "summary": {"task_correlation": spread([correlation])},
+    }  # fmt: skip
+    records.write_json(args.out / "metrics.json", metrics)
+    with records.atomic(args.out / "curves.csv") as file:
+        looked.found.assign(replicate=0).to_csv(file, index=False)
+    records.write_with(
+        args.out / "scores.parquet", places.assign(replicate=0).to_parquet
+    )
+    title = f"What the layers of {name} separate records by"
+    settings = Layers(kind="layers", attacks=(name,), title=title)
+    figure, data = layers.draw(settings, [AttackResult(args.out)])
+    with records.atomic(args.out / "data.csv") as file:
+        data.to_csv(file, index=False, lineterminator="\n")
+    style.save(figure, args.out)
+    print(f"{args.out}: drawn")
 
 
 def _net(place: str) -> nn.Module:
@@ -116,9 +182,7 @@ def _load(net: nn.Module, path: Path) -> None:
     net.load_state_dict(state)
 
 
-def _records(
-    path: Path,
-) -> tuple[torch.Tensor, tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", ...]]:
+def _records(path: Path) -> tuple[torch.Tensor, dict[str, Words]]:
     """Read inputs, labels and property.
 
     Raises
@@ -149,7 +213,10 @@ def _records(
         raise UserError(f"{path}: inputs: NaN or infinity; allowed: finite numbers")
     if inputs.dtype.kind not in "fiub":
         raise UserError(f"{path}: inputs: {inputs.dtype}; allowed: numbers")
-    codes = tuple(np.unique(column, return_inverse=True)[1] for column in columns)
+    codes = {
+        name: np.unique(column, return_inverse=True)[1]
+        for name, column in zip(_COLUMNS, columns, strict=True)
+    }
     # whole numbers stay what they are: an embedding takes nothing else
     kept = inputs.astype(np.float32 if inputs.dtype.kind == "f" else np.int64)
     return torch.from_numpy(kept), codes
