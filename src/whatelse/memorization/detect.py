@@ -48,8 +48,9 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     unseen = _all(inputs, "unseen.models")
     for model in (*innocents, *unseen):
         check_alike(innocents[0], "the first innocent model", model, "innocent, unseen")
-    detector = Detector.fit([look(model) for model in innocents])
-    usual = [detector.judge(look(model)) for model in innocents]
+    looks = [look(model) for model in innocents]
+    detector = Detector.fit(looks)
+    usual = [detector.judge(seen) for seen in looks]
     verdicts = [detector.judge(look(model)) for model in unseen]
     planted = [detector.judge(look(look.plant(model))) for model in unseen]
     alarms = sum(verdict.tampered for verdict in verdicts)
