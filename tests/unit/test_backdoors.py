@@ -481,7 +481,8 @@ def test_a_net_that_learns_from_nothing_too_slowly_is_told(
         folder.mkdir()
         save_file(kept(made), folder / names.OBSERVATIONS)
         rate = {"value": 0.5, "low": 0.4, "high": 0.6}
-        about = {"test_accuracy": rate, "train_accuracy": rate, "privacy": None}
+        accuracies = ("test_accuracy", "train_accuracy", "task_majority")
+        about = {**dict.fromkeys(accuracies, rate), "privacy": None}
         write_json(folder / names.ABOUT, {**about, "adversary": made.about})
         spec = AttackSpec(study="s", name="a", grid={}, seed=1, settings={})
         found = evaluate.find(spec, {"observations.0": [folder], "data": [data]})
