@@ -85,6 +85,7 @@ def joint(
             "participants": [10] * 6, "privacy": None,
             "test_accuracy": {"value": main, "low": main, "high": main},
             "train_accuracy": {"value": main, "low": main, "high": main},
+            "task_majority": {"value": 0.1, "low": 0.1, "high": 0.1},
             "adversary": {
                 "attackers": 1, "target": "b", "held_out": HELD, "majority": 0.4,
                 "by_lot": by_lot,

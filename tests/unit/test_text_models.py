@@ -325,8 +325,9 @@ def test_filters_over_words_are_pooled_like_those_of_images() -> None:
         "conv0.weight": torch.tensor([[[1.0, -5.0], [2.0, 0.0]]]),
         "conv0.bias": torch.tensor([9.0]),
     }
-    assert pooled(update, 6).tolist() == [0, 0, 2, 3, 5, 2]
-    assert pooled(update, 3).tolist() == [0, 3, 5]
+    assert pooled(update, 8).tolist() == [0, 0, 2, 3, 1, 5, 2, 0]
+    assert pooled(update, 6).tolist() == [0, 3, 5, 2]
+    assert pooled(update, 3).tolist() == [3, 5]
 
 
 # ---- files
