@@ -42,14 +42,14 @@ def _got(value: Any) -> str:
     return f", got {text if len(text) <= 60 else text[:57] + '...'}"
 
 
-def json_argument(schema: Any) -> Callable[[str], Any]:
-    """Return an argument type that reads JSON into a pydantic schema."""
+def json_argument(schema: Any, option: str = "--spec") -> Callable[[str], Any]:
+    """Return an argument type that reads an option's JSON into a pydantic schema."""
 
     def parse(text: str) -> Any:
         try:
             return TypeAdapter(schema).validate_json(text)
         except ValidationError as error:
-            raise UserError(validation_line("--spec", error)) from None
+            raise UserError(validation_line(option, error)) from None
 
     return parse
 

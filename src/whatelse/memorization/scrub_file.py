@@ -19,9 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("model", type=Path, metavar="MODEL.safetensors")
     parser.add_argument(
-        "--with", dest="scrubs", type=json_argument(FileScrub), action="append",
-        required=True, metavar="JSON",
-        help='e.g. {"kind": "zero-bits", "bits": 16}; several are done in order',
+        "--with", dest="scrubs", type=json_argument(FileScrub, "--with"),
+        action="append", required=True, metavar="JSON",
+        help='{"kind": "zero-bits", "bits": 16} or "random-bits"; {"kind": "round", '
+        '"to": "bf16"}, "fp16" or "int8"; {"kind": "prune", "share": 0.5}; {"kind": '
+        '"noise", "scale": 0.1}, in standard deviations of each tensor; {"kind": '
+        '"clip", "percentile": 99}; several are done in order',
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument("--seed", type=int, default=0, help="of scrubs that draw")

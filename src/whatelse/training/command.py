@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for finished models and curves of a block in work",
     )  # fmt: skip
     parser.add_argument(
-        "--ahead", type=json_argument(tuple[Ahead, ...]), default=(), metavar="JSON",
+        "--ahead", type=json_argument(tuple[Ahead, ...], "--ahead"), default=(),
+        metavar="JSON",
         help="blocks of the same settings that the same scheduler's job makes next: "
         "their models are trained along, as one ensemble, and left in their progress",
     )  # fmt: skip
