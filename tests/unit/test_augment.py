@@ -109,6 +109,13 @@ def test_the_stack_sees_what_the_loop_sees() -> None:
         torch.testing.assert_close(value, ways[1][name], rtol=1e-3, atol=1e-5)
 
 
+def test_a_shift_leaves_something_of_an_image() -> None:
+    data = random_data(4, (1, 5, 6), 2)
+    assert augmented(data, Augment(shift=4)).num_records == 4
+    with pytest.raises(UserError, match=r"^shift: 5 pixels of images of 5x6; .*0\.\.4"):
+        augmented(data, Augment(shift=5))
+
+
 def test_rows_are_not_augmented() -> None:
     with pytest.raises(UserError, match=r"^augment: records are no images; allowed"):
         augmented(random_data(4, (3,), 2), Augment())

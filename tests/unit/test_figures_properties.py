@@ -224,7 +224,7 @@ def test_figures_repeat_to_the_byte(kind: str, tmp_path: Path) -> None:
     for number in range(2):
         out = tmp_path / str(number)
         out.mkdir()
-        style.save(draw(kind, [folder])[0], out)
+        style.save(*draw(kind, [folder]), out)
         digests.append([file_digest(out / f"figure.{end}") for end in ("png", "pdf")])
     assert digests[0] == digests[1]
 

@@ -375,7 +375,7 @@ def _mean_difference(
     first: Mapping[int, float | None],
     second: Mapping[int, float | None],
 ) -> tuple[dict[str, Any], Verdict, str]:
-    """Judge whether the mean of `first` minus `second` is negative."""
+    """Judge whether the mean of `first` minus `second` is not negative."""
     values = _paired(what, first, second)
     found = spread(values)
     ours = {"what": what, **_numbers(found)}

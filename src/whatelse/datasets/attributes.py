@@ -3,18 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from whatelse.datasets.store import ATTRIBUTES, Dataset
+from whatelse.datasets.store import Dataset, known_attributes
 from whatelse.errors import UserError
 
 LABEL = "label"
 """What the classes are called where an attribute is asked for."""
-
-
-def known_attributes(dataset: Dataset) -> list[str]:
-    """Return the names of a data set's attributes, the classes left out."""
-    if ATTRIBUTES not in dataset.info["sha256"]:
-        return []
-    return [str(name) for name in dataset.attributes.columns]
 
 
 def numbers_of(

@@ -212,15 +212,19 @@ def canaries(dataset: Dataset) -> npt.NDArray[np.bool_]:
     return np.asarray(flags, dtype=np.bool_)
 
 
+def known_attributes(dataset: Dataset) -> list[str]:
+    """Return the names of a data set's attributes, the classes left out."""
+    if ATTRIBUTES not in dataset.info["sha256"]:
+        return []
+    return [str(name) for name in dataset.attributes.columns]
+
+
 def _column(
     dataset: Dataset, name: str, allowed: str
 ) -> tuple[str, npt.NDArray[Any]]:  # fmt: skip
     """Return an attribute that is needed, and the place that errors about it name."""
     place = f"{dataset.folder}: attribute {name!r}"
-    if (
-        ATTRIBUTES not in dataset.info["sha256"]
-        or name not in dataset.attributes.columns
-    ):
+    if name not in known_attributes(dataset):
         raise UserError(f"{place}: missing; allowed: {allowed}")
     return place, dataset.attributes[name].to_numpy()
 

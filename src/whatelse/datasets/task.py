@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from whatelse.datasets.attributes import LABEL, known_attributes, words_of
+from whatelse.datasets.attributes import LABEL, words_of
 from whatelse.datasets.loaded import Derived
-from whatelse.datasets.store import SPLIT, Dataset
+from whatelse.datasets.store import SPLIT, Dataset, known_attributes
 from whatelse.errors import UserError
 
 _Value = str | int | bool

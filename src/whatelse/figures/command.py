@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from whatelse.arguments import json_argument
 from whatelse.figures.settings import FigureSettings
-from whatelse.records import RECORD, Telemetry, atomic, unwritable, write_record
+from whatelse.records import RECORD, Telemetry, unwritable, write_record
 from whatelse.sources import closure
 
 
@@ -66,9 +66,7 @@ def run(args: argparse.Namespace) -> None:
         (args.out / RECORD).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(args.out, error) from error
-    with atomic(args.out / "data.csv") as file:
-        data.to_csv(file, index=False, lineterminator="\n")
-    pictures = style.save(figure, args.out)
+    written = style.save(figure, data, args.out)
     telemetry.write(args.out)
     write_record(
         args.out,
@@ -76,6 +74,6 @@ def run(args: argparse.Namespace) -> None:
         spec=spec.model_dump(mode="json"),
         inputs={f"attack:{result.folder.name}": result.folder for result in results},
         code=closure("whatelse.figures.command", module),
-        outputs=["data.csv", *pictures],
+        outputs=written,
         extra={"matplotlib": metadata.version("matplotlib")},
     )

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from whatelse.records import write_with
+from whatelse.records import atomic, write_with
 
 WIDTH = 7.2
 """Width of a figure in inches: a page's text width."""
@@ -228,8 +229,10 @@ def baseline(axes: Axes, y: float) -> None:
     axes.axhline(y, **GUESSING)
 
 
-def save(figure: Figure, folder: Path) -> list[str]:
-    """Write ``figure.pdf`` and ``figure.png`` (160 dpi), and return their names."""
+def save(figure: Figure, data: pd.DataFrame, folder: Path) -> list[str]:
+    """Write ``data.csv``, ``figure.pdf`` and ``figure.png`` (160 dpi); name them."""
+    with atomic(folder / "data.csv") as file:
+        data.to_csv(file, index=False, lineterminator="\n")
     with context():
         _settle(figure)
         write_with(
@@ -246,7 +249,7 @@ def save(figure: Figure, folder: Path) -> list[str]:
                 path, format="png", dpi=DPI, metadata={"Software": None}
             ),
         )
-    return ["figure.pdf", "figure.png"]
+    return ["data.csv", "figure.pdf", "figure.png"]
 
 
 def _settle(figure: Figure) -> None:

@@ -14,9 +14,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from whatelse.datasets.attributes import known_attributes
 from whatelse.datasets.phrases import PHRASE, random_phrases
-from whatelse.datasets.store import Dataset, open_dataset
+from whatelse.datasets.store import Dataset, known_attributes, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import control_of

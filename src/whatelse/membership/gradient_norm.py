@@ -9,18 +9,17 @@ from numpy.typing import NDArray
 
 from whatelse.membership import lira
 from whatelse.membership.compared import Compared, above_most
-from whatelse.membership.settings import GradientNorm
+from whatelse.membership.settings import SHARE_VARIANCE, GradientNorm
 from whatelse.models.signals import Signal
 
 SIGNAL: Signal = "gradient_norm"
-_FEW = 64  # reference models that share one variance, as in LiRA
 
 
 def score(settings: GradientNorm, compared: Compared) -> NDArray[np.float64]:
     """Return minus the log length, or its log likelihood ratio, shape (rows,)."""
     if not settings.calibrated:
         return compared.observed[:, 0].astype(np.float64)
-    few = len(compared.references) < _FEW
+    few = len(compared.references) < SHARE_VARIANCE
     inside, outside = (
         lira.fit(compared.references, chosen, one_variance=few)
         for chosen in (compared.inside, ~compared.inside)

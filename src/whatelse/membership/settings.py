@@ -135,6 +135,10 @@ _REFERENCES = Field(
 )
 
 
+SHARE_VARIANCE = 64
+"""Reference models; of fewer, all records share one variance (LiRA's paper)."""
+
+
 class _Reference(_Attack):
     """An attack that compares a target with reference models, record by record."""
 
@@ -190,7 +194,7 @@ class Lira(_Reference):
     def one_variance(self, references: int) -> bool:
         """Whether one variance serves all records."""
         if self.variance == "auto":
-            return references < 64
+            return references < SHARE_VARIANCE
         return self.variance == "global"
 
     @property

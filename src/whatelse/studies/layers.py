@@ -135,10 +135,7 @@ def _draw(args: argparse.Namespace, looked: Looked, columns: dict[str, Words]) -
     )
     title = f"What the layers of {name} separate records by"
     settings = Layers(kind="layers", attacks=(name,), title=title)
-    figure, data = layers.draw(settings, [AttackResult(args.out)])
-    with records.atomic(args.out / "data.csv") as file:
-        data.to_csv(file, index=False, lineterminator="\n")
-    style.save(figure, args.out)
+    style.save(*layers.draw(settings, [AttackResult(args.out)]), args.out)
     print(f"{args.out}: drawn")
 
 

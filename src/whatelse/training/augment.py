@@ -72,11 +72,17 @@ def augmented(data: "TrainingData", settings: Ways) -> "TrainingData":
     Raises
     ------
     UserError
-        If records are no images.
+        If records are no images, or a shift moves all of one out of sight.
     """
     images = data.inputs
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise UserError("augment: records are no images; allowed: leave it out")
+    height, width = images.shape[-2:]
+    if settings.shift >= min(height, width):
+        raise UserError(
+            f"shift: {settings.shift} pixels of images of {height}x{width}; "
+            f"allowed: 0..{min(height, width) - 1}"
+        )
     return replace(data, inputs=AugmentedImages.of(images, settings))
 
 
