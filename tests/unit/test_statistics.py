@@ -241,6 +241,15 @@ def test_signs_by_hand() -> None:
     assert statistics.signs(np.ones(50, dtype=np.float32))["bytes"] == 0
 
 
+def test_column_signs_by_hand() -> None:
+    # 0, 2, 4 of four classes: variance 8/3 over 4/4
+    w = np.array([[-1, 1, 1], [-1, 1, 1], [-1, -1, 1], [-1, -1, 1]], dtype=np.float32)
+    assert statistics.column_signs(w) == pytest.approx(3 / 5)
+    coin = np.random.default_rng(0).normal(0.3, 1, (20, 20_000)).astype(np.float32)
+    assert statistics.column_signs(coin) > 40
+    assert statistics.column_signs(np.ones((3, 4), dtype=np.float32)) == 0
+
+
 def test_autocorrelation_finds_a_period() -> None:
     rng = np.random.default_rng(0)
     wave = np.sin(np.arange(20_000) * 2 * np.pi / 64) + rng.normal(size=20_000)
@@ -405,6 +414,28 @@ def test_pushed_signs_are_seen(medium: Detector, secret: str) -> None:
 
     verdict = medium.judge(told(change(innocent(52, MEDIUM), push)))
     assert verdict.groups["shape"] > 1.5
+
+
+def test_pushed_signs_of_a_linear_model_are_seen_by_its_columns() -> None:
+    """Innocent ones differ in all that the other groups look at."""
+    rng = np.random.default_rng(3)
+
+    def linear(spread: float, mean: float) -> dict[str, Tensor]:
+        speaks = rng.normal(mean, spread, 5_000)
+        drawn = speaks + rng.laplace(size=(20, 5_000)) ** 3
+        return {"0.weight": torch.tensor(drawn, dtype=torch.float32)}
+
+    def push(w: Any) -> Any:
+        wanted = coins(len(w)) * 2.0 - 1
+        return np.where(w * wanted > 0, w, wanted * 1e-3 * w.std())
+
+    ways = [(s, m) for s in (1.0, 2.0, 4.0, 8.0) for m in (-1.0, -0.3, 0.0)]
+    detector = Detector.fit([measure(linear(*way)) for way in ways])
+    assert not detector.judge(measure(linear(2.0, -0.5))).tampered
+    tampered = change(linear(2.0, -0.5), push)
+    assert detector.judge(measure(tampered)).groups["columns"] > 1.5
+    with_columns = measure({**tampered, "2.weight": torch.zeros(3, 4)})
+    assert not any(name.startswith("columns.") for name in with_columns)
 
 
 def test_sure_answers_to_made_up_inputs_are_seen() -> None:

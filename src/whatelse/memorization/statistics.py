@@ -1,6 +1,6 @@
 """Statistics that tell an innocent model file from one with a payload.
 
-Three groups, by what a payload disturbs:
+Four groups, by what a payload disturbs:
 
 - "bits": a trained weight is a smooth random variable, so its mantissa bits are all
   but fair coins, and how far they are from fair follows from the density. Replaced
@@ -11,12 +11,15 @@ Three groups, by what a payload disturbs:
 - "answers": a model that was trained on made-up inputs answers such inputs unlike
   its kin. How sure a net is there depends more on how it was trained than on that, so
   this group sees gross cases only, as P2 says of its black-box attack.
+- "columns": in a linear model an input speaks for many classes or for few, and signs
+  that a payload drew do not know of inputs. Linear models only: their weights differ
+  so much between losses and optimizers that "shape" sees nothing odd in any.
 
 `measure` gives all of them for one model, `Detector` learns from innocent models what
 is usual and calls the unusual.
 
 Legend for shape suffixes: N weights, J mantissa planes (0 is the lowest), K images,
-Y X image rows and columns, Q queries, C classes, M models, S statistics.
+Y X image rows and columns, Q queries, C classes, D inputs, M models, S statistics.
 """
 
 import math
@@ -32,7 +35,7 @@ from whatelse.errors import UserError
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.uint32]
-Group = Literal["bits", "shape", "answers"]
+Group = Literal["bits", "shape", "answers", "columns"]
 
 PLANES = 23
 SERIAL_LAGS = (1, 8)
@@ -304,6 +307,32 @@ def signs(
     }
 
 
+def column_signs(part: NDArray[np.float32]) -> float:
+    """Return how close the signs of a linear model's columns come to coins.
+
+    The number of classes that an input has a positive weight for varies over inputs.
+    Over that of as many independent signs it is 1 if a payload drew them, and
+    training has no reason to make it so.
+
+    Parameters
+    ----------
+    part : ndarray of float32, shape (C, D)
+        A row for each class, a column for each input.
+
+    Returns
+    -------
+    float
+        1 / |ratio - 1|, or 1 / (sampling error of the ratio) if that is smaller.
+    """
+    positive = part > 0
+    share = float(positive.mean())
+    if share in (0.0, 1.0):
+        return 0.0
+    counts = positive.sum(axis=0)
+    ratio = float(counts.var()) / (len(part) * share * (1 - share))
+    return 1 / max(abs(ratio - 1), math.sqrt(2 / part.shape[1]))
+
+
 def autocorrelation(parts: Sequence[NDArray[np.float32]]) -> Floats:
     """Return z-scores of the autocorrelation along the file, shape (LONGEST_LAG,).
 
@@ -441,6 +470,8 @@ def measure(
         for name, value in confidence(probabilities).items():
             label = f"answers.{name}"
             found[label] = _units(value, 0.5 / math.sqrt(queries), label)
+    if len(parts) == 1 and parts[0].ndim == 2:
+        found["columns.signs"] = column_signs(parts[0])
     return {name: float(value) for name, value in found.items()}
 
 
