@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 after bad input; bugs raise.
+        0, 1 after `detect` if a file looks tampered with, 2 after bad input; bugs
+        raise.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(

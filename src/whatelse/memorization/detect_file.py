@@ -2,7 +2,8 @@
 
 It is held against innocent models of the same architecture: at least 8, trained in as
 many ways as possible. What looks like them may still carry something, e.g. encrypted
-low bits below about the 17th, or a secret in the answers.
+low bits below about the 17th, or a secret in the answers. The exit code is 1 if a file
+looks tampered with.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Print a line for each file."""
     models = {path: _model(path) for path in (*args.innocent, *args.models)}
     _refuse_twice(args.innocent, args.models)
@@ -45,13 +46,14 @@ def run(args: argparse.Namespace) -> None:
                 "of one architecture"
             )
     detector = Detector.fit([measure(models[path]) for path in args.innocent])
-    for path in args.models:
-        verdict = detector.judge(measure(models[path]))
+    verdicts = [detector.judge(measure(models[path])) for path in args.models]
+    for path, verdict in zip(args.models, verdicts, strict=True):
         word = "tampered" if verdict.tampered else "nothing seen"
         print(
             f"{path}: {word} (score {verdict.score:.2f}, above 1 is more than innocent "
             f"models show; {verdict.statistic})"
         )
+    return int(any(verdict.tampered for verdict in verdicts))
 
 
 def _refuse_twice(innocent: Sequence[Path], models: Sequence[Path]) -> None:
