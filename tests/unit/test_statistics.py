@@ -242,11 +242,17 @@ def test_signs_by_hand() -> None:
 
 
 def test_column_signs_by_hand() -> None:
-    # 0, 2, 4 of four classes: variance 8/3 over 4/4
+    # 0, 2, 2 of two classes, twice: variance 8/9 over 4/9; 0, 1, 2: 2/3 over 4/9
     w = np.array([[-1, 1, 1], [-1, 1, 1], [-1, -1, 1], [-1, -1, 1]], dtype=np.float32)
-    assert statistics.column_signs(w) == pytest.approx(3 / 5)
+    assert statistics.column_signs(w) == pytest.approx(1 / max(0.5, (2 / 3) ** 0.5))
+    wide = np.tile(w, 4)
+    assert statistics.column_signs(wide) == pytest.approx(2)
     coin = np.random.default_rng(0).normal(0.3, 1, (20, 20_000)).astype(np.float32)
     assert statistics.column_signs(coin) > 40
+    alike = np.where(np.arange(20)[:, None] < 9, abs(coin) * np.sign(coin[0]), coin)
+    assert statistics.column_signs(alike) > 40
+    assert statistics.column_signs(alike[:14]) < 10
+    assert statistics.column_signs(np.ones((1, 4), dtype=np.float32)) == 0
     assert statistics.column_signs(np.ones((3, 4), dtype=np.float32)) == 0
 
 
@@ -434,6 +440,8 @@ def test_pushed_signs_of_a_linear_model_are_seen_by_its_columns() -> None:
     assert not detector.judge(measure(linear(2.0, -0.5))).tampered
     tampered = change(linear(2.0, -0.5), push)
     assert detector.judge(measure(tampered)).groups["columns"] > 1.5
+    partly = change(linear(2.0, -0.5), lambda w: np.r_[push(w[:60_000]), w[60_000:]])
+    assert detector.judge(measure(partly)).groups["columns"] > 1.5
     with_columns = measure({**tampered, "2.weight": torch.zeros(3, 4)})
     assert not any(name.startswith("columns.") for name in with_columns)
 

@@ -310,9 +310,10 @@ def signs(
 def column_signs(part: NDArray[np.float32]) -> float:
     """Return how close the signs of a linear model's columns come to coins.
 
-    The number of classes that an input has a positive weight for varies over inputs.
-    Over that of as many independent signs it is 1 if a payload drew them, and
-    training has no reason to make it so.
+    For how many classes an input has a positive weight varies over inputs. That
+    variance over the one of as many independent signs is 1 if a payload drew them, and
+    training has no reason to make it so. A payload begins anywhere in the file and
+    need not fill it, so that every stretch of half the classes is looked at.
 
     Parameters
     ----------
@@ -322,15 +323,19 @@ def column_signs(part: NDArray[np.float32]) -> float:
     Returns
     -------
     float
-        1 / |ratio - 1|, or 1 / (sampling error of the ratio) if that is smaller.
+        1 / |ratio - 1| of the stretch that is nearest to 1, or 1 / (sampling error of
+        the ratio) if that is smaller.
     """
     positive = part > 0
-    share = float(positive.mean())
-    if share in (0.0, 1.0):
+    rows = max(2, -(-len(part) // 2))
+    share = positive.mean(axis=1)
+    coins = np.convolve(share * (1 - share), np.ones(rows), "valid")
+    upto = np.cumsum(np.pad(positive, ((1, 0), (0, 0))), axis=0, dtype=np.int32)
+    counts = upto[rows:] - upto[:-rows]
+    if not len(counts) or not coins.all():
         return 0.0
-    counts = positive.sum(axis=0)
-    ratio = float(counts.var()) / (len(part) * share * (1 - share))
-    return 1 / max(abs(ratio - 1), math.sqrt(2 / part.shape[1]))
+    nearest = np.abs(counts.var(axis=1) / coins - 1).min()
+    return float(1 / max(nearest, math.sqrt(2 / part.shape[1])))
 
 
 def autocorrelation(parts: Sequence[NDArray[np.float32]]) -> Floats:
