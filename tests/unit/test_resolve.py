@@ -287,6 +287,37 @@ def test_references_to_nothing(
     assert str(caught.value).startswith(f"{tmp_path / 'toy.yaml'}: ")
 
 
+@pytest.mark.parametrize(
+    ("where", "relation", "line"),
+    [
+        ({}, {"kind": "at_least", "bound": 0.5}, "no condition matches 2 instances"),
+        ({"members": 300}, {"kind": "at_least", "bound": 0.5}, "matches no instance"),
+        ({"members": 100}, {"kind": "falls_with", "variable": "members"}, "one value"),
+        ({"members": 100}, {"kind": "above", "where": {"members": 100}}, "both sides"),
+        ({"members": 100}, {"kind": "above", "where": {}}, "matches 2 instances"),
+    ],
+)
+def test_claims_that_single_out_nothing_are_refused_before_anything_is_made(
+    tmp_path: Path, where: dict[str, Any], relation: dict[str, Any], line: str
+) -> None:
+    claim = {"claim": "c", "attack": "shadow", "metric": "auc"}
+    with pytest.raises(UserError, match=line) as caught:
+        resolve(
+            tmp_path,
+            models=net(foreach={"members": [100, 200]}),
+            claims=[{**claim, "where": where, "relation": relation}],
+        )
+    assert str(caught.value).startswith(f"{tmp_path / 'toy.yaml'}: claims[0]")
+
+
+def test_a_claim_may_look_at_what_a_data_set_says_of_itself(tmp_path: Path) -> None:
+    claim = {
+        "claim": "c", "attack": "shadow", "metric": "auc", "where": {"classes": 10},
+        "relation": {"kind": "falls_with", "variable": "members"},
+    }  # fmt: skip
+    resolve(tmp_path, models=net(foreach={"members": [100, 200]}), claims=[claim])
+
+
 def test_a_grid_variable_belongs_to_one_entry(tmp_path: Path) -> None:
     optimizers = [{"kind": "adam", "learning_rate": rate} for rate in (0.1, 0.2)]
     with pytest.raises(UserError, match="the grid variable optimizer is also one of"):

@@ -5,13 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from whatelse.claims.published import FROM_MEMORY, Published
-from whatelse.claims.results import (
-    Instance,
-    listed,
-    number_of,
-    select,
-    select_one,
-)
+from whatelse.claims.results import Instance, looked_at, number_of
 from whatelse.claims.settings import (
     Above,
     Alike,
@@ -87,12 +81,13 @@ def judge(
     """
     paper = published[claim.published] if claim.published else None
     relation = claim.relation
+    found = looked_at(claim, instances, place=place)
     if isinstance(relation, GrowsWith | FallsWith):
-        points, ours, verdict, reason = _trend(claim, relation, instances, place)
+        points, ours, verdict, reason = _trend(claim, relation, found, place)
     elif isinstance(relation, Above | Below | NotBelow | Alike):
-        points, ours, verdict, reason = _order(claim, relation, instances, place)
+        points, ours, verdict, reason = _order(claim, relation, found, place)
     else:
-        points, ours, verdict, reason = _bound(claim, relation, instances, paper, place)
+        points, ours, verdict, reason = _bound(claim, relation, found, paper, place)
     originals = sorted({p["stand_in_for"] for p in points if p["stand_in_for"]})
     remarks = []
     if isinstance(relation, Within) and paper and paper.number.mark == FROM_MEMORY:
@@ -223,12 +218,11 @@ _Judged = tuple[list[dict[str, Any]], dict[str, Any], Verdict, str]
 def _bound(
     claim: Claim,
     relation: Within | Between | LowerBound | UpperBound,
-    instances: Sequence[Instance],
+    found: Sequence[Instance],
     paper: Published | None,
     place: str,
 ) -> _Judged:
-    instance = select_one(instances, claim.attack, claim.where, place=place)
-    point = _point(instance, claim.metric, place)
+    point = _point(found[0], claim.metric, place)
     ours = {"what": claim.metric, **_numbers(point)}
     mean = point["mean"]
     if mean is None:
@@ -266,37 +260,23 @@ def _bound(
 def _trend(
     claim: Claim,
     relation: GrowsWith | FallsWith,
-    instances: Sequence[Instance],
+    found: Sequence[Instance],
     place: str,
 ) -> _Judged:
     variable = relation.variable
-    found = select(instances, claim.attack, claim.where, place=place)
-    by_value: dict[float, list[Instance]] = {}
-    for instance in found:
-        value = number_of(instance, variable, place=place)
-        by_value.setdefault(value, []).append(instance)
-    if len(by_value) < 2:
-        raise UserError(
-            f"{place}: variable: {variable!r} has one value only ({[*by_value][0]:g}) "
-            f"where the claim looks; it must have at least two: {listed(found)}"
-        )
-    for value, several in by_value.items():
-        if len(several) > 1:
-            raise UserError(
-                f"{place}: where: matches {len(several)} instances at {variable} "
-                f"{value:g}, must leave one for every value: {listed(several)}"
-            )
-    ordered = [(value, by_value[value][0]) for value in sorted(by_value)]
     points = [
-        {**_point(instance, claim.metric, place), "label": f"{variable} {value:,g}"}
-        for value, instance in ordered
+        {
+            **_point(instance, claim.metric, place),
+            "label": f"{variable} {number_of(instance, variable, place=place):,g}",
+        }
+        for instance in found
     ]
     what = f"{claim.metric}: {points[-1]['label']} minus {points[0]['label']}"
     grows = isinstance(relation, GrowsWith)
     ours, verdict, reason = _difference(
         what,
-        ordered[-1][1].by_seed(claim.metric),
-        ordered[0][1].by_seed(claim.metric),
+        found[-1].by_seed(claim.metric),
+        found[0].by_seed(claim.metric),
         positive=grows,
     )
     if len(points) > 2:
@@ -307,19 +287,11 @@ def _trend(
 def _order(
     claim: Claim,
     relation: Above | Below | NotBelow | Alike,
-    instances: Sequence[Instance],
+    found: Sequence[Instance],
     place: str,
 ) -> _Judged:
-    attack = relation.attack or claim.attack
-    where = claim.where if relation.where is None else relation.where
     metric = relation.metric or claim.metric
-    one = select_one(instances, claim.attack, claim.where, place=place)
-    other = select_one(instances, attack, where, place=f"{place}.relation")
-    if (one, claim.metric) == (other, metric):
-        raise UserError(
-            f"{place}.relation: where: both sides are {metric} of [{one.words}]; they "
-            "must differ"
-        )
+    one, other = found
     points = [_point(one, claim.metric, place), _point(other, metric, place)]
     labels = _told_apart(points)
     for point, label in zip(points, labels, strict=True):

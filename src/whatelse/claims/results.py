@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whatelse.claims.settings import Where
+from whatelse.claims.settings import (
+    Above,
+    Alike,
+    Below,
+    Claim,
+    FallsWith,
+    GrowsWith,
+    NotBelow,
+    Where,
+)
 from whatelse.errors import UserError
 from whatelse.records import read_json
 
@@ -49,7 +58,7 @@ class Instance:
     def words(self) -> str:
         """The grid point as text: ``members=1200, dataset=location``."""
         parts = [f"{key}={value}" for key, value in self.grid.items()]
-        if "dataset" not in self.grid:
+        if "dataset" not in self.grid and "name" in self.dataset:
             parts.append(f"dataset={self.dataset['name']}")
         return ", ".join(parts)
 
@@ -59,7 +68,8 @@ class Instance:
             key: (self.dataset[key],) for key in _OF_DATASET if key in self.dataset
         }
         found.update({key: (value,) for key, value in self.grid.items()})
-        found["dataset"] = (self.dataset["name"], *found.get("dataset", ()))
+        if "name" in self.dataset:
+            found["dataset"] = (self.dataset["name"], *found.get("dataset", ()))
         return found
 
     def spread(self, metric: str) -> dict[str, Any] | None:
@@ -165,6 +175,70 @@ def select_one(
             f"{attack!r}, must single out one: {listed(found)}"
         )
     return found[0]
+
+
+def looked_at(
+    claim: Claim, instances: Iterable[Instance], *, place: str
+) -> list[Instance]:
+    """Return the instances that a claim is about, whatever their numbers are.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is claimed.
+    instances : iterable of Instance
+        Every attack of the study.
+    place : str
+        How messages call the claim, e.g. ``claims[2]``.
+
+    Returns
+    -------
+    list of Instance
+        One for a bound, both sides of an order, all along a trend from the variable's
+        smallest value to its largest.
+
+    Raises
+    ------
+    UserError
+        If the claim's conditions do not single them out.
+    """
+    instances, relation = list(instances), claim.relation
+    if isinstance(relation, GrowsWith | FallsWith):
+        return _along(claim, relation.variable, instances, place)
+    one = select_one(instances, claim.attack, claim.where, place=place)
+    if not isinstance(relation, Above | Below | NotBelow | Alike):
+        return [one]
+    attack = relation.attack or claim.attack
+    where = claim.where if relation.where is None else relation.where
+    other = select_one(instances, attack, where, place=f"{place}.relation")
+    if one == other and claim.metric == (relation.metric or claim.metric):
+        raise UserError(
+            f"{place}.relation: where: both sides are {claim.metric} of [{one.words}]; "
+            "they must differ"
+        )
+    return [one, other]
+
+
+def _along(
+    claim: Claim, variable: str, instances: Iterable[Instance], place: str
+) -> list[Instance]:
+    found = select(instances, claim.attack, claim.where, place=place)
+    by_value: dict[float, list[Instance]] = {}
+    for instance in found:
+        value = number_of(instance, variable, place=place)
+        by_value.setdefault(value, []).append(instance)
+    if len(by_value) < 2:
+        raise UserError(
+            f"{place}: variable: {variable!r} has one value only ({[*by_value][0]:g}) "
+            f"where the claim looks; it must have at least two: {listed(found)}"
+        )
+    for value, several in by_value.items():
+        if len(several) > 1:
+            raise UserError(
+                f"{place}: where: matches {len(several)} instances at {variable} "
+                f"{value:g}, must leave one for every value: {listed(several)}"
+            )
+    return [by_value[value][0] for value in sorted(by_value)]
 
 
 def listed(instances: Iterable[Instance]) -> str:

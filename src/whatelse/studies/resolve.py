@@ -16,6 +16,9 @@ from whatelse.adversaries import ADVERSARIES
 from whatelse.attack_kinds import KINDS
 from whatelse.claims.command import published_keys
 from whatelse.claims.published import read_published
+from whatelse.claims.results import Instance as Found
+from whatelse.claims.results import looked_at
+from whatelse.claims.settings import Claim, FallsWith, GrowsWith
 from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
@@ -168,6 +171,32 @@ class Family:
     def name(self) -> str:
         """The entry with its grid point."""
         return grammar.instance_name(self.entry, self.grid)
+
+
+def _single_out(
+    place: str, claim: Claim, attacks: Mapping[str, list[Artefact]]
+) -> None:
+    """Refuse conditions that fit no instance, or several, before anything is made."""
+    relation = claim.relation
+    names = {*claim.where, *(getattr(relation, "where", None) or {})}
+    if isinstance(relation, GrowsWith | FallsWith):
+        names.add(relation.variable)
+    about = {claim.attack, getattr(relation, "attack", None) or claim.attack}
+    found = [
+        Found(
+            made.labels["instance"],
+            made.labels["name"],
+            made.labels["grid"],
+            {},
+            [],
+            {},
+        )
+        for name in about
+        for made in attacks.get(name, [])
+    ]
+    # What a data set says of itself, and whose seeds are paired, is known later.
+    if names <= {name for instance in found for name in instance.grid}:
+        looked_at(claim, found, place=place)
 
 
 def _layout(settings: Trained, replicate: int) -> Iterator[tuple[int, int, int]]:
@@ -999,6 +1028,7 @@ class _Resolver:
             self._named(f"claims[{number}].attack", [claim.attack], attacks)
             keys = list(published_keys(claim))
             read_published(Path(published), keys)  # refuses ids that are not there
+            _single_out(f"{self.path}: claims[{number}]", claim, attacks)
             files |= {f"{published}/{key.split('/')[0]}.yaml" for key in keys}
         self._add(
             Artefact(
