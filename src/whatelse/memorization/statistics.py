@@ -296,15 +296,20 @@ def signs(
     variance = pairs * (pairs - 1) / (n - 1)
     ones = np.array([value.bit_count() for value in range(256)])
     expected = share**ones * (1 - share) ** (8 - ones)
-    whole = len(w) - len(w) % 8
-    packed = np.packbits(every[:whole])
+    packed = np.packbits(every[: len(w) - len(w) % 8])
     if kept is not None:
-        packed = packed[kept[:whole].reshape(-1, 8).all(axis=1)]
+        packed = packed[_whole_bytes(kept)]
     return {
         "balance": balance,
         "runs": (runs - pairs - 1) / math.sqrt(variance),
         "bytes": _chi2_z(np.bincount(packed, minlength=256), expected),
     }
+
+
+def _whole_bytes(kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which bytes of the file's signs are of kept weights alone."""
+    eights = kept[: len(kept) - len(kept) % 8].reshape(-1, 8)
+    return np.asarray(eights.all(axis=1))
 
 
 def column_signs(part: NDArray[np.float32]) -> float:
@@ -506,18 +511,20 @@ def _of_shape(
     joined: NDArray[np.float32], parts: Sequence[NDArray[np.float32]]
 ) -> dict[str, float]:
     found: dict[str, float] = {}
-    n = len(joined)
-    unit = 1 / math.sqrt(n)
+    kept = np.concatenate([live(part).ravel() for part in parts])
+    unit = 1 / math.sqrt(max(int(kept.sum()), 1))
     errors = {"near_zero": 0.5 * unit, "skewness": math.sqrt(6) * unit}
     errors["kurtosis"] = math.sqrt(24) / 3 * unit
     for name, value in moments(parts).items():
         label = f"shape.{name}"
         found[label] = _units(value, errors.get(name, unit), label)
-    kept = np.concatenate([live(part).ravel() for part in parts])
     z = signs(joined, kept)
     found["shape.balance"] = _units(z["balance"] * unit / 2, unit / 2, "shape.balance")
     found["shape.runs"] = _units(z["runs"] * unit, unit, "shape.runs")
-    found["shape.bytes"] = _chi2_units(z["bytes"], n // 8, "shape.bytes")
+    found["shape.bytes"] = _chi2_units(
+        z["bytes"], int(_whole_bytes(kept).sum()), "shape.bytes"
+    )
+    unit = 1 / math.sqrt(len(joined))
     along = np.abs(autocorrelation(parts)) * unit
     found["shape.along.near"] = _units(along[:8].max(), unit, "shape.along.near")
     found["shape.along.far"] = _units(along[8:].max(), unit, "shape.along.far")
