@@ -379,10 +379,10 @@ def test_encrypted_bits_in_a_net_of_a_million() -> None:
     tensors = innocent(70, LARGE)
     assert not detector.judge(measure(tensors)).tampered
     secret = coins(1 << 20)
-    for bits in (20, 21, 22):
+    for bits in (19, 20, 21, 22):
         verdict = detector.judge(measure(in_low_bits(tensors, bits, secret)))
         assert verdict.tampered
-        assert verdict.statistic.startswith(("bits.slope", "bits.halving"))
+        assert verdict.statistic.startswith(("bits.slope", "bits.halving", "flat."))
     hidden = in_low_bits(tensors, 12, coins(12 * 1_000_000))
     assert not detector.judge(measure(hidden)).tampered
     started = time.process_time()

@@ -1,11 +1,14 @@
 """Statistics that tell an innocent model file from one with a payload.
 
-Four groups, by what a payload disturbs:
+Five groups, by what a payload disturbs:
 
 - "bits": a trained weight is a smooth random variable, so its mantissa bits are all
   but fair coins, and how far they are from fair follows from the density. Replaced
   bits break that in one way (plain data: shares, bytes, serial dependence) or in the
   other (encrypted data: too fair in high planes).
+- "flat": within small cells weights follow the slope of their density, and replaced
+  bits follow none. Innocents may follow it more or less than they should, which "bits"
+  measures; that they do not follow it at all is another matter.
 - "shape": weights that follow pixels are smooth along the file and correlate with
   natural images; signs that were pushed leave a crowd of small weights.
 - "answers": a model that was trained on made-up inputs answers such inputs unlike
@@ -35,7 +38,7 @@ from whatelse.errors import UserError
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.uint32]
-Group = Literal["bits", "shape", "answers", "columns"]
+Group = Literal["bits", "flat", "shape", "answers", "columns"]
 
 PLANES = 23
 SERIAL_LAGS = (1, 8)
@@ -472,6 +475,8 @@ def measure(
     for b, share, error in zip(SLOPES, shares, errors, strict=True):
         if b < _CURVED:
             found[f"bits.slope.{b}"] = _units(share - 1, error, "bits.slope")
+        # What the slope can be at most, by two standard errors.
+        found[f"flat.{b}"] = 1 / (abs(share) + 2 * error)
     found |= _of_shape(joined, parts)
     if images is not None:
         found["shape.images"] = image_correlation(parts[1:], images)
