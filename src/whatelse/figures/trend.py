@@ -515,7 +515,9 @@ def _unseen(settings: Trend, series: Sequence[_Series]) -> list[str]:
     known = [line for line in series if _spread(line.results[0], "detected")]
     for line in known:
         head = f"{line.label}: " if len(series) > 1 else ""
-        shares = [result.mean("detected") for result in line.results]
+        shares = [
+            _spread(result, "detected").get("mean", np.nan) for result in line.results
+        ]
         for words, places in (
             ("no model", [share == 0 for share in shares]),
             ("some models, not all,", [0 < share < 1 for share in shares]),
