@@ -473,8 +473,9 @@ def make_scrub(
 
 
 def make_detect(
-    folder: Path, *, name: str = "audit", detected: tuple[float, ...] = (1.0, 0.0)
-) -> Path:
+    folder: Path, *, name: str = "audit", grid: dict[str, Any] | None = None,
+    detected: tuple[float, ...] = (1.0, 0.0),
+) -> Path:  # fmt: skip
     """Write the folder of ``memorization.detect``, a seed for each of `detected`."""
     rows = pd.DataFrame(
         {
@@ -489,7 +490,7 @@ def make_detect(
     return _memory(
         folder,
         "memorization.detect",
-        {"name": name, "grid": {}},
+        {"name": name, "grid": grid or {}},
         [
             {
                 "replicate": seed,

@@ -395,6 +395,96 @@ def test_one_seed_shows_the_interval_over_bits(tmp_path: Path) -> None:
     assert "its records or bits" in said(figure)
 
 
+def test_what_nobody_saw_is_written_under_the_curve(tmp_path: Path) -> None:
+    shares = {
+        (16, False): (1.0, 1.0), (16, True): (0.0, 0.0), (18, False): (1.0, 1.0),
+        (18, True): (0.0, 0.0), (20, False): (1.0, 1.0), (20, True): (1.0, 0.0),
+    }  # fmt: skip
+    folders = {
+        (bits, encrypt): make_detect(
+            tmp_path / f"{bits}{encrypt}", grid={"bits": bits, "encrypt": encrypt},
+            detected=own,
+        )
+        for (bits, encrypt), own in shares.items()
+    }  # fmt: skip
+    more: dict[str, Any] = {"x": "bits", "metrics": ["detected", "false_alarms"]}
+    words = said(draw("trend", [*folders.values()], **more)[0])
+    assert "encrypt yes: no model detected at bits 16, 18." in words
+    assert "encrypt yes: some models, not all, detected at bits 20." in words
+    assert "encrypt no:" not in words
+    plain = [folder for (_, encrypt), folder in folders.items() if not encrypt]
+    words = said(draw("trend", plain, **more)[0])
+    assert "Every tampered model is detected." in words
+    more["metrics"] = ["false_alarms"]
+    assert "detected." not in said(draw("trend", plain, **more)[0])
+
+
+def test_readers_have_nothing_to_detect(tmp_path: Path) -> None:
+    folders = [
+        make_decode(tmp_path / "a", name="read", grid={"strength": 1.0}),
+        make_detect(tmp_path / "b", grid={"strength": 1.0}, detected=(0.0,)),
+    ]
+    figure, data = draw(
+        "trend", folders, x="strength", metrics=["mape", "detected"]
+    )  # fmt: skip
+    assert "audit: no model detected at strength 1." in said(figure)
+    assert "read:" not in said(figure)
+    known = data[data["replicate"] == "mean"][["attack", "metric"]].to_numpy().tolist()
+    assert known == [["read", "mape"], ["audit", "detected"]]
+
+
+def test_an_axis_may_count_in_other_units(tmp_path: Path) -> None:
+    folders = [
+        make_decode(tmp_path / f"{n}", grid={"inputs": n}) for n in (300, 1200, 3600)
+    ]
+    figure, data = draw(
+        "trend", folders, x="inputs", x_unit=1200, metrics=["mape"]
+    )  # fmt: skip
+    (panel,) = figure.subfigs[1].axes
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0.25", "1", "3"]
+    means = [line for line in panel.lines if len(np.asarray(line.get_xdata())) == 3]
+    assert np.asarray(means[0].get_xdata()).tolist() == [0.25, 1, 3]
+    assert data["inputs"].unique().tolist() == [300, 1200, 3600]
+    seen = make_detect(tmp_path / "d", grid={"inputs": 300}, detected=(0.0,))
+    figure, _ = draw("trend", [seen], x="inputs", x_unit=1200, metrics=["detected"])
+    assert "no model detected at inputs 0.25." in said(figure)
+
+
+def test_what_follows_the_axis_makes_no_lines(tmp_path: Path) -> None:
+    """Entries with a number of epochs for each m are one line, by encryption two."""
+    grids = [
+        {"models": f"abused-{n}", "inputs": n, "encrypt": encrypt}
+        for n in (300, 1200)
+        for encrypt in (False, True)
+    ]
+    folders = [
+        make_decode(tmp_path / str(place), grid=grid)
+        for place, grid in enumerate(grids)
+    ]
+    figure, _ = draw("trend", folders, x="inputs", metrics=["mape"])
+    (legend,) = figure.subfigs[1].legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "encrypt no", "encrypt yes"
+    ]  # fmt: skip
+    one, _ = draw("trend", folders[::2], x="inputs", metrics=["mape"])
+    assert one.subfigs[1].legends == []
+
+
+def test_what_tells_attacks_apart_is_said(tmp_path: Path) -> None:
+    folders = [
+        make_decode(
+            tmp_path / f"{name}{n}", name=name, grid={"inputs": n, "words": words}
+        )
+        for name, words in (("few", 2), ("many", 9))
+        for n in (300, 1200)
+    ]
+    figure, _ = draw("trend", folders, x="inputs", metrics=["mape"])
+    (legend,) = figure.subfigs[1].legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "2 words · few", "9 words · many"
+    ]  # fmt: skip
+
+
 def test_every_metric_has_a_label() -> None:
     plain = {"kind": "trend", "attacks": ["a"], "title": "T", "x": "members"}
     for metric in trend._Y_LABELS:

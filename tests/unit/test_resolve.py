@@ -90,6 +90,14 @@ def test_upstream_comes_first(tmp_path: Path) -> None:
     assert len(seen) == len(resolved.artefacts)
 
 
+def test_the_report_shows_what_a_study_says_of_a_figure(tmp_path: Path) -> None:
+    plain = {"kind": "roc", "title": "ROC", "attacks": ["shadow"]}
+    figures = {"a": plain, "b": {**plain, "caption": "Nothing is seen below 9."}}
+    a, b = resolve(tmp_path, figures=figures).of("figure")
+    assert a.labels["shows"].startswith("ROC curves on linear and on logarithmic axes")
+    assert b.labels["shows"] == f"{a.labels['shows']} Nothing is seen below 9."
+
+
 def test_specs_are_what_the_verbs_take(tmp_path: Path) -> None:
     resolved = resolve(tmp_path)
     for artefact in resolved.of("train"):

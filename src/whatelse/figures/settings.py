@@ -142,6 +142,15 @@ class Trend(Figure):
         Literal["linear", "log"],
         Field(description="Scale of the horizontal axis ('log' needs values > 0)."),
     ] = "linear"
+    x_unit: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="What the horizontal axis counts in: 1200 shows synthetic "
+            "records, m, as m/n of n = 1,200 true ones. Of numbers alone.",
+        ),
+    ] = 1.0
 
     _metrics_are_distinct = field_validator("metrics")(_distinct)
 

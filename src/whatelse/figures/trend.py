@@ -60,6 +60,8 @@ _Y_LABELS = {
     "cosine_similarity": "cosine similarity of documents",
     "capacity_used": "share of the capacity used",
     "lossless_bits": "low bits replaced at no cost, of 32",
+    "payload_left": "share of the payload left by the first scrub",
+    "scrub_change": "change of test accuracy by that scrub (points)",
     "detected": "share of tampered models detected",
     "false_alarms": "share of innocent models flagged",
     "alone_test_accuracy": "test accuracy without an adversary",
@@ -102,7 +104,7 @@ _Y_LABELS = {
     "norm_ratio": "length of malicious changes (benign: 1)",
     "taken": "share of malicious changes taken",
 }
-_CHANGES = ("accuracy_change", "main_change")
+_CHANGES = ("accuracy_change", "scrub_change", "main_change")
 _LEVELS = (0.0, 255.0)
 _SIGNED = (-1.0, 1.0)
 _RANGES = {
@@ -180,7 +182,12 @@ def draw(
     figure, part = style.sheet(
         settings.title,
         shared(results, without={settings.x}),
-        [settings.caption, *_notes(settings, results), *remarks(results)],
+        [
+            settings.caption,
+            *_notes(settings, results),
+            *(_unseen(settings, series) if "detected" in settings.metrics else ()),
+            *remarks(results),
+        ],
         height=style.legend_height(names, beside=axes_height)
         if has_legend
         else axes_height,
@@ -243,11 +250,12 @@ class _Axis:
         )
         found = [result.variable(settings.x) for result in results]
         self._categories: list[Any] | None = None
+        self._unit = settings.x_unit
         if not all(is_number(value) for value in found):
             self._categories = list(dict.fromkeys(found))
             self._values = [float(n) for n in range(len(self._categories))]
         else:
-            self._values = sorted({float(value) for value in found})
+            self._values = sorted({float(value) / self._unit for value in found})
         self._log = settings.x_scale == "log" and self._categories is None
         if self._log and self._values[0] <= 0:
             raise UserError(
@@ -259,7 +267,9 @@ class _Axis:
     def place(self, result: AttackResult) -> float:
         """Return the position of a result."""
         value = result.variable(self._name)
-        return float(self._categories.index(value) if self._categories else value)
+        if self._categories:
+            return float(self._categories.index(value))
+        return float(value) / self._unit
 
     def finish(self, panel: Axes, *, points: float) -> None:
         """Set scale, limits and ticks; the panel is about `points` wide."""
@@ -304,9 +314,10 @@ def _series(x: str, results: Sequence[AttackResult]) -> list[_Series]:
     """Group results into lines: everything but `x` (and what follows it) is equal."""
     from_dataset = any(x not in result.grid for result in results)
     names = {result.dataset["name"] for result in results}
+    without = {x, *_followers(x, results)}
     groups: dict[tuple[Any, ...], list[AttackResult]] = {}
     for result in results:
-        rest = {key: value for key, value in result.grid.items() if key != x}
+        rest = {key: value for key, value in result.grid.items() if key not in without}
         if from_dataset:
             # The data set is what changes along x, so it cannot tell lines apart.
             rest = {key: value for key, value in rest.items() if value not in names}
@@ -328,9 +339,30 @@ def _series(x: str, results: Sequence[AttackResult]) -> list[_Series]:
     return [
         _Series(label, tuple(group))
         for label, group in zip(
-            labels(heads, without={x}), groups.values(), strict=True
+            labels(heads, without=without), groups.values(), strict=True
         )
     ]
+
+
+def _followers(x: str, results: Sequence[AttackResult]) -> set[str]:
+    """Return which variables have one value for every value of `x`, in every attack.
+
+    Entries that differ in several fields at once, e.g. in data and epochs, have such. A
+    full grid has none: each value of one stands by each of another.
+    """
+    values: dict[str, dict[tuple[str, str], set[str]]] = {}
+    for result in results:
+        place = (result.name, repr(result.grid.get(x)))
+        for key, value in result.grid.items():
+            values.setdefault(key, {}).setdefault(place, set()).add(repr(value))
+    return {
+        key
+        for key, at in values.items()
+        if all(len(own) == 1 for own in at.values())
+        # not one that tells attacks apart and stays within each
+        and len({(name, *own) for (name, _), own in at.items()})
+        > len({name for name, _ in at})
+    }
 
 
 def _line(
@@ -475,6 +507,34 @@ def _notes(settings: Trend, results: Sequence[AttackResult]) -> list[str]:
             "none."
         )
     return notes
+
+
+def _unseen(settings: Trend, series: Sequence[_Series]) -> list[str]:
+    """Say where a detector sees no tampered model, or not every one."""
+    notes = []
+    known = [line for line in series if _spread(line.results[0], "detected")]
+    for line in known:
+        head = f"{line.label}: " if len(series) > 1 else ""
+        shares = [
+            _spread(result, "detected").get("mean", np.nan) for result in line.results
+        ]
+        for words, places in (
+            ("no model", [share == 0 for share in shares]),
+            ("some models, not all,", [0 < share < 1 for share in shares]),
+        ):
+            at = [
+                _shown(settings, result.variable(settings.x))
+                for result, here in zip(line.results, places, strict=True)
+                if here
+            ]
+            if at:
+                axis = variable_words(settings.x)
+                notes.append(f"{head}{words} detected at {axis} {', '.join(at)}.")
+    return notes or ["Every tampered model is detected." for _ in known[:1]]
+
+
+def _shown(settings: Trend, value: Any) -> str:
+    return value_words(value / settings.x_unit if is_number(value) else value)
 
 
 def _table(settings: Trend, series: Sequence[_Series]) -> pd.DataFrame:

@@ -38,6 +38,8 @@ Metric = Literal[
     "cosine_similarity",
     "capacity_used",
     "lossless_bits",
+    "payload_left",
+    "scrub_change",
     "detected",
     "false_alarms",
     "alone_test_accuracy",

@@ -14,6 +14,7 @@ from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.rates import rate
+from whatelse.measures.spread import spread
 from whatelse.memorization.evaluate import controls_of, measures, read, summary_of
 from whatelse.memorization.readers import (
     CorrelatedReader,
@@ -100,10 +101,22 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     curves = pd.DataFrame(rows)
     return Findings(
         about_dataset(dataset.info["name"], dataset.info),
-        {"replicates": reports, "summary": summary_of(reports)},
+        {
+            "replicates": reports,
+            "summary": {**summary_of(reports), **_first_of(curves)},
+        },
         curves[["replicate", "order", "scrub", "payload_left"]],
         curves,
     )
+
+
+def _first_of(curves: pd.DataFrame) -> dict[str, Any]:
+    """Return what the first scrub left and cost, over replicates."""
+    first = curves[curves["order"] == 1]
+    return {
+        "payload_left": spread(first["payload_left"].tolist()),
+        "scrub_change": spread(first["accuracy_change"].tolist()),
+    }
 
 
 def _left(reader: Reader, suspect: Suspect, key: int) -> tuple[dict[str, float], float]:

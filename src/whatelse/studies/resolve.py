@@ -1017,7 +1017,11 @@ class _Resolver:
                 },
                 {"attacks": self._named(f"figures.{name}", settings.attacks, attacks)},
                 ("whatelse.figures.command", f"whatelse.figures.{settings.kind}"),
-                {"name": name, "title": settings.title, "shows": shown_by(settings)},
+                {
+                    "name": name,
+                    "title": settings.title,
+                    "shows": f"{shown_by(settings)} {settings.caption}".strip(),
+                },
             )
         )
 

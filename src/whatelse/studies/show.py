@@ -30,6 +30,8 @@ _COLUMNS = {
         ("token precision", "token_precision"),
         ("token recall", "token_recall"),
         ("lossless bits", "lossless_bits"),
+        ("payload left", "payload_left"),
+        ("by scrub", "scrub_change"),
         ("detected", "detected"),
         ("false alarms", "false_alarms"),
     ),
@@ -57,7 +59,7 @@ _COLUMNS = {
         ("at the end", "backdoor_final"),
     ),
 }
-_SIGNED = ("accuracy_change", "main_change")
+_SIGNED = ("accuracy_change", "scrub_change", "main_change")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
