@@ -186,7 +186,7 @@ LEARNED: dict[str, Any] = {
         "joint": {
             "dataset": "below-five", "architecture": NET, "participants": 2,
             "collaboration": {
-                "kind": "gradients", "iterations": 40, "batch_size": 8,
+                "kind": "gradients", "iterations": 200, "batch_size": 8,
                 "learning_rate": 0.05,
             },
             "adversary": {
