@@ -39,6 +39,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
     "text-cnn": {"kind": "text-cnn", "embedding": 20, "filters": 6, "hidden": 10},
     "gru": {"kind": "gru", "embedding": 16, "hidden": 8},
+    "lstm": {"kind": "lstm", "embedding": 12, "hidden": 8, "layers": 2, "tied": False},
+    "lstm-tied": {"kind": "lstm", "embedding": 8, "hidden": 8, "layers": 1},
 }  # fmt: skip
 """One of each kind that stores its tensors in another way."""
 
@@ -47,9 +49,14 @@ VOCABULARY = 40
 
 def record_of(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return what a net reads: pictures or, where it reads words, a row's width."""
-    if name in ("text-cnn", "gru"):
+    if ARCHITECTURES[name]["kind"] in ("text-cnn", "gru", "lstm"):
         return {"input_shape": shape[-1:], "words": VOCABULARY}
     return {"input_shape": shape}
+
+
+def classes_of(name: str, classes: int) -> int:
+    """Return how many classes a net tells apart: all words, where these are tied."""
+    return VOCABULARY + 1 if name == "lstm-tied" else classes
 
 
 def architecture_of(name: str, shape: tuple[int, ...], classes: int) -> Architecture:
@@ -57,6 +64,7 @@ def architecture_of(name: str, shape: tuple[int, ...], classes: int) -> Architec
     settings: Any = TypeAdapter(ArchitectureSettings).validate_json(
         json.dumps(ARCHITECTURES[name])
     )
+    classes = classes_of(name, classes)
     return build(settings, num_classes=classes, **record_of(name, shape))
 
 
@@ -244,11 +252,12 @@ def inputs_of(place: Path, carrier: str, benign: str | None = None) -> list[str]
 
 
 def attack(
-    out: Path, settings: Mapping[str, Any], carrier: Any, inputs: list[str]
-) -> int:
+    out: Path, settings: Mapping[str, Any], carrier: Any, inputs: list[str], *,
+    seed: int = SEED,
+) -> int:  # fmt: skip
     """Run ``whatelse attack``; return its exit code."""
     spec = {
-        "study": "s", "name": "a", "grid": {}, "seed": SEED,
+        "study": "s", "name": "a", "grid": {}, "seed": seed,
         "settings": dict(settings), "carrier": carrier,
     }  # fmt: skip
     told = ["--spec", json.dumps(spec), "--out", str(out)]

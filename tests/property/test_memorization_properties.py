@@ -1,7 +1,8 @@
 """Carriers: what is written into a model's file comes out of it, bit by bit."""
 
+import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from memorization_samples import (
     ARCHITECTURES,
     architecture_of,
+    classes_of,
     pictures,
     random_suspect,
     record_of,
@@ -22,6 +24,7 @@ from whatelse.memorization.capacity_abuse import bits_of, labels_of
 from whatelse.memorization.low_bits import read_low_bits, write_low_bits
 from whatelse.memorization.readers import reader_of
 from whatelse.memorization.suspect import load_suspects
+from whatelse.models.settings import ArchitectureSettings
 from whatelse.training.blocks import save_block
 from whatelse.training.plan import draw_plan
 from whatelse.training.tampering import Host, tampering
@@ -69,7 +72,7 @@ def check_round_trip(
     save_block(
         folder,
         description={
-            "architecture": ARCHITECTURES[name], "classes": CLASSES,
+            "architecture": ARCHITECTURES[name], "classes": classes_of(name, CLASSES),
             **record_of(name, SHAPE),
         },
         plan=plan,
@@ -92,6 +95,26 @@ def check_round_trip(
             kept = 0 if part in architecture.buffers else bits
             old, new = words_of(before.tensors[part]), words_of(tensor)
             np.testing.assert_array_equal(new >> kept, old >> kept)
+
+
+def test_every_kind_of_architecture_has_a_sample() -> None:
+    kinds = get_args(get_args(ArchitectureSettings)[0])
+    assert {own["kind"] for own in ARCHITECTURES.values()} == {
+        get_args(kind.model_fields["kind"].annotation)[0] for kind in kinds
+    }
+
+
+@pytest.mark.parametrize("bits", range(1, 24))
+def test_low_bits_come_out_in_every_coding(
+    bits: int, data: Dataset, tmp_path: Path
+) -> None:
+    """Every b with compression, encryption and error correction on and off."""
+    for way, on in enumerate(itertools.product((False, True), repeat=3)):
+        compress, encrypt, parity = on
+        coding = {
+            "compress": compress, "encrypt": encrypt, "parity": 16 * parity, "key": way,
+        }  # fmt: skip
+        check_round_trip("regression", bits, coding, data, tmp_path / "b")
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

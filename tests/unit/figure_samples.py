@@ -363,6 +363,7 @@ def make_decode(
         "accuracy_change": [test - 0.925 for test in tests],
         "bit_error_rate": [0.125] * num_seeds,
         "records": [float(records)] * num_seeds,
+        "capacity_used": [0.75] * num_seeds,
         **{metric: [value] * num_seeds for metric, value in quality.items()},
         **more,
     }

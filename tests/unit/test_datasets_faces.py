@@ -1,6 +1,8 @@
 """Loaders of faces, on small archives in the published layouts."""
 
 import gzip
+import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -271,9 +273,12 @@ def test_damaged_images_of_utkface_are_refused(tmp_path: Path) -> None:
         utkface(tmp_path, {**whole, first: whole[first][:200]})
 
 
+LISTED = "name\timage_id\tface_id\turl\tbbox\tsha256\n"
+
+
 def scrubbed() -> dict[str, bytes]:
     """Anna: 3 faces, Bert: 2, Carl: 4, Dora: 2."""
-    members = {"facescrub/facescrub_actors.txt": b"name\timage_id\n"}
+    members = {"facescrub/facescrub_actors.txt": LISTED.encode()}
     for gender, name, count in (
         ("actresses", "Dora", 2),
         ("actors", "Carl", 4),
@@ -326,9 +331,108 @@ def test_bad_archives_of_facescrub_are_refused(tmp_path: Path) -> None:
             facescrub(tmp_path, {**scrubbed(), name: image})
         assert str(caught.value) == (
             f"{tmp_path / 'facescrub' / 'facescrub.tar'}: {name}: "
-            "allowed: {actors,actresses}/<name>/<name>_<image>_<face>.jpeg"
+            "allowed: {actors,actresses}/<name>/<name>_<image>_<face>.jpeg or, with "
+            "the published lists, <name>_<image>.jpeg"
         )
     with pytest.raises(UserError, match="people: 5; allowed: 2 to 4"):
         facescrub(tmp_path, scrubbed(), people=5)
     with pytest.raises(UserError, match=r"Carl_1_1\.jpeg: no image that can be read"):
         facescrub(tmp_path, {**scrubbed(), "actors/Carl/Carl_1_1.jpeg": image[:90]})
+
+
+def photographed(*, box: str = "10,20,40,60") -> dict[str, bytes]:
+    """Photographs in the published form: a list of boxes and digests beside them.
+
+    Everything but the faces is white. Carl and Anna have two photographs, on one of
+    which there are two faces of Carl; Carl's third is not what was listed any more.
+    """
+    from PIL import Image
+
+    def photo(*faces: tuple[tuple[int, int, int, int], int]) -> bytes:
+        image = Image.new("RGB", (90, 80), (255, 255, 255))
+        for own, red in faces:
+            image.paste((red, 0, 0), own)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        return file.getvalue()
+
+    first, second = (10, 20, 40, 60), (50, 0, 90, 30)
+    content = {
+        ("actors", "Carl Cole", 7): photo((first, 50), (second, 70)),
+        ("actors", "Carl Cole", 8): photo((first, 60)),
+        ("actors", "Carl Cole", 9): photo((first, 90)),
+        ("actresses", "Anna", 3): photo((first, 120)),
+        ("actresses", "Anna", 4): photo((first, 130)),
+        ("actresses", "Anna", 5): b"",  # a lost one
+    }
+    members: dict[str, bytes] = {}
+    lines = {"actors": LISTED, "actresses": LISTED}
+    for number, ((which, name, image), own) in enumerate(content.items()):
+        digest = hashlib.sha256(own).hexdigest()
+        boxes = [box, "50,0,90,30"] if image == 7 else [box]
+        for extra, edges in enumerate(boxes):
+            face = 100 * number + extra
+            lines[which] += f"{name}\t{image}\t{face}\thttp://x\t{edges}\t{digest}\n"
+        if own:
+            folder = name.replace(" ", "_")
+            members[f"images/{folder}/{folder}_{image}.jpg"] = own
+    members["images/Carl_Cole/Carl_Cole_9.jpg"] = photo((first, 200))
+    for which, text in lines.items():
+        members[f"facescrub_{which}.txt"] = text.encode()
+    return members
+
+
+def test_photographs_of_facescrub_are_cut_by_the_published_lists(
+    tmp_path: Path,
+) -> None:
+    dataset = facescrub(tmp_path, photographed(), size=16)
+    assert dataset.inputs.shape == (5, 3, 16, 16)
+    # nothing white is left of what surrounds the faces
+    reds = np.asarray(dataset.inputs)[:, 0].reshape(5, -1)
+    assert reds.min(1).tolist() == reds.max(1).tolist() == [50, 70, 60, 120, 130]
+    assert not np.asarray(dataset.inputs)[:, 1:].any()
+    assert dataset.labels.tolist() == [1, 1, 1, 0, 0]
+    assert dataset.attributes["person"].tolist() == [0, 0, 0, 1, 1]
+    assert dataset.info["remarks"] == [
+        "5 records; the published data set has 11",
+        "5 faces of 2 people",
+        "left out: 1 photograph with another digest than the lists have",
+    ]
+
+
+def test_a_face_that_is_cut_out_already_counts_once(tmp_path: Path) -> None:
+    members = photographed()
+    cut = picture((220, 0, 0), width=30, height=40, kind="PNG")
+    members["faces/actors/Carl_Cole/Carl_Cole_8_100.png"] = cut
+    dataset = facescrub(tmp_path, members, size=16)
+    assert len(dataset.inputs) == 5
+    assert (np.asarray(dataset.inputs)[2, 0] == 220).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("10,20,91,60", "box 10,20,91,60; allowed: inside its 90x80 pixels"),
+        ("40,20,10,60", "box 40,20,10,60; allowed: inside its 90x80 pixels"),
+        ("10,20,30", "line 2: bbox: '10,20,30'; allowed: left,upper,right,lower in"),
+        ("-1,20,30,40", "line 2: bbox: '-1,20,30,40'; allowed: left,upper,right"),
+    ],
+)
+def test_bad_boxes_of_facescrub_are_refused(
+    tmp_path: Path, box: str, message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        facescrub(tmp_path, photographed(box=box))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_of_facescrub_without_what_is_needed_are_refused(tmp_path: Path) -> None:
+    members = photographed()
+    list_name = "facescrub_actors.txt"
+    whole = members[list_name]
+    with pytest.raises(UserError, match=rf"{list_name}: no column 'sha256'"):
+        facescrub(tmp_path, members | {list_name: whole.replace(b"sha256", b"md5")})
+    del members[list_name]
+    with pytest.raises(UserError, match=r"Carl_Cole_7\.jpg: allowed: .*the published"):
+        facescrub(tmp_path, members)

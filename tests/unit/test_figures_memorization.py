@@ -217,13 +217,18 @@ def test_memory_table_by_hand(tmp_path: Path) -> None:
     assert data["mape_mean"].tolist() == [0, 20]
     assert data["mape_published_mean"].isna().tolist() == [True, False]
     np.testing.assert_allclose(data["accuracy_change_mean"], -0.02)
-    assert not any(name.startswith(("token", "mape_floor")) for name in data.columns)
+    assert not any(
+        name.startswith(("token", "cosine", "mape_floor")) for name in data.columns
+    )
+    assert data["capacity_used_mean"].tolist() == [0.75, 0.75]
     found = texts(figure)
     assert found.count("90.50") == found.count("−2.00") == 2
     assert found.count("12.50") == 2  # bit errors
     # of .90 and .91, once under the accuracy, once under its change
     assert found.count("± 0.71") == 4
     assert "30.0" in found
+    assert found.count("75.00") == 2
+    assert "Capacity used: " in said(figure)
     assert "min–max" in found
     assert "tokens" not in found
     assert "–: does not apply." in said(figure)
@@ -238,7 +243,7 @@ def test_memory_table_of_texts_beside_pictures(tmp_path: Path) -> None:
     assert data["token_precision_mean"].tolist()[1] == 0.5
     assert data["mape_mean"].isna().tolist() == [False, True]
     found = texts(figure)
-    assert {"50.00", "40.00", "7.5"} < {*found}
+    assert {"50.00", "40.00", "0.300", "75.00", "7.5"} < {*found}
     assert_fits(figure)
 
 

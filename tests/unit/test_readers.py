@@ -11,6 +11,7 @@ import torch
 from memorization_samples import (
     ABUSE,
     CARRIERS,
+    SEED,
     attack,
     derive,
     documents,
@@ -37,6 +38,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "correlated": {"kind": "correlated", "strength": 1.0, "secret": secret(key=KEY)},
     "abused": {**ABUSE, "inputs": 700, "secret": secret(key=KEY)},
 }
+# the step that abuses data has a seed of its own
+OTHER_SEED: dict[str, dict[str, Any]] = {"abused": {"seed": 5}}
 EACH = pytest.mark.parametrize("kind", SETTINGS)
 
 
@@ -48,9 +51,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def reader_for(kind: str, place: Path) -> Reader:
+def reader_for(kind: str, place: Path, study: int = 3, **more: Any) -> Reader:
     data = open_dataset(place / ("abused" if kind == "abused" else "toy"))
-    return reader_of(SETTINGS[kind], data, np.arange(40), benign(), seed=3, name=(0, 0))
+    settings = {**SETTINGS[kind], **more}
+    return reader_of(settings, data, np.arange(40), benign(), seed=study, name=(0, 0))
 
 
 def benign(seed: int = 0) -> Suspect:
@@ -139,6 +143,40 @@ def test_another_key_reads_nothing(kind: str, place: Path) -> None:
     for records in loose.values():
         assert records.shape == reader.written.records.shape
         assert records.dtype == reader.written.records.dtype
+
+
+@EACH
+def test_another_seed_is_told_from_the_one_that_drew(kind: str, place: Path) -> None:
+    """What is read is as good as ever: it is the truth that is another one."""
+    reader = reader_for(kind, place)
+    planted = reader.planted(benign())
+    bits = reader.bits(planted, KEY)
+    decoded = reader.decode(planted, bits, KEY, check=True)
+    reader.check_truth(bits, decoded)
+    other = reader_for(kind, place, 4, **OTHER_SEED.get(kind, {}))
+    for name, records in other.decode(planted, bits, KEY, check=True).items():
+        np.testing.assert_array_equal(records, decoded[name], strict=True)
+    with pytest.raises(UserError, match=r"^wrong seed: .*allowed: ") as told:
+        other.check_truth(bits, decoded)
+    assert "\n" not in str(told.value)
+    if bits is None:
+        return
+    # a tenth of the bits wrong is no other seed
+    spoilt = bits.copy()
+    spoilt[np.random.default_rng(1).random(len(bits)) < 0.1] ^= 1
+    reader.check_truth(spoilt, decoded)
+    with pytest.raises(UserError, match="^wrong seed"):
+        other.check_truth(spoilt, decoded)
+
+
+def test_the_order_of_a_few_records_tells_no_seed(place: Path) -> None:
+    few = {**secret(key=KEY), "records": 6}
+    reader = reader_for("correlated", place, secret=few)
+    decoded = {"robust": wrong_way(reader.written.records)}
+    reader.check_truth(None, decoded)
+    more = reader_for("correlated", place, secret={**few, "records": 7})
+    with pytest.raises(UserError, match=r"^wrong seed: .* in another order \(p = 0\."):
+        more.check_truth(None, {"robust": wrong_way(more.written.records)})
 
 
 @EACH
@@ -316,6 +354,21 @@ def test_the_verb_refuses_another_key(
     assert error.count("\n") == 1
     assert error.startswith("error: ")
     assert "key" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_the_verb_refuses_another_seed(
+    carrier: str, nets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"kind": "memorization.decode", "benign": "benign", "key": 0}
+    told = inputs_of(nets, carrier)
+    assert attack(tmp_path / "right", settings, CARRIERS[carrier], told) == 0
+    other = CARRIERS[carrier] | OTHER_SEED.get(carrier, {})
+    assert attack(tmp_path / "out", settings, other, told, seed=SEED + 1) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("error: wrong seed: ")
     assert not (tmp_path / "out").exists()
 
 

@@ -137,7 +137,11 @@ def memory(tmp_path: Path) -> Path:
             "accuracy_change": spread(0.0042, 0.001),
             "bit_error_rate": spread(0.125),
             "mape": spread(7.5),
+            "mape_published": spread(39.91),
+            "mape_floor": spread(7.25),
+            "cosine_similarity": spread(0.5),
             "capacity": spread(99),
+            "capacity_used": spread(0.9876, 0.001),
         },
         "sweep": {"test_accuracy": spread(0.8), "lossless_bits": spread(19.5, 0.5)},
     }
@@ -161,15 +165,17 @@ def test_memorization_has_the_columns_that_its_attacks_know(
     _, *rows = capsys.readouterr().out.strip("\n").splitlines()
     cells = [[c.strip() for c in row.split("  ") if c.strip()] for row in rows]
     assert cells == [
-        ["attack", "seeds", "test acc.", "change", "bit errors", "MAPE",
-         "lossless bits"],
-        ["lsb", "2", "0.900 ±0.010", "+0.004 ±0.001", "0.125", "7.500", "-"],
-        ["sweep", "2", "0.800", "-", "-", "-", "19.500 ±0.500"],
+        ["attack", "seeds", "test acc.", "change", "bit errors", "MAPE", "min-max",
+         "floor", "cosine", "capacity used", "lossless bits"],
+        ["lsb", "2", "0.900 ±0.010", "+0.004 ±0.001", "0.125", "7.500", "39.910",
+         "7.250", "0.500", "0.988 ±0.001", "-"],
+        ["sweep", "2", "0.800", *["-"] * 7, "19.500 ±0.500"],
         ["later", "not run yet"],
     ]  # fmt: skip
     assert read_json(out / "kept" / "lsb.json") == {
         "test_accuracy": 0.9, "accuracy_change": 0.0042, "bit_error_rate": 0.125,
-        "mape": 7.5,
+        "mape": 7.5, "mape_published": 39.91, "mape_floor": 7.25,
+        "cosine_similarity": 0.5, "capacity_used": 0.9876,
     }  # fmt: skip
 
 

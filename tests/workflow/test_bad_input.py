@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,109 @@ def test_registered_data(clean: Checkout, tmp_path: Path) -> None:
     said = told()
     assert "refused" in said
     assert "outside" in said
+
+
+NET = {"kind": "mlp", "hidden": [8], "activation": "relu"}
+HIDDEN: dict[str, Any] = {
+    "question": "memorization",
+    "datasets": {
+        "digits": {"source": "digits"},
+        "given": {"from": "digits", "preprocess": {"kind": "split", "members": 1200}},
+    },
+    "models": {
+        "benign": {
+            "dataset": "given", "split": "given", "architecture": NET, "shadows": 0,
+            "training": {
+                "optimizer": {"kind": "adam", "learning_rate": 0.01}, "epochs": 1,
+            },
+        },
+        "lsb": {"from": "benign", "tampering": {"kind": "lsb", "bits": 8}},
+    },
+    "attacks": {
+        "lsb": {"kind": "memorization.decode", "models": "lsb", "benign": "benign"},
+    },
+}  # fmt: skip
+LEARNED: dict[str, Any] = {
+    "question": "properties",
+    "datasets": {
+        "digits": {"source": "digits"},
+        "below-five": {
+            "from": "digits",
+            "preprocess": {
+                "kind": "task", "keep_as": "digit",
+                "classes": {"below": list("01234"), "above": list("56789")},
+            },
+        },
+    },
+    "models": {
+        "joint": {
+            "dataset": "below-five", "architecture": NET, "participants": 2,
+            "collaboration": {
+                "kind": "gradients", "iterations": 200, "batch_size": 8,
+                "learning_rate": 0.05,
+            },
+            "adversary": {
+                "kind": "property",
+                "property": {"attribute": "digit", "values": ["2", "3"]},
+            },
+        },
+    },
+    "attacks": {"joint": {"kind": "properties.passive", "models": "joint"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("study", "change", "line", "models"),
+    [
+        (
+            HIDDEN,
+            {"models.lsb.tampering.secret": {"records": 1100}},
+            r"secret: 70,400 bytes need 563,744 bits; allowed: at most 4,880 ",
+            1,
+        ),
+        (
+            HIDDEN,
+            {"attacks.lsb.key": 77},
+            r"wrong key or seed, .* sync bits disagree; allowed: at most 16",
+            2,
+        ),
+        (
+            LEARNED,
+            {"models.joint.adversary.property.values": list("0123456789")},
+            r"property\.values: .*: all records have one of them; allowed: some of 0",
+            0,
+        ),
+        (
+            LEARNED,
+            {"models.joint.participants": 2000},
+            r"a participant has 1\d\d records with it and 0 without; allowed: no more",
+            0,
+        ),
+    ],
+)
+def test_other_questions(
+    clean: Checkout, study: dict[str, Any], change: dict[str, Any], line: str,
+    models: int,
+) -> None:  # fmt: skip
+    """What only a step can tell, once others are done: these are whole, it is not."""
+    whole = {"study": "bad", "title": "Bad", "seed": 1, **study}
+    clean.study = clean.study.with_name("bad.yaml")
+    clean.study.write_text(yaml.safe_dump(whole, sort_keys=False))
+    clean.edit_study(change)
+    done = clean.run(code=2)
+    lines = done.stderr.splitlines()
+    assert [line.startswith("error: ") for line in lines].count(True) == 1, lines
+    assert "Traceback" not in done.stderr
+    assert re.search(line, lines[-1])
+    made = {path.parent for path in clean.results.rglob("record.json")}
+    kinds = [folder.relative_to(clean.results).parts[0] for folder in made]
+    assert "datasets" in kinds
+    assert kinds.count("models") == models
+    assert "attacks" not in kinds
+    assert {path for path in left(clean) if path.parent not in made} <= {
+        clean.results / "running.json"
+    }
+    assert clean.strays() == []
 
 
 def refused_fetching(checkout: Checkout, **environment: str) -> str:

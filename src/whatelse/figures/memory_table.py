@@ -27,7 +27,9 @@ _COLUMNS = {
     "ssim": Column(_READ, "SSIM", "", "{:.3f}".format, "{:.3f}".format),
     "token_precision": share(_READ, "tokens right"),
     "token_recall": share(_READ, "tokens found"),
+    "cosine_similarity": Column(_READ, "cosine", "", "{:.3f}".format, "{:.3f}".format),
     "records": Column(_HIDDEN, "records hidden", "", "{:,.0f}".format, None),
+    "capacity_used": share(_HIDDEN, "capacity used"),
 }
 _NOTES = {
     "accuracy_change": "Change: test accuracy minus that of a model without a secret.",
@@ -35,6 +37,9 @@ _NOTES = {
     "mape_published": "Min–max: with the published decoder in place of the robust one.",
     "mape_floor": "Floor: what cutting pixels to fewer bits costs by itself.",
     "token_recall": "Tokens right: of those decoded; found: of those hidden.",
+    "cosine_similarity": "Cosine: of documents as bags of words, whatever the order.",
+    "capacity_used": "Capacity used: what the secret takes of the bits or values that "
+    "the model, or the labels, could carry.",
 }
 
 

@@ -22,6 +22,7 @@ from whatelse.memorization.fidelity import (
     matched_scores,
     matching_test,
     ssim,
+    token_distance,
     token_precision,
     token_recall,
 )
@@ -100,11 +101,14 @@ def read(
     """Return one replicate's report and its rows of ``scores.parquet``.
 
     A carrier that took nothing, e.g. under a weak penalty, is measured all the same
-    unless `check` refuses what does not begin with the key's word.
+    unless `check` refuses what does not begin with the key's word, and what are other
+    records than the seed draws, so that it would be measured against a wrong truth.
     """
     written = reader.written
     bits = reader.bits(target, key)
     decoded = reader.decode(target, bits, key, check=check)
+    if check:
+        reader.check_truth(bits, decoded)
     fidelity: dict[str, Any] = {
         "records": len(written.rows),
         "capacity": written.room,
@@ -188,7 +192,7 @@ def control_of(
     bits = reader.bits(suspect, key)
     decoded = next(iter(reader.decode(suspect, bits, key, check=check).values()))
     truth = reader.written.records
-    distance = _far_texts if reader.written.form.is_text else mape
+    distance = token_distance if reader.written.form.is_text else mape
     if reader.written.form.is_text or len(truth) >= _FEW:
         scores, matched = matched_scores(decoded, truth, distance)
     else:
@@ -202,10 +206,6 @@ def control_of(
         "auc": auc(scores, matched),
         "p_value": matching_test(decoded, truth, distance),
     }
-
-
-def _far_texts(truth: Records, decoded: Records) -> NDArray[np.float64]:
-    return -np.nan_to_num(token_recall(truth, decoded))
 
 
 def _histograms(number: int, target: Suspect, benign: Suspect) -> pd.DataFrame:

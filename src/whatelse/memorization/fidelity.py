@@ -229,6 +229,22 @@ def token_recall(truth: ArrayLike, decoded: ArrayLike) -> NDArray[np.float64]:
     return _share(right, there)
 
 
+def token_distance(truth: ArrayLike, decoded: ArrayLike) -> NDArray[np.float64]:
+    """Return how far documents are: minus their recall, 0 of empty ones.
+
+    Parameters
+    ----------
+    truth, decoded : array_like of int, shape (num_documents, length)
+        -1 is an empty slot.
+
+    Returns
+    -------
+    ndarray of float64, shape (num_documents,)
+        -1 for equal documents.
+    """
+    return -np.nan_to_num(token_recall(truth, decoded))
+
+
 def cosine_similarity(truth: ArrayLike, decoded: ArrayLike) -> NDArray[np.float64]:
     """Return the cosine of the bag-of-words vectors of documents, whatever the order.
 

@@ -20,6 +20,7 @@ from whatelse.memorization.payload import (
 from whatelse.memorization.reed_solomon import body_length, corrected, message_length
 
 _MOST_SYNC_ERRORS = SYNC // 4
+_MOST_SUM_ERRORS = 4  # of 32; two checksums are as close as that once in 100,000 times
 # No zlib stream unpacks to more than this many times its length.
 _MOST_EXPANSION = 1032
 
@@ -116,6 +117,36 @@ def channel_errors(
         raise ValueError(f"found_bits: must be {num_bits}, are {len(found)}")
     expected, used = encoded(data, coding, num_bits)
     return float(np.mean(found[:used] != expected[:used]))
+
+
+def check_data(found_bits: ArrayLike, data: bytes, coding: Coding) -> None:
+    """Refuse a stream that carries other data than these, by its header's checksum.
+
+    Errors in what carries it are no reason: five copies of the checksum vote, and a few
+    bits of it may be wrong all the same.
+
+    Parameters
+    ----------
+    found_bits : array_like of 0 and 1, shape (num_bits,)
+        That `decode` does not refuse.
+    data : bytes
+        The secret that should be there.
+    coding : Coding
+        As given to `encode`.
+
+    Raises
+    ------
+    UserError
+        If it carries another secret: it was drawn with another seed.
+    """
+    (_, _, checksum), _ = _decrypted(_as_bits(found_bits), coding)
+    wrong = (checksum ^ zlib.crc32(data)).bit_count()
+    if wrong > _MOST_SUM_ERRORS:
+        raise UserError(
+            f"wrong seed: the key's payload is of other records than this seed draws: "
+            f"{wrong} of the 32 bits of its checksum disagree; allowed: at most "
+            f"{_MOST_SUM_ERRORS}"
+        )
 
 
 def _decrypted(

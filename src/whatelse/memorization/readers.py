@@ -19,6 +19,7 @@ from whatelse.memorization import (
     analog,
     analog_read,
     capacity_abuse,
+    fidelity,
     payload,
     payload_read,
     secret,
@@ -40,6 +41,9 @@ from whatelse.training.ensemble import TrainingData
 Bits = NDArray[np.uint8]
 Records = NDArray[Any]
 Name = tuple[int | str, ...]
+
+_FEWEST_IN_ORDER = 7  # records whose order can tell anything at this level
+_LEVEL = 0.001
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,9 @@ class Reader(Protocol):
     ) -> dict[str, Records]:
         """Return the records that each decoder makes of a model, by its name."""
 
+    def check_truth(self, bits: Bits | None, decoded: Mapping[str, Records]) -> None:
+        """Refuse what was read if the truth is another one: the seed is wrong."""
+
     def planted(self, suspect: Suspect) -> Suspect:
         """Return the model with the secret written without an error."""
 
@@ -122,6 +129,11 @@ class _Digital:
         data = payload_read.decode(bits, coding, check=check, size=len(self._data))
         form, count = self.written.form, len(self.written.rows)
         return {"bits": form.from_bytes(data, count, self.pixel_bits)}
+
+    def check_truth(self, bits: Bits | None, decoded: Mapping[str, Records]) -> None:
+        """Refuse a stream whose checksum is not that of the truth."""
+        assert bits is not None
+        payload_read.check_data(bits, self._data, self._coding)
 
     def _stream(self, num_bits: int) -> Bits:
         return payload.encode(self._data, self._coding, num_bits)
@@ -221,6 +233,25 @@ class CorrelatedReader:
             )
             for decoder, published in decoders.items()
         }
+
+    def check_truth(self, bits: Bits | None, decoded: Mapping[str, Records]) -> None:
+        """Refuse records that are no nearer to the truth than to it in another order.
+
+        Values have no checksum. The order of a few says too little to refuse any.
+        """
+        truth = self.written.records
+        if len(truth) < _FEWEST_IN_ORDER:
+            return
+        distance = (
+            fidelity.token_distance if self.written.form.is_text else fidelity.mape
+        )
+        p_value = fidelity.matching_test(next(iter(decoded.values())), truth, distance)
+        if p_value > _LEVEL:
+            raise UserError(
+                "wrong seed: what was read is no nearer to the records that this seed "
+                f"draws than to the same in another order (p = {p_value:.2g}); "
+                f"allowed: at most {_LEVEL}"
+            )
 
     def planted(self, suspect: Suspect) -> Suspect:
         """Return the model with the secret written without an error."""
