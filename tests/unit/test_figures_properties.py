@@ -97,8 +97,8 @@ def make_layers(folder: Path, depth: int = 3) -> Path:
         [
             {
                 "model": model, "depth": number, "layer": name, "column": column,
-                "linear": 0.9 - 0.1 * number, "neighbours": 0.8, "majority": 0.7,
-                "replicate": 0,
+                "linear": 0.9 - 0.1 * number, "majority": 0.7,
+                "neighbours": 0.75 if model == "trained" else 0.625, "replicate": 0,
             }
             for model in ("trained", "random weights")
             for number, name in enumerate(names)
@@ -194,9 +194,21 @@ def test_the_table_of_representations(tmp_path: Path) -> None:
 def test_layers_are_mapped_and_probed(tmp_path: Path, depth: int) -> None:
     figure, data = draw("layers", [make_layers(tmp_path / "a", depth)])
     assert_fits(figure)
-    panels = [axes for part in figure.subfigs for axes in part.axes]
+    panels = [axes for part in style.parts_of(figure) for axes in part.axes]
     assert len(panels) == depth + 2
     words = said(figure)
+    # every number stands beside the picture: of layers, nets, probes and columns
+    numbers = [item.get_text() for item in figure.findobj(Text)]  # type: ignore[attr-defined]
+    assert numbers.count("75.0") == 2 * depth  # k-NN of the trained net
+    assert numbers.count("62.5") == 2 * depth  # and with random weights
+    assert numbers.count("90.0") == 4  # probes of the first layer
+    assert numbers.count("70.0") >= 2  # the majority
+    # k-NN of both nets is drawn, hollow
+    for panel in panels[-2:]:
+        near = [line for line in panel.lines if line.get_marker() == "o"]
+        assert [set(line.get_ydata()) for line in near] == [{75.0}, {62.5}]
+        assert {line.get_markerfacecolor() for line in near} == {"none"}
+        assert near[1].get_color() == style.GREY
     assert f"layer {depth - 1}" in words
     assert f"layer {depth} " not in words  # the last one is the output
     assert "Correlation of task and property: 0.250." in words
