@@ -240,19 +240,32 @@ def data_words(results: Sequence[AttackResult]) -> str:
 
 
 def remarks(results: Sequence[AttackResult]) -> list[str]:
-    """Return the remarks on the data sets, each once."""
-    names = list(dict.fromkeys(result.dataset["name"] for result in results))
-    found: dict[str, dict[str, None]] = {}
-    for result in results:
-        for remark in result.dataset.get("remarks") or ():
-            found.setdefault(remark, {})[result.dataset["name"]] = None
-    lines = [
-        remark[:1].upper() + remark[1:]
-        if len(about) == len(names)
-        else f"{', '.join(about)}: {remark}"
-        for remark, about in found.items()
-    ]
+    """Return the remarks on the data sets, each once.
+
+    What holds for some of the data sets alone, or for some results on one of them, names
+    which.
+    """
+    found: dict[str, list[int]] = {}
+    for place, result in enumerate(results):
+        for remark in dict.fromkeys(result.dataset.get("remarks") or ()):
+            found.setdefault(remark, []).append(place)
+    lines = []
+    for remark, about in found.items():
+        where = _where(results, about)
+        lines.append(f"{where}: {remark}" if where else remark[:1].upper() + remark[1:])
     return [f"{line.rstrip('.')}." for line in lines]
+
+
+def _where(results: Sequence[AttackResult], about: Sequence[int]) -> str:
+    """Return which of the results these are, in words; nothing if they are all."""
+    if len(about) == len(results):
+        return ""
+    sources = [result.dataset["name"] for result in results]
+    own = list(dict.fromkeys(sources[place] for place in about))
+    if sum(source in own for source in sources) == len(about):
+        return ", ".join(own)
+    names = named(results, data=False)
+    return ", ".join(names[place] for place in about)
 
 
 def non_members(result: AttackResult) -> int:

@@ -37,6 +37,7 @@ _COLUMNS = {
         ("train acc.", "train_accuracy"),
         ("test acc.", "test_accuracy"),
         ("correlation", "task_correlation"),
+        ("dense rounds", "dense_rounds"),
         ("precision", "precision"),
         ("recall", "recall"),
         ("AUC", "auc"),
@@ -58,6 +59,7 @@ _COLUMNS = {
     ),
 }
 _SIGNED = ("accuracy_change", "main_change")
+_IF_ANY = ("dense_rounds",)  # of no interest where they are 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +127,13 @@ def _columns(
     question: str, found: Iterable[dict[str, Any] | None]
 ) -> list[tuple[str, str]]:
     """Return titles and metrics: those that any attack has, and what all might have."""
-    known = {key for metrics in found if metrics for key in metrics["summary"]}
+    known = {
+        key
+        for metrics in found
+        if metrics
+        for key, own in metrics["summary"].items()
+        if key not in _IF_ANY or own["mean"]
+    }
     return [
         (title, key)
         for title, key in _COLUMNS[question]
