@@ -29,7 +29,9 @@ MODULES: dict[str, Any] = {
     "property_table": property_table, "timeline": timeline,
 }  # fmt: skip
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
-DATASET: dict[str, Any] = {"name": "toy", "title": "Toy", "stand_in_for": None, "remarks": []}
+DATASET: dict[str, Any] = {
+    "name": "toy", "title": "Toy", "stand_in_for": None, "remarks": [],
+}  # fmt: skip
 
 
 def write(

@@ -70,6 +70,20 @@ def show(study: Path, *more: str) -> int:
     return main(["show", str(study), "--results", str(study.parent / "results"), *more])
 
 
+def test_a_study_says_what_data_stand_in_for(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = {
+        name: {**own, "stand_in_for": "Yelp"} for name, own in STUDY["attacks"].items()
+    }
+    study.write_text(yaml.safe_dump({**STUDY, "attacks": attacks}))
+    assert show(study) == 0
+    said = capsys.readouterr().out
+    assert "loss (stand-in for Yelp)" in said
+    assert "shadow.min_rows-5 (stand-in for Yelp)" in said
+    assert "Purchase" not in said
+
+
 def test_dense_rounds_are_shown_where_there_are_any(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

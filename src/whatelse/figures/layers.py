@@ -81,7 +81,8 @@ def draw(
         [settings.caption, *_notes(result), *remarks(results)],
         height=picture + numbers,
     )
-    part, foot = whole.subfigures(2, 1, height_ratios=[picture, numbers], hspace=0)
+    parts: Any = whole.subfigures(2, 1, height_ratios=[picture, numbers], hspace=0)
+    part, foot = parts
     grid = part.add_gridspec(
         rows + 1, 2 * columns, height_ratios=[*[_MAP] * rows, _PROBES]
     )
@@ -189,7 +190,8 @@ def _probes(panel: Axes, own: pd.DataFrame, column: str, words: dict[str, str]) 
 
 def _numbers(sketch: Sketch, curves: pd.DataFrame, words: dict[str, str]) -> None:
     """Write a row of accuracies for every layer, and the majority's."""
-    cells = curves.set_index(["column", "model", "layer"])
+    found = curves.set_index(["column", "model", "layer"])[[*_PROBE_WORDS]]
+    cells: dict[Any, float] = found.stack().to_dict()
     heads = list(itertools.product(_COLUMNS, _MODELS, _PROBE_WORDS))
     left, right = TEXT + 0.9, style.WIDTH - TEXT
     width = (right - left) / len(heads)
@@ -214,13 +216,13 @@ def _numbers(sketch: Sketch, curves: pd.DataFrame, words: dict[str, str]) -> Non
             sketch.shade(y, LINE)
         sketch.text(TEXT, y + LINE * 0.78, label)
         for edge, (column, model, probe) in zip(edges, heads, strict=True):
-            value = 100 * cells.loc[(column, model, layer), probe]
+            value = 100 * cells[column, model, layer, probe]
             sketch.text(edge, y + LINE * 0.78, f"{value:.1f}", ha="right")
         y += LINE
     sketch.rule(y + 0.01)
     sketch.text(TEXT, y + LINE * 0.85, "majority")
     for column, edge in zip(_COLUMNS, edges[:: len(heads) // 2], strict=True):
-        value = 100 * curves.loc[curves["column"] == column, "majority"].iloc[0]
+        value = 100 * float(curves.loc[curves["column"] == column, "majority"].iloc[0])
         sketch.text(edge, y + LINE * 0.85, f"{value:.1f}", ha="right")
 
 
