@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -372,6 +374,32 @@ def test_layers_of_a_net_of_ones_own(
     assert drawn[0] < task  # random weights do not know the task
     assert max(told, told_near) < 0.65  # the end knows the task alone
     assert majority.split()[0] == "majority"
+
+
+def test_the_manuals_example_runs(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    manual = (repository / "config" / "README.md").read_text()
+    (code,) = (
+        part.removeprefix("python")
+        for part in manual.split("```")
+        if part.startswith("python") and "def net():" in part
+    )
+    (line,) = (
+        line.split()
+        for line in manual.splitlines()
+        if line.startswith("    whatelse layers ")
+    )
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "mine.py"], check=True)
+    assert main(line[1:]) == 0
+    first = next(
+        row for row in capsys.readouterr().out.splitlines() if row.startswith("  1 ")
+    )
+    assert float(first.split()[1]) > 0.8  # below five or not
+    assert (tmp_path / "sheet" / "figure.png").is_file()
 
 
 def test_the_sheet_of_a_net_of_ones_own(
