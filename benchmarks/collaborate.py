@@ -1,8 +1,9 @@
 """What observing a joint model costs: time and peak memory of whole learnings.
 
 Two participants on faces, and thirty with a small net, each as `whatelse collaborate`
-makes them: one process a case, on data that are prepared first. ``docs/performance.md``
-says what is asked for.
+makes them: one process a case, on data that are prepared first; then what the passive
+attack takes on what was observed. ``docs/performance.md`` says what is asked for. A run
+of some cases leaves the file's others as they are.
 """
 
 import argparse
@@ -49,18 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args(argv)
-    found: dict[str, Any] = {
+    path = args.out / "collaborate.json"
+    cases = records.read_json(path)["cases"] if path.exists() else {}
+    how = {
         "iterations": args.iterations, "threads": args.threads,
-        "versions": records.versions(), "cases": {},
+        "versions": records.versions(),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         for name in args.cases:
             case = CASES[name]
             data = _prepared(case["data"], Path(place))
-            found["cases"][name] = measured = _measured(case, data, Path(place), args)
+            measured = _measured(case, data, Path(place), args)
             print(f"{name}: {json.dumps(measured)}", flush=True)
-    path = args.out / "collaborate.json"
-    records.write_json(path, found)
+            # at once, with how it was made: others may be of another run
+            cases[name] = {**measured, **how}
+            records.write_json(path, {"cases": cases})
     print(f"written: {path}")
     return 0
 
@@ -97,11 +101,35 @@ def _measured(
         "seed": 0, "replicate": 0,
     }  # fmt: skip
     out = place / "joint"
-    command = _whatelse(
-        "collaborate", "--spec", json.dumps(spec), "--data", str(data),
-        "--out", str(out), "--threads", str(case.get("threads", args.threads)),
-        "--device", "cpu",
+    threads = ["--threads", str(case.get("threads", args.threads))]
+    learned = _timed(
+        _whatelse(
+            "collaborate", "--spec", json.dumps(spec), "--data", str(data),
+            "--out", str(out), "--device", "cpu", *threads,
+        )
     )  # fmt: skip
+    attack = {
+        "study": "benchmark", "name": "passive", "grid": {}, "seed": 0,
+        "settings": {"kind": "properties.passive"},
+    }  # fmt: skip
+    attacked = _timed(
+        _whatelse(
+            "attack", "--spec", json.dumps(attack), "--input", "data", str(data),
+            "--input", "observations.0", str(out), "--out", str(place / "attack"),
+            *threads,
+        )
+    )  # fmt: skip
+    summary = records.read_json(place / "attack" / "metrics.json")["summary"]
+    return {
+        **learned,
+        "observations_mb": (out / "observations.safetensors").stat().st_size // 10**6,
+        **{f"attack_{name}": value for name, value in attacked.items()},
+        "auc": round(summary["auc"]["mean"], 3),
+    }
+
+
+def _timed(command: list[str]) -> dict[str, Any]:
+    """Run a command; return its seconds and its memory at most."""
     start = time.perf_counter()
     child = subprocess.Popen(command, cwd=ROOT)
     _, status, usage = os.wait4(child.pid, 0)
@@ -112,7 +140,6 @@ def _measured(
         "seconds": round(seconds, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_memory_mb": usage.ru_maxrss // 1024,
-        "observations_mb": (out / "observations.safetensors").stat().st_size // 10**6,
     }
 
 

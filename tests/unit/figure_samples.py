@@ -209,21 +209,23 @@ def assert_fits(figure: Figure) -> None:
         figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     page = figure.bbox
-    part = figure.subfigs[1]
+    parts = [*style.parts_of(figure)]
     for text in figure.findobj(Text):
         if not text.get_text().strip() or not text.get_visible():  # type: ignore[attr-defined]
             continue
-        if _is_hidden_tick(text, part):
+        if any(_is_hidden_tick(text, part) for part in parts):
             continue
         box = text.get_window_extent(renderer)
         assert box.x0 >= page.x0 - 1, text
         assert box.x1 <= page.x1 + 1, text
         assert box.y0 >= page.y0 - 1, text
         assert box.y1 <= page.y1 + 1, text
-    for legend in part.legends:
-        box = legend.get_window_extent(renderer)
-        for axes in part.axes:
-            assert not box.overlaps(axes.get_tightbbox(renderer)), "legend over axes"
+    for part in parts:
+        for legend in part.legends:
+            box = legend.get_window_extent(renderer)
+            for axes in part.axes:
+                around = axes.get_tightbbox(renderer)
+                assert not box.overlaps(around), "legend over axes"
 
 
 def _is_hidden_tick(text: Any, part: Any) -> bool:

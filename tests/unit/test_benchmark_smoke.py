@@ -259,3 +259,19 @@ def test_hill_climbing_either_way(
     assert row["failed"] == 0
     assert synthesis.main(["--rounds", "0"]) == 2
     assert capsys.readouterr().err == "error: --rounds: 0; allowed: above 0\n"
+
+
+def test_some_cases_of_joint_models_leave_the_others(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load_benchmark(repository, "collaborate")
+    monkeypatch.setattr(script, "_prepared", lambda settings, place: place)
+    monkeypatch.setattr(script, "_measured", lambda *_: {"seconds": 1.0})
+    first, second, _ = script.CASES
+    for case, iterations in ((first, 40), (second, 60)):
+        words = ["--cases", case, "--iterations", str(iterations)]
+        assert script.main([*words, "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "collaborate.json").read_text())["cases"]
+    assert {name: own["iterations"] for name, own in found.items()} == {
+        first: 40, second: 60
+    }  # fmt: skip

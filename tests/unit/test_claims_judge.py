@@ -259,6 +259,24 @@ def test_stand_in_shapes_are_judged_and_say_so(tmp_path: Path) -> None:
     assert row["reason"].endswith("on a stand-in for Purchase-100")
 
 
+def test_a_study_says_what_its_data_stand_in_for(tmp_path: Path) -> None:
+    """Its word goes before the registry's, and holds for that attack alone."""
+    folders = [
+        make_result(tmp_path / "a", name="a", dataset=RETAIL),
+        make_result(tmp_path / "b", name="b"),
+    ]
+    asked = claim(attack="b", relation={"kind": "at_least", "bound": 0.6})
+    for said, found in (
+        ({}, ["Purchase-100", None]), ({"b": "Yelp"}, ["Purchase-100", "Yelp"]),
+        ({"a": "Texas"}, ["Texas", None]),
+    ):  # fmt: skip
+        loaded = load(folders, said)
+        assert [one.stand_in_for for one in loaded] == found
+        row = judge(asked, loaded)
+        assert row["verdict"] == "reproduced"
+        assert row["reason"].endswith("on a stand-in for Yelp") == ("b" in said)
+
+
 # -- growth and order ------------------------------------------------------------
 
 

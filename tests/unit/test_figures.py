@@ -540,14 +540,27 @@ def test_looks_differ_in_grey(count: int, ordered: bool) -> None:
 # --- the verb
 
 
-def _figure(out: Path, folders: list[Path], **more: Any) -> int:
+def _figure(
+    out: Path, folders: list[Path], stand_ins: dict[str, str] | None = None, **more: Any
+) -> int:
     plain = {"kind": "class_cdf", "attacks": ["shadow"], "title": "T", **more}
-    text = canonical_json({"study": "s", "name": "f", "settings": plain})
+    spec = {"study": "s", "name": "f", "settings": plain, "stand_ins": stand_ins or {}}
+    text = canonical_json(spec)
     paths = [str(folder) for folder in folders]
     return main(["figure", "--spec", text, "--attacks", *paths, "--out", str(out)])
 
 
 FILES = ("data.csv", "figure.pdf", "figure.png", "record.json")
+
+
+def test_the_study_says_what_data_stand_in_for(
+    tmp_path: Path, sizes: list[Path]
+) -> None:
+    said = {sizes[0].name: "Purchase"}
+    assert _figure(tmp_path / "out", sizes, said, kind="table") == 0
+    data = pd.read_csv(tmp_path / "out" / "data.csv")
+    assert (data["stand_in_for"] == "Purchase").sum() == 1
+    assert data["stand_in_for"].isna().sum() == len(sizes) - 1
 
 
 @pytest.mark.parametrize("kind", sorted(MODULES))

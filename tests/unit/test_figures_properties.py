@@ -29,19 +29,23 @@ MODULES: dict[str, Any] = {
     "property_table": property_table, "timeline": timeline,
 }  # fmt: skip
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
-DATASET = {"name": "toy", "title": "Toy", "stand_in_for": None, "remarks": []}
+DATASET: dict[str, Any] = {
+    "name": "toy", "title": "Toy", "stand_in_for": None, "remarks": [],
+}  # fmt: skip
 
 
 def write(
     folder: Path, kind: str, name: str, summary: dict[str, list[float]],
     scores: pd.DataFrame, curves: pd.DataFrame, grid: dict[str, Any] | None = None,
+    remarks: tuple[str, ...] = (),
 ) -> Path:  # fmt: skip
     folder.mkdir(parents=True)
     count = len(next(iter(summary.values())))
     write_json(
         folder / "metrics.json",
         {
-            "kind": kind, "name": name, "grid": grid or {}, "dataset": DATASET,
+            "kind": kind, "name": name, "grid": grid or {},
+            "dataset": {**DATASET, "remarks": [*DATASET["remarks"], *remarks]},
             "class_names": ["below"],
             "replicates": [{"replicate": n} for n in range(count)],
             "summary": {metric: spread(values) for metric, values in summary.items()},
@@ -78,6 +82,17 @@ def make_passive(
     return write(folder, "properties.passive", name, summary, scores, curves, grid)
 
 
+def make_membership(folder: Path, name: str, dense: float, **grid: Any) -> Path:
+    summary = {
+        "precision": [0.9, 0.92], "recall": [1.0, 1.0], "dense_rounds": [dense] * 2,
+        "test_accuracy": [0.88, 0.89],
+    }  # fmt: skip
+    table = pd.DataFrame({"replicate": [0]})
+    remarks = (f"in {dense:.0%} of the rounds more words moved",) if dense else ()
+    kind = "properties.membership"
+    return write(folder, kind, name, summary, table, table, grid, remarks)
+
+
 def make_layers(folder: Path, depth: int = 3) -> Path:
     rng = np.random.default_rng(0)
     names = [str(number) for number in range(depth)]
@@ -97,8 +112,8 @@ def make_layers(folder: Path, depth: int = 3) -> Path:
         [
             {
                 "model": model, "depth": number, "layer": name, "column": column,
-                "linear": 0.9 - 0.1 * number, "neighbours": 0.8, "majority": 0.7,
-                "replicate": 0,
+                "linear": 0.9 - 0.1 * number, "majority": 0.7,
+                "neighbours": 0.75 if model == "trained" else 0.625, "replicate": 0,
             }
             for model in ("trained", "random weights")
             for number, name in enumerate(names)
@@ -177,6 +192,34 @@ def test_the_table_of_whole_runs_has_their_scores(tmp_path: Path) -> None:
     assert "auc_mean" not in data
 
 
+def test_the_table_of_members_names_the_rows_with_a_dense_gradient(
+    tmp_path: Path,
+) -> None:
+    """It is those rows' alone, and not true of the table as a whole."""
+    folders = [
+        make_membership(tmp_path / "8", "members", 0.0, batch_size=8),
+        make_membership(tmp_path / "64", "members", 0.25, batch_size=64),
+        make_membership(tmp_path / "d", "decayed", 1.0),
+    ]
+    figure, data = draw("property_table", folders)
+    assert_fits(figure)
+    assert data["dense_rounds_mean"].tolist() == [0.0, 0.25, 1.0]
+    words = said(figure)
+    assert "Dense rounds:" in words
+    assert "decayed: in 100% of the rounds" in words
+    assert "members · batch size 64: in 25% of the rounds" in words
+    assert "In 100%" not in words
+    # nothing is said of it where there is none
+    figure, data = draw("property_table", folders[:1])
+    assert "dense_rounds_mean" not in data
+    assert "ense rounds" not in said(figure)
+
+
+def test_a_table_says_what_else_differs_from_models_alone(tmp_path: Path) -> None:
+    figure, _ = draw("property_table", [make_passive(tmp_path / "a")])
+    assert "of the arrangement as well as of the adversary" in said(figure)
+
+
 def test_the_table_of_representations(tmp_path: Path) -> None:
     folders = [
         make_representation(tmp_path / "a"),
@@ -194,9 +237,21 @@ def test_the_table_of_representations(tmp_path: Path) -> None:
 def test_layers_are_mapped_and_probed(tmp_path: Path, depth: int) -> None:
     figure, data = draw("layers", [make_layers(tmp_path / "a", depth)])
     assert_fits(figure)
-    panels = [axes for part in figure.subfigs for axes in part.axes]
+    panels = [axes for part in style.parts_of(figure) for axes in part.axes]
     assert len(panels) == depth + 2
     words = said(figure)
+    # every number stands beside the picture: of layers, nets, probes and columns
+    numbers = [item.get_text() for item in figure.findobj(Text)]  # type: ignore[attr-defined]
+    assert numbers.count("75.0") == 2 * depth  # k-NN of the trained net
+    assert numbers.count("62.5") == 2 * depth  # and with random weights
+    assert numbers.count("90.0") == 4  # probes of the first layer
+    assert numbers.count("70.0") >= 2  # the majority
+    # k-NN of both nets is drawn, hollow
+    for panel in panels[-2:]:
+        near = [line for line in panel.lines if line.get_marker() == "o"]
+        assert [set(line.get_ydata()) for line in near] == [{75.0}, {62.5}]
+        assert {line.get_markerfacecolor() for line in near} == {"none"}
+        assert near[1].get_color() == style.GREY
     assert f"layer {depth - 1}" in words
     assert f"layer {depth} " not in words  # the last one is the output
     assert "Correlation of task and property: 0.250." in words

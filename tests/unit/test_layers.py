@@ -1,6 +1,9 @@
 """Layers of a net: what they are, what probes find in them, the verb's attack."""
 
+import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +140,7 @@ def test_convolutional_layers_alone_are_averaged() -> None:
             {
                 "model": "trained", "depth": depth, "layer": layer,
                 "convolutional": layer == "1", "column": column,
-                "linear": 0.9 - depth / 10, "majority": 0.5,
+                "linear": 0.9 - depth / 10, "neighbours": 0.8, "majority": 0.5,
             }
             for depth, layer in enumerate(("1", "4", "5"))
             for column in ("task", "property")
@@ -146,6 +149,40 @@ def test_convolutional_layers_alone_are_averaged() -> None:
     assert _numbers(found)["property_probe"] == pytest.approx(0.9)
     dense = found.assign(convolutional=False)
     assert _numbers(dense)["property_probe"] == pytest.approx(0.85)
+
+
+def test_one_layer_that_tells_nothing_shows_in_the_least_gain() -> None:
+    """A mean over layers would hide it."""
+    told = {
+        # by layer: linear and neighbours, of the trained net and with random weights
+        "1": (0.95, 0.90, 0.70, 0.60),
+        "2": (0.45, 0.80, 0.40, 0.85),
+        "3": (0.95, 0.85, 0.60, 0.50),
+        "4": (0.10, 0.10, 0.90, 0.90),  # the output, which is not asked
+    }
+    found = pd.DataFrame(
+        [
+            {
+                "model": model, "depth": depth, "layer": layer,
+                "convolutional": layer != "4", "column": column,
+                "linear": values[place] if column == "property" else 0.2,
+                "neighbours": values[place + 1], "majority": 0.5,
+            }
+            for depth, (layer, values) in enumerate(told.items())
+            for model, place in (("trained", 0), ("random weights", 2))
+            for column in ("task", "property")
+        ]
+    )  # fmt: skip
+    numbers = _numbers(found)
+    assert numbers["property_probe"] > numbers["property_majority"] + 0.25
+    assert {
+        name: pytest.approx(value)
+        for name, value in numbers.items()
+        if name.startswith("property_gain")
+    } == {
+        "property_gain": -0.05, "property_gain_random": 0.05,
+        "property_gain_neighbours": 0.3, "property_gain_neighbours_random": -0.05,
+    }  # fmt: skip
 
 
 def test_a_block_runs_as_a_plain_module(place: Path) -> None:
@@ -191,6 +228,11 @@ def test_a_property_is_found_in_hidden_layers(place: Path, tmp_path: Path) -> No
     metrics = read_json(tmp_path / "metrics.json")
     summary = {name: own["mean"] for name, own in metrics["summary"].items()}
     assert summary["property_probe"] > summary["property_majority"] + 0.15
+    assert (
+        0.05
+        < summary["property_gain"]
+        <= (summary["property_probe"] - summary["property_majority"])
+    )
     assert summary["task_probe"] > 0.85
     assert summary["task_correlation"] < 0.2
     (report,) = metrics["replicates"]
@@ -236,6 +278,7 @@ def test_bad_input_is_one_line(
 
 
 NET = """
+import torch
 from torch import nn
 
 
@@ -245,6 +288,41 @@ def make():
 
 def wrong():
     return 3
+
+
+def told(width):
+    return make()
+
+
+def learned():
+    net = make()
+    with torch.no_grad():
+        for part in net.parameters():
+            part.fill_(0.5)
+    return net
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(6))
+
+    def forward(self, records):
+        return records * self.scale
+
+
+def own():
+    return nn.Sequential(Own(), nn.ReLU(), nn.Linear(6, 2))
+
+
+class Asserting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, records):
+        assert records.shape[1] == 7, "seven columns"
+        return self.last(records)
 """
 
 
@@ -281,17 +359,47 @@ def test_layers_of_a_net_of_ones_own(
     said = capsys.readouterr().out
     assert layers(own) == 0
     assert (again := capsys.readouterr()).out == said
-    _, _, first, last, majority = again.out.splitlines()
+    nets, columns, _, first, last, majority = again.out.splitlines()
+    assert nets.split()[-4:] == ["trained", "net", "random", "weights"]
+    assert columns.split() == ["task", "property"] * 2
     name, *found = first.split()
     assert name == "1"
+    assert len(found) == 8
     task, near, told, told_near, *_ = map(float, found)
     assert min(task, near, told, told_near) > 0.85
     name, *found = last.split()
     assert name == "2"
-    task, near, told, told_near, *_ = map(float, found)
+    task, near, told, told_near, *drawn = map(float, found)
     assert min(task, near) > 0.9
+    assert drawn[0] < task  # random weights do not know the task
     assert max(told, told_near) < 0.65  # the end knows the task alone
     assert majority.split()[0] == "majority"
+
+
+def test_the_manuals_example_runs(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    manual = (repository / "config" / "README.md").read_text()
+    (code,) = (
+        part.removeprefix("python")
+        for part in manual.split("```")
+        if part.startswith("python") and "def net():" in part
+    )
+    (line,) = (
+        line.split()
+        for line in manual.splitlines()
+        if line.startswith("    whatelse layers ")
+    )
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "mine.py"], check=True)
+    assert main(line[1:]) == 0
+    first = next(
+        row for row in capsys.readouterr().out.splitlines() if row.startswith("  1 ")
+    )
+    assert float(first.split()[1]) > 0.8  # below five or not
+    assert (tmp_path / "sheet" / "figure.png").is_file()
 
 
 def test_the_sheet_of_a_net_of_ones_own(
@@ -300,21 +408,69 @@ def test_the_sheet_of_a_net_of_ones_own(
     assert layers(own, out="sheet") == 0
     said = capsys.readouterr().out.splitlines()
     data = pd.read_csv(own / "sheet" / "data.csv")
-    row = data[
-        (data["model"] == "trained") & (data["layer"] == 1)
-        & (data["column"] == "property")
-    ].iloc[0]  # fmt: skip
-    assert [f"{row['linear']:.3f}", f"{row['neighbours']:.3f}"] == said[2].split()[3:5]
+    table = data.set_index(["model", "layer", "column"])
+    for place, (model, column) in enumerate(
+        itertools.product(("trained", "random weights"), ("task", "property"))
+    ):
+        row = table.loc[(model, 1, column)]
+        assert said[3].split()[1 + 2 * place : 3 + 2 * place] == [
+            f"{row['linear']:.3f}", f"{row['neighbours']:.3f}"
+        ]  # fmt: skip
     scores = pd.read_parquet(own / "sheet" / "scores.parquet")
     assert len(scores) == 2 * 300
     for name in ("figure.png", "figure.pdf"):
         assert (own / "sheet" / name).stat().st_size > 10_000
 
 
+def test_random_weights_are_drawn_though_the_function_loads_a_net(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a function returns may have learned: it is no baseline as it is."""
+    found = []
+    for function in ("make", "learned"):
+        assert layers(own, f"net.py:{function}") == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("def make(:\n", "net.py: SyntaxError: "),
+        ("import no_such_module\n", "net.py: ModuleNotFoundError: No module named"),
+        ("raise AssertionError\n", "net.py: AssertionError; allowed: a file that"),
+    ],
+)
+def test_a_file_that_does_not_run(
+    own: Path, text: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "net.py").write_text(text)
+    assert layers(own) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert line in said
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_of_torch_save_is_told_by_its_name(
+    own: Path, zipped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(
+        {"0.bias": torch.zeros(16)}, own / "net.pt",
+        _use_new_zipfile_serialization=zipped,
+    )  # fmt: skip
+    assert layers(own, weights="net.pt") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "torch.save" in said
+    assert "safetensors.torch.save_file" in said
+
+
 @pytest.mark.parametrize(
     ("net", "files", "line"),
     [
         ("none.py:make", {}, "no such file; allowed: FILE.py:FUNCTION"),
+        ("net.py:told", {}, "missing 1 required positional argument: 'width'; allowed"),
+        ("net.py:own", {}, "0 (Own) has weights and no reset_parameters()"),
+        ("net.py:Asserting", {}, "(300, 6): AssertionError: seven columns; allowed"),
         ("net.py:other", {}, "has no 'other'"),
         ("net.py:wrong", {}, "returns int; allowed: a torch.nn.Module"),
         ("net.py:make", {"weights": "data.npz"}, "not a safetensors file"),

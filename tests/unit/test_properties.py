@@ -512,6 +512,29 @@ def joint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def test_what_is_asked_about_was_not_learned_from_at_the_same_iteration(
+    joint: Path, data: Path, tmp_path: Path
+) -> None:
+    """Features that say which iteration they are of, and there the answer.
+
+    Whoever learned from the iteration that is asked about knows all, others nothing.
+    """
+    shutil.copytree(joint / "joint", tmp_path / "joint")
+    place = tmp_path / "joint" / "observations.safetensors"
+    seen = load_tensors(place)
+    for kind in ("auxiliary", "observed"):
+        answer = 2 * seen[f"{kind}.iteration"] + seen[f"{kind}.has_it"]
+        hot = functional.one_hot(answer.long(), num_classes=2 * 60)
+        seen[f"{kind}.features"] = hot.float()
+    alike = seen["observed.features"] @ seen["auxiliary.features"].T
+    assert (alike.sum(1) == 1).all()  # one of the same iteration and kind, known to it
+    save_tensors(place, seen)
+    linear = {"kind": "logistic-regression"}
+    assert attack(tmp_path, data, "joint", classifier=linear) == 0
+    (report,) = read_json(tmp_path / "attack" / "metrics.json")["replicates"]
+    assert report["attack"]["auc"]["value"] == 0.5
+
+
 def test_a_planted_property_is_inferred(joint: Path) -> None:
     metrics = read_json(joint / "attack" / "metrics.json")
     (report,) = metrics["replicates"]

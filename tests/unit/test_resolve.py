@@ -318,6 +318,28 @@ def test_claims_that_single_out_nothing_are_refused_before_anything_is_made(
     assert str(caught.value).startswith(f"{tmp_path / 'toy.yaml'}: claims[0]")
 
 
+def test_what_data_stand_in_for_makes_nothing_stale_that_was_computed(
+    tmp_path: Path,
+) -> None:
+    asked = {
+        "attacks": {"more": {**STUDY["attacks"]["shadow"]}},
+        "figures": {
+            name: {"kind": "roc", "title": "T", "attacks": [name]}
+            for name in ("shadow", "more")
+        },
+    }
+    before = resolve(tmp_path, **asked)
+    asked["attacks"]["more"]["stand_in_for"] = "Purchase"
+    after = resolve(tmp_path, **asked)
+    changed = set()
+    for old, new in zip(before.artefacts, after.artefacts, strict=True):
+        assert (old.folder, old.inputs) == (new.folder, new.inputs)
+        if old.spec != new.spec:
+            changed.add((new.kind, new.labels["name"]))
+            assert new.spec["stand_ins"] == {"more": "Purchase"}
+    assert changed == {("figure", "more"), ("claims", "toy")}
+
+
 def test_a_claim_may_look_at_what_a_data_set_says_of_itself(tmp_path: Path) -> None:
     claim = {
         "claim": "c", "attack": "shadow", "metric": "auc", "where": {"classes": 10},

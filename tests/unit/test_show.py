@@ -70,6 +70,50 @@ def show(study: Path, *more: str) -> int:
     return main(["show", str(study), "--results", str(study.parent / "results"), *more])
 
 
+def test_a_study_says_what_data_stand_in_for(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = {
+        name: {**own, "stand_in_for": "Yelp"} for name, own in STUDY["attacks"].items()
+    }
+    study.write_text(yaml.safe_dump({**STUDY, "attacks": attacks}))
+    assert show(study) == 0
+    said = capsys.readouterr().out
+    assert "loss (stand-in for Yelp)" in said
+    assert "shadow.min_rows-5 (stand-in for Yelp)" in said
+    assert "Purchase" not in said
+
+
+def test_dense_rounds_are_shown_where_there_are_any(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        **STUDY, "question": "properties",
+        "attacks": {
+            name: {"kind": "membership.threshold", "models": "mine"}
+            for name in ("plain", "decayed")
+        },
+    }  # fmt: skip
+    study.write_text(yaml.safe_dump(asked))
+    folder = study.parent / "results" / "attacks" / "toy"
+    for rounds in (0.0, 1.0):
+        for name, dense in (("plain", 0.0), ("decayed", rounds)):
+            summary = {"recall": spread(1.0), "dense_rounds": spread(dense)}
+            write_json(
+                folder / name / "metrics.json",
+                {
+                    "dataset": {"stand_in_for": None}, "summary": summary,
+                    "replicates": [{}],
+                },
+            )  # fmt: skip
+        assert show(study) == 0
+        _, head, *rows = capsys.readouterr().out.strip().splitlines()
+        assert ("dense rounds" in head) == bool(rounds)
+        if rounds:
+            shown = {row.split()[0]: row.split()[2] for row in rows[:2]}
+            assert shown == {"plain": "0.000", "decayed": "1.000"}
+
+
 def test_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert show(study) == 0
     title, head, *rows, claims, controls, failed = (

@@ -191,6 +191,20 @@ def test_attack_has_means_replicates_controls_and_files(home: Path) -> None:
     assert {file.path for file in files} == {"metrics.json", "curves.csv"}
 
 
+def test_a_study_says_what_an_attacks_data_stand_in_for(home: Path) -> None:
+    text = STUDY.replace("models: net}", "models: net, stand_in_for: Other}")
+    assert text != STUDY
+    make_results(home, text)
+    track(home)
+    run = named(home, "attack shadow · members 10")
+    assert run.data.tags["whatelse.stand_in_for"] == "Other"
+    assert run.data.tags["whatelse.dataset"] == "digits (stand-in for Other)"
+    assert "a stand-in for Other" in run.data.tags["mlflow.note.content"]
+    # of the models, the registry's word holds
+    target = named(home, "target net · members 10 · replicate 0")
+    assert target.data.tags["whatelse.stand_in_for"] == "Huge"
+
+
 def test_tags_say_where_a_run_comes_from_and_that_data_stand_in(home: Path) -> None:
     make_results(home)
     index = track(home)

@@ -32,6 +32,9 @@ class ClaimsSpec(BaseModel):
 
     study: str = Field(min_length=1)
     claims: tuple[Claim, ...]
+    stand_ins: dict[str, str] = Field(
+        {}, description="What an attack's data stand in for, by its folder's name."
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     spec: ClaimsSpec = args.spec
     keys = sorted({key for claim in spec.claims for key in published_keys(claim)})
     published = read_published(args.published, keys)
-    instances = load(args.attacks)
+    instances = load(args.attacks, spec.stand_ins)
     rows = [
         judge(claim, instances, published=published, place=f"claims[{number}]")
         for number, claim in enumerate(spec.claims)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from whatelse.claims.settings import (
@@ -86,13 +87,19 @@ class Instance:
         return dict(zip(numbers, spread["values"], strict=True))
 
 
-def load(folders: Iterable[str | Path]) -> list[Instance]:
+def load(
+    folders: Iterable[str | Path],
+    stand_ins: Mapping[str, str] = MappingProxyType({}),
+) -> list[Instance]:
     """Read the results of a study's attacks.
 
     Parameters
     ----------
     folders : iterable of path
         One for every attack and grid point; each holds ``metrics.json``.
+    stand_ins : mapping of str to str, optional
+        What data stand in for by the study's word, by the folder's name; it goes before
+        that of the registry of data sets.
 
     Returns
     -------
@@ -108,12 +115,14 @@ def load(folders: Iterable[str | Path]) -> list[Instance]:
     for folder in map(Path, folders):
         path = folder / "metrics.json"
         metrics = read_json(path)
+        original = stand_ins.get(folder.name)
+        said = {"stand_in_for": original} if original else {}
         try:
             instance = Instance(
                 folder=folder.name,
                 name=metrics["name"],
                 grid=metrics["grid"],
-                dataset=metrics["dataset"],
+                dataset={**metrics["dataset"], **said},
                 replicates=metrics["replicates"],
                 summary=metrics["summary"],
             )

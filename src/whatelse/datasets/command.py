@@ -1,12 +1,16 @@
-"""``whatelse datasets``: list, fetch, verify and prepare data sets."""
+"""``whatelse datasets``: list, fetch, verify, prepare and show data sets."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whatelse.arguments import json_argument
 from whatelse.errors import UserError
+
+if TYPE_CHECKING:
+    from whatelse.datasets.store import Dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +46,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preparing.add_argument("--out", type=Path, required=True, help="folder to write")
     preparing.set_defaults(act=_prepare)
 
-    for verb in (listing, fetching, verifying, preparing):
+    showing = verbs.add_parser(
+        "show", help="show what attributes of records have to do with a task"
+    )
+    showing.add_argument(
+        "data", metavar="NAME|FOLDER",
+        help="a data set, which is prepared for it, or the folder of a prepared one",
+    )  # fmt: skip
+    showing.add_argument(
+        "--task", default="label", metavar="ATTRIBUTE",
+        help="what models are to predict; the classes (label) if left out",
+    )  # fmt: skip
+    showing.add_argument(
+        "--raw", type=Path, default=Path("resources"), help="where fetched files lie"
+    )
+    showing.set_defaults(act=_show)
+
+    for verb in (listing, fetching, verifying, preparing, showing):
         verb.add_argument(
             "--registry", type=Path, help="default: data/datasets.yaml of the checkout"
         )
@@ -138,3 +158,55 @@ def _prepare(args: argparse.Namespace) -> None:
     settings = json_argument(DatasetSettings)(args.spec)
     prepare(settings, raw=args.raw, out=args.out, registry=args.registry)
     telemetry.write(args.out)
+
+
+def _show(args: argparse.Namespace) -> None:
+    import json
+    import tempfile
+
+    from whatelse.datasets.prepare import prepare
+    from whatelse.datasets.settings import DatasetSettings
+    from whatelse.datasets.store import open_dataset
+
+    if Path(args.data).is_dir():
+        _print_associations(open_dataset(Path(args.data)), args.task)
+        return
+    spec = json.dumps({"source": args.data})
+    try:
+        settings = json_argument(DatasetSettings)(spec)
+    except UserError as error:
+        raise UserError(f"{args.data}: no folder, and {error}") from None
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place, "data")
+        prepare(settings, raw=args.raw, out=out, registry=args.registry)
+        _print_associations(open_dataset(out), args.task)
+
+
+def _print_associations(dataset: "Dataset", task: str) -> None:
+    from whatelse.datasets.association import associated
+
+    def words(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    found = associated(dataset, task)
+    if not found:
+        raise UserError(
+            f"{dataset.info['name']}: its records have no attributes beside {task}; "
+            "allowed: a data set that has, e.g. lfw or utkface"
+        )
+    print(f"{dataset.info['name']}, {len(dataset.labels):,} records; task: {task}")
+    rows = [("attribute", "value", "share", "Cramer's V", "Pearson's r")]
+    rows += [
+        (
+            row.attribute,
+            row.value,
+            words(row.share, ".3f"),
+            words(row.cramers_v, ".3f"),
+            words(row.pearson, "+.3f"),
+        )
+        for row in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for line in rows:
+        cells = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        print("  " + "  ".join(cells).rstrip())

@@ -10,7 +10,7 @@ import importlib
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from whatelse.arguments import json_argument
 from whatelse.figures.settings import FigureSettings
@@ -26,6 +26,9 @@ class FigureSpec(BaseModel):
     study: str
     name: str
     settings: FigureSettings
+    stand_ins: dict[str, str] = Field(
+        {}, description="What an attack's data stand in for, by its folder's name."
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +63,9 @@ def run(args: argparse.Namespace) -> None:
     from whatelse.figures import style
     from whatelse.figures.results import load
 
-    results = load(args.attacks, spec.settings.attacks, spec.settings.draws)
+    results = load(
+        args.attacks, spec.settings.attacks, spec.settings.draws, spec.stand_ins
+    )
     figure, data = figures.draw(spec.settings, results)
     try:
         (args.out / RECORD).unlink(missing_ok=True)

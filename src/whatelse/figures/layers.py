@@ -1,5 +1,6 @@
 """What layers separate records by: a map of each, and probes (P3 Fig. 3)."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +14,24 @@ from whatelse.errors import UserError
 from whatelse.figures import style
 from whatelse.figures.results import AttackResult, remarks, shared
 from whatelse.figures.settings import Layers
+from whatelse.figures.sketch import LINE, TEXT, Sketch
 
 _REPLICATE = 0
 _MOST = 5  # maps in a row
-_MAP, _PROBES = 1.55, 2.35  # inches
+_MAP, _PROBES, _LEGEND = 1.55, 2.35, 0.9  # inches
+_NUMBERS = 0.66  # inches of the head of the numbers
 _HAS, _LACKS = style.looks(2)[1].color, style.looks(2)[0].color
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 _MODELS = {"trained": "-", "random weights": ":"}
+_NEAR: dict[str, dict[str, Any]] = {
+    model: {"linestyle": "none", "marker": "o", "markerfacecolor": "none", **more}
+    for model, more in (
+        ("trained", {}),
+        ("random weights", {"color": style.GREY, "markersize": 3.5}),
+    )
+}
+_COLUMNS = ("property", "task")
+_PROBE_WORDS = {"linear": "probe", "neighbours": "k-NN"}
 
 
 @style.context()
@@ -40,7 +52,8 @@ def draw(
     Figure
         Held-out records by t-SNE of each layer's features (marker: task, colour:
         property); below, accuracy of linear probes (lines) and of nearest neighbours
-        (points) over layers, for both, with random weights and the majority beside.
+        (points) over layers, for both, with random weights and the majority beside;
+        at the foot the same as numbers.
     DataFrame
         The probes' accuracies.
 
@@ -60,12 +73,16 @@ def draw(
     names = list(dict.fromkeys(scores["layer"]))
     columns = min(len(names), _MOST)
     rows = -(-len(names) // columns)
-    figure, part = style.sheet(
+    picture = _MAP * rows + _PROBES + _LEGEND
+    numbers = _NUMBERS + LINE * (len(names) + 1) + 0.05
+    figure, whole = style.sheet(
         settings.title,
         shared(results),
         [settings.caption, *_notes(result), *remarks(results)],
-        height=_MAP * rows + _PROBES + 0.9,
+        height=picture + numbers,
     )
+    parts: Any = whole.subfigures(2, 1, height_ratios=[picture, numbers], hspace=0)
+    part, foot = parts
     grid = part.add_gridspec(
         rows + 1, 2 * columns, height_ratios=[*[_MAP] * rows, _PROBES]
     )
@@ -77,7 +94,7 @@ def draw(
         _map(panel, scores[scores["layer"] == name], classes)
         panel.set_title(words[name], parse_math=False)
     first = None
-    for place, column in enumerate(("property", "task")):
+    for place, column in enumerate(_COLUMNS):
         panel = part.add_subplot(
             grid[rows, place * columns : (place + 1) * columns], sharey=first
         )
@@ -90,6 +107,7 @@ def draw(
         loc="outside lower center",
         ncols=4,
     )
+    _numbers(Sketch(foot, numbers), curves, words)
     table = curves.drop(columns="replicate")
     return figure, pd.DataFrame({**result.identity(), "replicate": _REPLICATE, **table})
 
@@ -106,13 +124,11 @@ def _handles(classes: Sequence[str]) -> list[Line2D]:
         Line2D([], [], **marks, color=_HAS, label="has the property"),
         Line2D([], [], **marks, color=_LACKS, label="lacks it"),
         Line2D([], [], color="black", label="linear probe"),
-        Line2D(
-            [], [], color="black", linestyle="none", marker="o",
-            markerfacecolor="none", label="nearest neighbours",
-        ),
+        Line2D([], [], **_NEAR["trained"], color="black", label="k-NN"),
         Line2D(
             [], [], color="black", linestyle=":", label="linear probe, random weights"
         ),
+        Line2D([], [], **_NEAR["random weights"], label="k-NN, random weights"),
         Line2D([], [], **style.GUESSING, label="majority"),
     ]  # fmt: skip
     return found
@@ -162,15 +178,52 @@ def _probes(panel: Axes, own: pd.DataFrame, column: str, words: dict[str, str]) 
         panel.plot(
             rows["depth"], 100 * rows["linear"], color=look.color, linestyle=dashes
         )
-        if model == "trained":
-            panel.plot(
-                rows["depth"], 100 * rows["neighbours"], color=look.color,
-                linestyle="none", marker="o", markerfacecolor="none",
-            )  # fmt: skip
-            names = [words[layer] for layer in rows["layer"]]
-            panel.set_xticks(np.arange(len(names)), names)
+        panel.plot(
+            rows["depth"], 100 * rows["neighbours"],
+            **{"color": look.color, **_NEAR[model]},
+        )  # fmt: skip
+    names = [words[layer] for layer in rows["layer"]]
+    panel.set_xticks(np.arange(len(names)), names)
     style.baseline(panel, 100 * float(own["majority"].iloc[0]))
     panel.set_title(f"telling the {column}")
+
+
+def _numbers(sketch: Sketch, curves: pd.DataFrame, words: dict[str, str]) -> None:
+    """Write a row of accuracies for every layer, and the majority's."""
+    found = curves.set_index(["column", "model", "layer"])[[*_PROBE_WORDS]]
+    cells: dict[Any, float] = found.stack().to_dict()
+    heads = list(itertools.product(_COLUMNS, _MODELS, _PROBE_WORDS))
+    left, right = TEXT + 0.9, style.WIDTH - TEXT
+    width = (right - left) / len(heads)
+    edges = [left + width * (place + 1) for place in range(len(heads))]
+    sketch.rule(0.04, heavy=True)
+    for place, (column, model, probe) in enumerate(heads):
+        first = probe == "linear"
+        if first and model == "trained":
+            middle = edges[place] + width
+            sketch.text(middle, 0.18, f"telling the {column} (%)", ha="center")
+            start, stop = edges[place] - width + 0.15, edges[place + 3]
+            sketch.rule(0.23, start=start, stop=stop)
+        if first:
+            sketch.text(edges[place] + 0.05, 0.38, model, ha="center", color=style.GREY)
+        sketch.text(
+            edges[place], 0.54, _PROBE_WORDS[probe], ha="right", fontweight="bold"
+        )
+    sketch.rule(0.60)
+    y = _NUMBERS - 0.05
+    for number, (layer, label) in enumerate(words.items()):
+        if number % 2:
+            sketch.shade(y, LINE)
+        sketch.text(TEXT, y + LINE * 0.78, label)
+        for edge, (column, model, probe) in zip(edges, heads, strict=True):
+            value = 100 * cells[column, model, layer, probe]
+            sketch.text(edge, y + LINE * 0.78, f"{value:.1f}", ha="right")
+        y += LINE
+    sketch.rule(y + 0.01)
+    sketch.text(TEXT, y + LINE * 0.85, "majority")
+    for column, edge in zip(_COLUMNS, edges[:: len(heads) // 2], strict=True):
+        value = 100 * float(curves.loc[curves["column"] == column, "majority"].iloc[0])
+        sketch.text(edge, y + LINE * 0.85, f"{value:.1f}", ha="right")
 
 
 def _notes(result: AttackResult) -> list[str]:

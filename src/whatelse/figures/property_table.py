@@ -21,6 +21,7 @@ _COLUMNS = {
     "task_majority": share(_MODEL, "majority"),
     "epsilon": Column(_MODEL, "epsilon", "", "{:,.1f}".format, None),
     "words_seen": Column(_ATTACK, "words seen", "", "{:,.0f}".format, None),
+    "dense_rounds": share(_ATTACK, "dense rounds"),
     "precision": share(_ATTACK, "precision"),
     "recall": share(_ATTACK, "recall"),
     "auc": Column(_ATTACK, "AUC", "", _PLAIN, _PLAIN),
@@ -33,11 +34,15 @@ _NOTES = {
     "records, 0 is unrelated.",
     "task_pearson": "R: Pearson's, signed; the later of two classes and the property "
     "count as 1.",
-    "alone_test_accuracy": "Alone: of joint models without an adversary among them.",
+    "alone_test_accuracy": "Alone: of joint models without an adversary among them. "
+    "Their records are dealt by lot and their batches never of the property alone, so "
+    "that the difference is that of the arrangement as well as of the adversary.",
     "task_majority": "Majority: always saying the participants' commonest class, on "
     "the records tested on.",
     "epsilon": "Epsilon: of participants' differential privacy, at the study's delta.",
     "words_seen": "Words seen: that others' batches moved in a round, mean.",
+    "dense_rounds": "Dense rounds: in which more words moved than a batch can have, "
+    "which says nothing of members.",
     "precision": "Precision and recall: of calling records members; half of those "
     "asked about are.",
     "auc": "AUC: of telling updates that a batch with the property went into, or "
@@ -67,7 +72,10 @@ def draw(
     DataFrame
         The same numbers unrounded, with the 95% interval of each mean.
     """
-    # of interest where whole runs are told apart, which have no AUC
-    runs = any(result.mean("auc") is None for result in results)
-    columns = {k: v for k, v in _COLUMNS.items() if runs or k != "score_run"}
+    shown = {
+        # of interest where whole runs are told apart, which have no AUC
+        "score_run": any(result.mean("auc") is None for result in results),
+        "dense_rounds": any(result.mean("dense_rounds") for result in results),
+    }
+    columns = {k: v for k, v in _COLUMNS.items() if shown.get(k, True)}
     return draw_table(settings.title, settings.caption, results, columns, _NOTES)

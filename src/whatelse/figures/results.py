@@ -3,8 +3,9 @@
 import functools
 import math
 import numbers
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,9 @@ class AttackResult:
     folder : str or Path
         Holds ``metrics.json``, ``curves.csv`` and ``scores.parquet``. The metrics
         are read at once, curves and scores when they are asked for.
+    stand_in_for : str, optional
+        The data that its data set stands in for by the study's word, which goes before
+        that of the registry of data sets.
 
     Raises
     ------
@@ -28,14 +32,15 @@ class AttackResult:
         If `folder` holds no metrics.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, stand_in_for: str | None = None) -> None:
         self.folder = Path(folder)
         self.metrics: dict[str, Any] = read_json(self.folder / "metrics.json")
         try:
             self.kind: str = self.metrics["kind"]
             self.name: str = self.metrics["name"]
             self.grid: dict[str, Any] = self.metrics["grid"]
-            self.dataset: dict[str, Any] = self.metrics["dataset"]
+            said = {"stand_in_for": stand_in_for} if stand_in_for else {}
+            self.dataset: dict[str, Any] = {**self.metrics["dataset"], **said}
             self.replicates: list[dict[str, Any]] = self.metrics["replicates"]
             self.summary: dict[str, Any] = self.metrics["summary"]
         except (KeyError, TypeError) as error:
@@ -102,6 +107,7 @@ def load(
     folders: Iterable[str | Path],
     attacks: Sequence[str],
     draws: tuple[str, ...] = ("",),
+    stand_ins: Mapping[str, str] = MappingProxyType({}),
 ) -> list[AttackResult]:
     """Read attack folders and bring them into the order of the legend.
 
@@ -113,6 +119,8 @@ def load(
         The names that the figure draws, in its order.
     draws : tuple of str, optional
         How the kinds of attack begin that the figure can draw.
+    stand_ins : mapping of str to str, optional
+        What data stand in for by the study's word, by the folder's name.
 
     Returns
     -------
@@ -126,7 +134,10 @@ def load(
         If a named attack is missing, a folder holds another one, or an attack is of
         a kind that the figure cannot draw.
     """
-    results = [AttackResult(folder) for folder in folders]
+    results = [
+        AttackResult(folder, stand_ins.get(folder.name))
+        for folder in map(Path, folders)
+    ]
     for result in results:
         if result.name not in attacks:
             raise UserError(
@@ -240,19 +251,32 @@ def data_words(results: Sequence[AttackResult]) -> str:
 
 
 def remarks(results: Sequence[AttackResult]) -> list[str]:
-    """Return the remarks on the data sets, each once."""
-    names = list(dict.fromkeys(result.dataset["name"] for result in results))
-    found: dict[str, dict[str, None]] = {}
-    for result in results:
-        for remark in result.dataset.get("remarks") or ():
-            found.setdefault(remark, {})[result.dataset["name"]] = None
-    lines = [
-        remark[:1].upper() + remark[1:]
-        if len(about) == len(names)
-        else f"{', '.join(about)}: {remark}"
-        for remark, about in found.items()
-    ]
+    """Return the remarks on the data sets, each once.
+
+    What holds for some of the data sets alone, or for some results on one of them,
+    names which.
+    """
+    found: dict[str, list[int]] = {}
+    for place, result in enumerate(results):
+        for remark in dict.fromkeys(result.dataset.get("remarks") or ()):
+            found.setdefault(remark, []).append(place)
+    lines = []
+    for remark, about in found.items():
+        where = _where(results, about)
+        lines.append(f"{where}: {remark}" if where else remark[:1].upper() + remark[1:])
     return [f"{line.rstrip('.')}." for line in lines]
+
+
+def _where(results: Sequence[AttackResult], about: Sequence[int]) -> str:
+    """Return which of the results these are, in words; nothing if they are all."""
+    if len(about) == len(results):
+        return ""
+    sources = [result.dataset["name"] for result in results]
+    own = list(dict.fromkeys(sources[place] for place in about))
+    if sum(source in own for source in sources) == len(about):
+        return ", ".join(own)
+    names = named(results, data=False)
+    return ", ".join(names[place] for place in about)
 
 
 def non_members(result: AttackResult) -> int:

@@ -181,6 +181,13 @@ def sheet(
     return figure, parts.ravel()[1]
 
 
+def parts_of(figure: Figure | SubFigure) -> Iterator[SubFigure]:
+    """Yield the parts of a figure, and theirs."""
+    for part in figure.subfigs:
+        yield part
+        yield from parts_of(part)
+
+
 def handles(labels: Sequence[str], looks: Sequence[Look]) -> list[Line2D]:
     """Return the samples of a legend."""
     return [
@@ -256,7 +263,7 @@ def _settle(figure: Figure) -> None:
     """Fix the layout: its solver's last bits differ from run to run, so round them."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for part in figure.subfigs:
+    for part in parts_of(figure):
         part.bbox_relative.set_points(part.bbox_relative.get_points().round(6))
         for axes in part.axes:
             box = axes.get_position(original=True)

@@ -79,6 +79,10 @@ _Y_LABELS = {
     "property_probe": "accuracy for the property, hidden layers",
     "property_probe_random": "the same, random weights",
     "property_majority": "the same, majority",
+    "property_gain": "least gain over the majority, probe",
+    "property_gain_random": "least gain over random weights, probe",
+    "property_gain_neighbours": "least gain over the majority, k-NN",
+    "property_gain_neighbours_random": "least gain over random weights, k-NN",
     "task_probe": "accuracy for the task, last layer",
     "task_probe_first": "accuracy for the task, first layer",
     "attribute_accuracy": "accuracy for the attribute",
@@ -107,8 +111,12 @@ _Y_LABELS = {
 _CHANGES = ("accuracy_change", "scrub_change", "main_change")
 _LEVELS = (0.0, 255.0)
 _SIGNED = (-1.0, 1.0)
+_GAINS = (
+    "property_gain", "property_gain_random", "property_gain_neighbours",
+    "property_gain_neighbours_random",
+)  # fmt: skip
 _RANGES = {
-    **dict.fromkeys(_CHANGES, _SIGNED),
+    **dict.fromkeys((*_CHANGES, *_GAINS), _SIGNED),
     "mape": _LEVELS,
     "mape_published": _LEVELS,
     "mape_floor": _LEVELS,

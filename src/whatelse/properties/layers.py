@@ -176,7 +176,8 @@ def _numbers(found: pd.DataFrame) -> dict[str, float]:
     """Return what claims judge: means over some layers, and both ends for the task.
 
     Convolutional layers, where there are any: dense ones above them are the task's.
-    Otherwise all but the last one, which is the output.
+    Otherwise all but the last one, which is the output. A mean hides a layer that tells
+    nothing, hence the least gain over these layers beside it.
     """
     last = found["depth"].max()
 
@@ -193,6 +194,25 @@ def _numbers(found: pd.DataFrame) -> dict[str, float]:
         "property_majority": mean(TRAINED, PROPERTY, hidden, "majority"),
         "task_probe": mean(TRAINED, TASK, found["depth"] == last),
         "task_probe_first": mean(TRAINED, TASK, found["depth"] == 0),
+        **_least_gains(found[hidden & (found["column"] == PROPERTY)]),
+    }
+
+
+def _least_gains(found: pd.DataFrame) -> dict[str, float]:
+    """Return how much better the property is told than otherwise, where it is least.
+
+    By either probe, than by the majority and than from random weights.
+    """
+    trained, drawn = (
+        found[found["model"] == model].set_index("layer") for model in (TRAINED, RANDOM)
+    )
+    return {
+        f"{name}{end}": float((trained[probe] - other).min())
+        for name, probe in (
+            ("property_gain", "linear"),
+            ("property_gain_neighbours", "neighbours"),
+        )
+        for end, other in (("", trained["majority"]), ("_random", drawn[probe]))
     }
 
 

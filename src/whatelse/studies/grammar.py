@@ -330,6 +330,13 @@ class AttackEntry(_Entry):
     release: Name = Field(
         FULL, description="An entry of `releases`, or full: all probabilities."
     )
+    stand_in_for: str | None = Field(
+        None,
+        min_length=1,
+        description="The paper's data that this attack's stand in for, where the "
+        "registry of data sets does not say so or names others. Figures, claims and "
+        "MLflow call them a stand-in; nothing is made again for it.",
+    )
 
 
 # Each attack's settings with the entry's fields: made here so that a new attack needs

@@ -1,14 +1,18 @@
 """``whatelse layers``: what the layers of a net of your own separate records by.
 
 The net is made by a function of a Python file of yours, which is run; its weights are
-read from ``.safetensors``. Records come from an ``.npz`` file with ``inputs`` (as the
+read from ``.safetensors``. Beside it stands the same net with random weights, as its
+modules draw them. Records come from an ``.npz`` file with ``inputs`` (as the
 net takes them), ``labels`` and ``property`` (whole numbers), best ones that it was not
 trained on. With ``--out`` the maps and probes are drawn, as a study's are.
 """
 
 import argparse
 import importlib.util
+import itertools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,7 @@ from whatelse.properties.probing import (
 from whatelse.training.blocks import BROKEN, load_tensors
 
 _COLUMNS = (TASK, PROPERTY)
+_PICKLED = (b"PK\x03\x04", b"\x80")  # how torch.save begins, now and formerly
 _ARRAYS = ("inputs", "labels", "property")
 _FEWEST = 40  # records
 _MAPPED = 1000  # at most
@@ -41,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
         "net", metavar="FILE.py:FUNCTION",
-        help="returns a torch.nn.Module when it is called without arguments",
+        help="returns a torch.nn.Module when it is called without arguments; what "
+        "its modules' reset_parameters() draw are the random weights beside it",
     )  # fmt: skip
     parser.add_argument(
         "--weights", type=Path, required=True, metavar="FILE.safetensors",
@@ -65,17 +71,15 @@ def run(args: argparse.Namespace) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(args.seed)
         net = _net(args.net)
+        _draw_weights(args.net, net)
     inputs, columns = _records(args.data)
-    try:
+    shape = tuple(inputs.shape)
+    with _users_code(f"{args.data}: inputs of shape {shape}", "what the net takes"):
         fresh = features_of(net, inputs)
-        _load(net, args.weights)
+    _load(net, args.weights)
+    with _users_code(f"{args.data}: inputs of shape {shape}", "what the net takes"):
         trained = features_of(net, inputs)
-    except (RuntimeError, IndexError) as error:
-        said = str(error).splitlines()[0]
-        shape = tuple(inputs.shape)
-        raise UserError(
-            f"{args.data}: inputs of shape {shape}: {said}; allowed: what the net takes"
-        ) from None
+        images = convolutional(net, inputs[:1])
     fitted = halves(len(inputs), args.seed)
     for name, column in columns.items():
         if len(set(column[fitted].tolist())) < 2:
@@ -83,7 +87,6 @@ def run(args: argparse.Namespace) -> None:
                 f"{args.data}: {name}: one value alone; allowed: at least two"
             )
     features = {TRAINED: trained, RANDOM: fresh}
-    images = convolutional(net, inputs[:1])
     looked = look(features, images, columns, fitted, args.seed)
     _print(looked.found)
     if args.out:
@@ -93,15 +96,16 @@ def run(args: argparse.Namespace) -> None:
 def _print(found: pd.DataFrame) -> None:
     """Print a line for every layer, and one for the majority."""
     table = found.set_index(["layer", "model", "column"])
-    print("accuracy on held-out half      task         property     of the net as made")
-    print("                               probe  k-NN  probe  k-NN  probe  k-NN")
+    margin = " " * 31
+    print(f"{'accuracy on held-out half':31s}{'trained net':28s}random weights")
+    print(margin + (2 * f"{'task':14s}{'property':14s}").rstrip())
+    print(margin + (4 * "probe  k-NN   ").rstrip())
     for layer in dict.fromkeys(found["layer"]):
         cells = [
             table.loc[(layer, model, column), probe]
-            for model, column in ((TRAINED, TASK), (TRAINED, PROPERTY),
-                                  (RANDOM, PROPERTY))
+            for model, column in itertools.product((TRAINED, RANDOM), _COLUMNS)
             for probe in ("linear", "neighbours")
-        ]  # fmt: skip
+        ]
         print(f"  {layer:27s}", *(f" {cell:.3f}" for cell in cells))
     majority = [
         found.loc[found["column"] == column, "majority"].iloc[0] for column in _COLUMNS
@@ -145,7 +149,7 @@ def _net(place: str) -> nn.Module:
     Raises
     ------
     UserError
-        If there is no such function, or it returns no module.
+        If the file cannot be run, there is no such function, or it returns no module.
     """
     path, _, name = place.rpartition(":")
     if not path or not Path(path).is_file():
@@ -155,10 +159,12 @@ def _net(place: str) -> nn.Module:
         raise UserError(f"net: {path}: not Python; allowed: FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # as an import does: dataclasses look there
-    spec.loader.exec_module(module)
+    with _users_code(f"net: {path}", "a file that Python runs"):
+        spec.loader.exec_module(module)
     if not hasattr(module, name):
         raise UserError(f"net: {path} has no {name!r}; allowed: one of its functions")
-    made = getattr(module, name)()
+    with _users_code(f"net: {place}", "a function that is called without arguments"):
+        made = getattr(module, name)()
     if not isinstance(made, nn.Module):
         raise UserError(
             f"net: {place} returns {type(made).__name__}; allowed: a torch.nn.Module"
@@ -166,8 +172,53 @@ def _net(place: str) -> nn.Module:
     return made
 
 
+@contextmanager
+def _users_code(place: str, allowed: str) -> Iterator[None]:
+    """Run what a user wrote: whatever it raises is one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        told = f"{type(error).__name__}{': ' if said else ''}{said}"
+        raise UserError(f"{place}: {told}; allowed: {allowed}") from None
+
+
+def _draw_weights(place: str, net: nn.Module) -> None:
+    """Draw weights afresh, as a function may return a net that has learned.
+
+    Raises
+    ------
+    UserError
+        If a module does not say how its weights are drawn.
+    """
+    for name, part in net.named_modules():
+        # PyTorch's own attention has it under the second name
+        reset = getattr(part, "reset_parameters", None)
+        reset = reset or getattr(part, "_reset_parameters", None)
+        if reset is None and not any(True for _ in part.parameters(recurse=False)):
+            continue
+        if reset is None:
+            raise UserError(
+                f"net: {place}: {name or 'the module'} ({type(part).__name__}) has "
+                "weights and no reset_parameters(), so that none can be drawn to hold "
+                "it against; allowed: modules that have it, as torch.nn's do"
+            )
+        with _users_code(f"net: {place}: {name}.reset_parameters()", "one that runs"):
+            reset()
+
+
 def _load(net: nn.Module, path: Path) -> None:
-    state = load_tensors(path)
+    try:
+        state = load_tensors(path)
+    except UserError as error:
+        if not path.is_file() or not path.read_bytes().startswith(_PICKLED):
+            raise
+        raise UserError(
+            f"{error}, but one of torch.save; allowed: what safetensors.torch."
+            "save_file(net.state_dict(), PATH) writes"
+        ) from None
     expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if differing := sorted({name for name, _ in expected.items() ^ found.items()}):

@@ -199,6 +199,14 @@ def _single_out(
         looked_at(claim, found, place=place)
 
 
+def _stand_ins(attacks: Iterable[Artefact]) -> dict[str, str]:
+    """Return what the study says that data stand in for, by the attack's folder."""
+    said = {
+        attack.labels["instance"]: attack.labels["stand_in_for"] for attack in attacks
+    }
+    return {name: original for name, original in said.items() if original}
+
+
 def _layout(settings: Trained, replicate: int) -> Iterator[tuple[int, int, int]]:
     """Yield the blocks of a replicate: whose they are, first model, one after the last.
 
@@ -972,7 +980,12 @@ class _Resolver:
                 spec,
                 inputs,
                 ("whatelse.attacks", *KINDS[attack.settings.kind].modules),
-                {"name": attack.entry, "instance": name, "grid": grid},
+                {
+                    "name": attack.entry,
+                    "instance": name,
+                    "grid": grid,
+                    "stand_in_for": attack.settings.stand_in_for,
+                },
             )
         )
 
@@ -992,20 +1005,21 @@ class _Resolver:
 
     def _named(
         self, user: str, names: Iterable[str], attacks: Mapping[str, list[Artefact]]
-    ) -> list[str]:
-        folders = []
+    ) -> list[Artefact]:
+        found = []
         for name in names:
             if name not in attacks:
                 raise UserError(
                     f"{self.path}: {user}: {name!r} is no attack of this study; "
                     f"allowed: {', '.join(sorted(attacks))}"
                 )
-            folders += [attack.folder for attack in attacks[name]]
-        return folders
+            found += attacks[name]
+        return found
 
     def _figure(
         self, name: str, settings: Any, attacks: Mapping[str, list[Artefact]]
     ) -> None:
+        drawn = self._named(f"figures.{name}", settings.attacks, attacks)
         self._add(
             Artefact(
                 "figure",
@@ -1014,8 +1028,9 @@ class _Resolver:
                     "study": self.study.study,
                     "name": name,
                     "settings": settings.model_dump(mode="json"),
+                    "stand_ins": _stand_ins(drawn),
                 },
-                {"attacks": self._named(f"figures.{name}", settings.attacks, attacks)},
+                {"attacks": [attack.folder for attack in drawn]},
                 ("whatelse.figures.command", f"whatelse.figures.{settings.kind}"),
                 {
                     "name": name,
@@ -1034,6 +1049,7 @@ class _Resolver:
             read_published(Path(published), keys)  # refuses ids that are not there
             _single_out(f"{self.path}: claims[{number}]", claim, attacks)
             files |= {f"{published}/{key.split('/')[0]}.yaml" for key in keys}
+        judged = self._named("claims", attacks, attacks)
         self._add(
             Artefact(
                 "claims",
@@ -1041,8 +1057,9 @@ class _Resolver:
                 {
                     "study": self.study.study,
                     "claims": [c.model_dump(mode="json") for c in self.study.claims],
+                    "stand_ins": _stand_ins(judged),
                 },
-                {"attacks": self._named("claims", attacks, attacks)},
+                {"attacks": [attack.folder for attack in judged]},
                 ("whatelse.claims.command",),
                 {"name": self.study.study},
                 tuple(sorted(files)),

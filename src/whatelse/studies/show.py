@@ -43,6 +43,7 @@ _COLUMNS = {
         ("train acc.", "train_accuracy"),
         ("test acc.", "test_accuracy"),
         ("correlation", "task_correlation"),
+        ("dense rounds", "dense_rounds"),
         ("precision", "precision"),
         ("recall", "recall"),
         ("AUC", "auc"),
@@ -64,6 +65,7 @@ _COLUMNS = {
     ),
 }
 _SIGNED = ("accuracy_change", "scrub_change", "main_change")
+_IF_ANY = ("dense_rounds",)  # of no interest where they are 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,20 +106,21 @@ def write_summary(folder: Path, resolved: Resolved) -> None:
 def print_results(resolved: Resolved) -> None:
     """Print what the attacks of a study found, and the verdicts of its claims."""
     print(f"\n{resolved.study.title}")
-    found: list[tuple[str, dict[str, Any] | None]] = []
+    found: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
     for artefact in resolved.of("attack"):
         path = Path(artefact.folder, "metrics.json")
         metrics = read_json(path) if path.exists() else None
-        found.append((artefact.labels["instance"], metrics))
+        found.append((artefact.labels, metrics))
     columns = _columns(resolved.study.question, [metrics for _, metrics in found])
     rows = [["attack", "seeds", *(title for title, _ in columns)]]
-    for name, metrics in found:
+    for labels, metrics in found:
+        name = labels["instance"]
         if metrics is None:
             rows.append([name, "not run yet"])
             continue
         summary = metrics["summary"]
-        if metrics["dataset"]["stand_in_for"]:
-            name += f" (stand-in for {metrics['dataset']['stand_in_for']})"
+        if original := labels["stand_in_for"] or metrics["dataset"]["stand_in_for"]:
+            name += f" (stand-in for {original})"
         cells = [_cell(summary.get(key), sign=key in _SIGNED) for _, key in columns]
         rows.append([name, str(len(metrics["replicates"])), *cells])
     _print_table(rows)
@@ -131,7 +134,13 @@ def _columns(
     question: str, found: Iterable[dict[str, Any] | None]
 ) -> list[tuple[str, str]]:
     """Return titles and metrics: those that any attack has, and what all might have."""
-    known = {key for metrics in found if metrics for key in metrics["summary"]}
+    known = {
+        key
+        for metrics in found
+        if metrics
+        for key, own in metrics["summary"].items()
+        if key not in _IF_ANY or own["mean"]
+    }
     return [
         (title, key)
         for title, key in _COLUMNS[question]

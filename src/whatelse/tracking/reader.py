@@ -235,7 +235,8 @@ class _Reader:
             metrics = self.disk.json(folder / "metrics.json")
             files = [(folder / "metrics.json", ""), (folder / "curves.csv", "")]
             points = list(_attack_points(metrics))
-            return Content(params, points, files, _attack_note(metrics))
+            original = artefact.labels["stand_in_for"]
+            return Content(params, points, files, _attack_note(metrics, original))
 
         name = f"attack {_words(artefact.labels['name'], artefact.labels)}"
         return self._child("attack", artefact.folder, [artefact], name, read)
@@ -352,7 +353,11 @@ class _Reader:
                 yield int(number), blocks[0] if blocks else folder
 
     def _data(self, artefact: Artefact) -> tuple[DataUsed | None, Mapping[str, Any]]:
-        """Find the data set of an artefact upstream of it."""
+        """Find the data set of an artefact upstream of it.
+
+        What it stands in for is what the study says of an attack, if it does.
+        """
+        said = artefact.labels.get("stand_in_for")
         while artefact.kind not in ("dataset", "preprocess", "synthesise", "import"):
             artefact = self.by_folder[artefact.upstream[0]]
         folder = Path(artefact.folder)
@@ -361,7 +366,8 @@ class _Reader:
         if facts is None:
             return None, {}
         about = self.disk.json(folder / file)
-        original = about.get("stand_in_for")
+        about = {**about, "stand_in_for": said or about.get("stand_in_for")}
+        original = about["stand_in_for"]
         name = about.get("name") or artefact.labels["name"]
         used = DataUsed(
             name + (f" (stand-in for {original})" if original else ""),
@@ -451,9 +457,9 @@ def _attack_points(metrics: Mapping[str, Any]) -> Iterator[Point]:
             yield Point(f"control/{control}_auc", found["auc"]["value"], number)
 
 
-def _attack_note(metrics: Mapping[str, Any]) -> str:
+def _attack_note(metrics: Mapping[str, Any], original: str | None) -> str:
     data = metrics["dataset"]
-    original = data.get("stand_in_for")
+    original = original or data.get("stand_in_for")
     where = data.get("title") or data["name"]
     lines = [
         f"`{metrics['kind']}` on {where}"
