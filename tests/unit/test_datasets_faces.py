@@ -10,6 +10,7 @@ import pytest
 
 import data_files
 from data_files import at_hand, make, picture
+from whatelse.datasets.loaders import lfw_attributes
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
 
@@ -108,7 +109,7 @@ def test_lfw_for_another_task_and_size(tmp_path: Path) -> None:
 def test_the_originals_of_lfw_are_cropped_as_scikit_learn_does(tmp_path: Path) -> None:
     from PIL import Image
 
-    from whatelse.datasets.loaders.lfw import CROP
+    from whatelse.datasets.loaders.lfw_pictures import CROP
 
     # a bright crop in black surroundings: nothing of these may be left
     pixels = np.zeros((250, 250, 3), dtype=np.uint8)
@@ -173,6 +174,109 @@ def test_bad_images_of_lfw_are_refused(tmp_path: Path) -> None:
         lfw(tmp_path, members={"readme": b""})
     with pytest.raises(UserError, match="no records"):
         lfw(tmp_path, table=HEAD.encode())
+
+
+SCORED = {
+    "C Six\t1": {"Male": 0.1},
+    "B Two\t1": {"Male": 1.5, "Black": 0.2, "Sunglasses": 1.0, "Senior": 0.1},
+    "A One\t2": {"Male": -0.1, "Smiling": 0.3, "White": -0.1, "No Eyewear": 1.2},
+    "A One\t1": {"Asian": 0.9, "White": 0.8, "Eyeglasses": 0.1, "Bald": 0.5},
+}
+
+
+def published(scored: dict[str, dict[str, float]], *, comment: bool = True) -> str:
+    """A comment, `#` before the header, more columns than are read."""
+    columns = [*lfw_attributes.COLUMNS, "Flash"]
+    lines = ["# lfw_attributes.txt"] if comment else []
+    lines.append("#\tperson\timagenum\t" + "\t".join(columns))
+    for image, own in scored.items():
+        lines.append("\t".join([image, *(str(own.get(c, -1.0)) for c in columns)]))
+    return "\n".join(lines) + "\n"
+
+
+def kumar(
+    tmp_path: Path, table: str, images: dict[str, bytes], **settings: object
+) -> Dataset:
+    files = {
+        name: tmp_path / "lfw-attributes" / name
+        for name in ("lfw-deepfunneled.tgz", "lfw_attributes.txt")
+    }
+    members = {f"lfw/{name[:5]}/{name}": image for name, image in images.items()}
+    data_files.tar(files["lfw-deepfunneled.tgz"], members, "w:xz")
+    files["lfw_attributes.txt"].write_text(table)
+    registry = at_hand(tmp_path, "lfw-attributes", files, records=4)
+    return make(tmp_path, registry, source="lfw-attributes", **settings)
+
+
+def coloured() -> dict[str, bytes]:
+    return {name: picture(COLOURS[name], **GREY) for name in LINES}
+
+
+@pytest.mark.parametrize("comment", [True, False])
+def test_lfw_by_the_attributes_of_the_papers(tmp_path: Path, *, comment: bool) -> None:
+    dataset = kumar(tmp_path, published(SCORED, comment=comment), coloured())
+    assert dataset.inputs.shape == (4, 3, 62, 47)
+    # by file name, whatever the order in the table
+    for row, name in enumerate(sorted(LINES)):
+        difference = dataset.inputs[row].mean((1, 2)) - COLOURS[name]
+        assert np.abs(difference).max() < 3, name
+    assert dataset.info["class_names"] == ["female", "male"]
+    assert dataset.labels.tolist() == [0, 0, 1, 1]
+    said = {name: column.tolist() for name, column in dataset.attributes.items()}
+    assert said == {
+        "person": [0, 0, 1, 2],
+        "gender": ["female", "female", "male", "male"],
+        "smiling": ["not smiling", "smiling", "not smiling", "not smiling"],
+        # the largest score, if it is not below -.1
+        "race": ["asian", "white", "black", "unknown"],
+        "eyewear": ["eyeglasses", "no eyewear", "sunglasses", "unknown"],
+        "age": ["unknown", "unknown", "senior", "unknown"],
+        "hair": ["bald", "unknown", "unknown", "unknown"],
+    }
+    assert "One" not in (tmp_path / "out" / "dataset.json").read_text()
+
+
+def test_photographs_of_an_unknown_class_are_left_out(tmp_path: Path) -> None:
+    columns = lfw_attributes.SEVERAL["hair"]
+    scored = {
+        f"P\t{number}": {column: 0.5}
+        for number, column in enumerate([*columns, *columns, "Male"], start=1)
+    }
+    images = {f"P_{n:04d}.jpg": picture((9, 9, 9), **GREY) for n in range(1, 10)}
+    members = {f"P/{name}": image for name, image in images.items()}
+    dataset = kumar(tmp_path, published(scored), members, task="hair", size=16)
+    assert dataset.inputs.shape == (8, 3, 16, 16)
+    classes = dataset.info["class_names"]
+    assert classes == ["black hair", "blond hair", "brown hair", "bald"]
+    assert dataset.labels.tolist() == [0, 1, 2, 3] * 2
+    assert dataset.info["remarks"][-2:] == [
+        "hair by the scores of Kumar et al., not human labels",
+        "the 8 of 13,233 images with such scores whose hair they tell",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Two\t1\t1.5", "Two\t1\tman", "line 4: Male: 'man'; allowed: a number"),
+        ("Two\t1\t1.5", "Two\t1\tinf", "line 4: Male: 'inf'; allowed: a number"),
+        ("Two\t1\t", "Two\tone\t", "line 4: imagenum: 'one'; allowed: a whole "),
+        ("Two\t1\t1.5", "Two\t1", "line 4: 19 fields; allowed: 20, as the header"),
+        ("\tMale", "\tMan", "no column 'Male'; it has: person, imagenum, Man"),
+        ("B Two", "D Not", "no image 'D_Not_0001.jpg', which lfw_attributes.txt"),
+    ],
+)
+def test_a_bad_table_of_attributes_is_refused(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    table = published(SCORED)
+    assert old in table
+    with pytest.raises(UserError) as caught:
+        kumar(tmp_path, table.replace(old, new, 1), coloured())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no records"):
+        kumar(tmp_path, published({}), coloured())
 
 
 AGED = {

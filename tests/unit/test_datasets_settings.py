@@ -53,6 +53,7 @@ def test_defaults_and_lists() -> None:
         ({"source": "images", "path": "a"}, ("images", "size")),
         ({"source": "lfw", "task": "person"}, ("lfw", "task")),
         ({"source": "lfw", "size": 4}, ("lfw", "size")),
+        ({"source": "lfw-attributes", "task": "person"}, ("lfw-attributes", "task")),
         ({"source": "utkface", "size": 48}, ("utkface", "size")),
         ({"source": "facescrub", "people": 1}, ("facescrub", "people")),
         ({"source": "newsgroups", "first_tokens": 0}, ("newsgroups", "first_tokens")),
@@ -80,7 +81,10 @@ def test_bad_settings_are_refused(given: dict, field: tuple) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_depends_on_no_other_loader(source: str) -> None:
     own = loaders.LOADERS[source].partition(":")[0].rpartition(".")[2]
-    shared = {"archives", "encode", "json_lines", "next_words", "pictures", "tokens"}
+    shared = {
+        *("archives", "encode", "json_lines", "lfw_pictures", "next_words"),
+        *("pictures", "tokens"),
+    }
     found = {p.stem for p in prepare.code_of(source) if p.parent.name == "loaders"}
     assert own in found
     assert found <= {own} | shared

@@ -17,6 +17,7 @@ from whatelse.figures import (
     layers,
     property_table,
     results,
+    roc,
     settings,
     style,
     timeline,
@@ -26,7 +27,7 @@ from whatelse.records import file_digest, write_json
 
 MODULES: dict[str, Any] = {
     "attribute_table": attribute_table, "layers": layers,
-    "property_table": property_table, "timeline": timeline,
+    "property_table": property_table, "roc": roc, "timeline": timeline,
 }  # fmt: skip
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
 DATASET: dict[str, Any] = {
@@ -66,6 +67,7 @@ def make_passive(
         {
             "iteration": iteration, "has_it": has_it,
             "score": np.where(has_it, 0.8, 0.3), "replicate": 0,
+            "asked": iteration >= 100,
         }
     )  # fmt: skip
     summary = {
@@ -78,7 +80,10 @@ def make_passive(
     }  # fmt: skip
     if runs:
         del summary["auc"]
-    curves = pd.DataFrame({"replicate": [0], "fpr": [0.0], "tpr": [1.0]})
+    curves = pd.DataFrame(
+        {"replicate": 0, "fpr": [0.0, 0.0, 1.0], "tpr": [0.0, 1.0, 1.0],
+         "threshold": [np.inf, 0.8, 0.3]}
+    )  # fmt: skip
     return write(folder, "properties.passive", name, summary, scores, curves, grid)
 
 
@@ -135,7 +140,7 @@ def make_representation(folder: Path, name: str = "race", *more: str) -> Path:
 
 MAKE = {
     "layers": make_layers, "attribute_table": make_representation,
-    "property_table": make_passive, "timeline": make_passive,
+    "property_table": make_passive, "roc": make_passive, "timeline": make_passive,
 }  # fmt: skip
 
 
@@ -169,6 +174,26 @@ def test_a_timeline_says_when(tmp_path: Path) -> None:
     # nothing is drawn where nothing had the property
     line = next(own for own in panel.lines if own.get_linestyle() == "-")
     assert min(np.asarray(line.get_xdata())) == 110
+
+
+def test_a_roc_is_of_updates_while_the_property_could_occur(tmp_path: Path) -> None:
+    folder = make_passive(tmp_path / "a")
+    figure, data = draw("roc", [folder])
+    assert_fits(figure)
+    words = said(figure)
+    assert "AUC 0.960 ± 0.014" in words
+    assert "1 / number of updates without the property" in words
+    # 50 of the 100 updates from 100 on
+    told = results.told_apart(results.AttackResult(folder))
+    assert told["member"].tolist() == [True, False] * 50
+    assert roc.resolution(results.AttackResult(folder)) == pytest.approx(1 / 50)
+    assert (data["tpr"] == 1).all()
+    # of one seed the band is over its updates: 50 of 50 at no false call of 50
+    (mean,) = (data[data["replicate"] == "mean"],)
+    low = mean["low"].to_numpy()
+    assert low[-1] == pytest.approx((0.025 / 2) ** (1 / 50))
+    with pytest.raises(UserError, match="'passive' tells runs apart and has no ROC"):
+        draw("roc", [make_passive(tmp_path / "b", runs=True)])
 
 
 def test_the_table_has_correlation_accuracy_and_auc(tmp_path: Path) -> None:

@@ -292,6 +292,14 @@ def test_outside_of_its_time_nothing_is_told_apart(data: Path, tmp_path: Path) -
     )
     ranks = own["score"].rank()[own["has_it"]].sum()
     assert report["attack"]["auc"]["value"] == pytest.approx((ranks - 55) / 100)
+    # what a ROC is drawn of, and what a time with the property is held against
+    assert scores[scores["asked"]].equals(own)
+    assert report["attack"]["score_outside"] == pytest.approx(
+        scores["score"][~scores["asked"]].mean()
+    )
+    curve = pd.read_csv(tmp_path / "attack" / "curves.csv")
+    rates = np.trapezoid(curve["tpr"], curve["fpr"])
+    assert report["attack"]["auc"]["value"] == pytest.approx(rates)
 
 
 def test_a_property_by_lot_is_not_inferred(data: Path, tmp_path: Path) -> None:
@@ -563,6 +571,44 @@ def test_logistic_regression_infers_it_too(joint: Path, data: Path) -> None:
     assert attack(joint, data, "joint", classifier=classifier) == 0
     (report,) = read_json(joint / "attack" / "metrics.json")["replicates"]
     assert report["attack"]["auc"]["value"] > 0.9
+
+
+def test_which_words_moved_tells_a_property(tmp_path: Path) -> None:
+    """P3's bag of words: a word in five is one of those who have the property.
+
+    How far a row moves depends on much else, whether it moves on nothing else.
+    """
+    rng = np.random.default_rng(6)
+    inputs = rng.integers(1, 101, (400, 10)).astype(np.uint16)
+    red = np.arange(400) % 4 == 0
+    inputs[red, :2] = rng.integers(101, 111, (red.sum(), 2))
+    folder = tmp_path / "words"
+    write_dataset(
+        folder, inputs=inputs, labels=rng.integers(0, 2, 400),
+        info={
+            "name": "words", "title": "Words", "class_names": ["a", "b"],
+            "vocabulary": [f"w{number}" for number in range(110)],
+        },
+        settings={"source": "blogs"},
+        attributes={"colour": np.where(red, "red", "blue").tolist()},
+    )  # fmt: skip
+    net = {"kind": "gru", "embedding": 4, "hidden": 4}
+    # every row of the embedding by itself, and the gates; or all of them pooled
+    for name, most in (("all", 200), ("few", 16)):
+        told = adversary(max_features=most)
+        assert run(tmp_path, folder, name, architecture=net, adversary=told) == 0
+    found = []
+    for name, classifier in (
+        ("all", "logistic-regression"), ("all", "random-forest"),
+        ("few", "random-forest"),
+    ):  # fmt: skip
+        settings = {"classifier": {"kind": classifier}, "features": "moved"}
+        assert attack(tmp_path, folder, name, **settings) == 0
+        (report,) = read_json(tmp_path / "attack" / "metrics.json")["replicates"]
+        found.append(report["attack"]["auc"]["value"])
+    assert min(found[:2]) > 0.99
+    # a window moves as soon as one of its rows does
+    assert found[2] < 0.9
 
 
 def test_a_property_that_leaves_no_trace_is_not_inferred(

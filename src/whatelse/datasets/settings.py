@@ -124,6 +124,27 @@ class Lfw(DatasetBase):
     )
 
 
+class LfwAttributes(DatasetBase):
+    """Labeled Faces in the Wild, with the attributes that P2 and P3 have."""
+
+    source: Literal["lfw-attributes"] = Field(
+        description="13,143 colour photographs 62x47 of people, with the attributes of "
+        "Kumar et al. (2009), `lfw_attributes.txt`; no digest of that file is known to "
+        "us."
+    )
+    task: Literal["gender", "smiling", "race", "eyewear", "age", "hair"] = Field(
+        "gender",
+        description="What is to be predicted; photographs of which it is not known are "
+        "left out.",
+    )
+    size: int | None = Field(
+        None,
+        ge=8,
+        le=256,
+        description="Width and height that images are resized to; 62x47 if left out.",
+    )
+
+
 class Utkface(DatasetBase):
     """UTKFace: aligned faces with gender, race and age."""
 
@@ -425,6 +446,7 @@ DatasetSettings = Annotated[
     | Texas100
     | Faces
     | Lfw
+    | LfwAttributes
     | Utkface
     | Facescrub
     | Newsgroups

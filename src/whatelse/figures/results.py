@@ -279,11 +279,22 @@ def _where(results: Sequence[AttackResult], about: Sequence[int]) -> str:
     return ", ".join(names[place] for place in about)
 
 
+def told_apart(result: AttackResult) -> pd.DataFrame:
+    """Return what an attack had to tell apart: columns replicate and member.
+
+    Records; or, of property inference, updates while the property could occur, of
+    which those that have it are the members.
+    """
+    scores = result.scores
+    if "asked" in scores:
+        scores = scores[scores["asked"]].rename(columns={"has_it": "member"})
+    return scores[["replicate", "member"]].astype({"member": bool})
+
+
 def non_members(result: AttackResult) -> int:
     """Return the non-members of a membership attack, of the seed with the fewest."""
-    scores = result.scores
-    outside = ~scores["member"].astype(bool)
-    return int(outside.groupby(scores["replicate"]).sum().min())
+    told = told_apart(result)
+    return int((~told["member"]).groupby(told["replicate"]).sum().min())
 
 
 def is_ordered(results: Sequence[AttackResult]) -> bool:

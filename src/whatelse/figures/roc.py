@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
+from whatelse.errors import UserError
 from whatelse.figures import style
 from whatelse.figures.results import (
     AttackResult,
@@ -16,9 +17,13 @@ from whatelse.figures.results import (
     non_members,
     remarks,
     shared,
+    told_apart,
 )
 from whatelse.figures.settings import ROC
 from whatelse.measures.roc import Curve, band
+
+_UNITS = {False: "records", True: "updates"}
+_OTHERS = {False: "non-members", True: "updates without the property"}
 
 
 @style.context()
@@ -44,7 +49,18 @@ def draw(settings: ROC, results: Sequence[AttackResult]) -> tuple[Figure, pd.Dat
     DataFrame
         A row for every result, seed (``replicate``; ``mean`` for the average) and
         false-positive rate; the average with the 95% band.
+
+    Raises
+    ------
+    UserError
+        If a result has no ROC, as it tells whole runs apart.
     """
+    for result in results:
+        if result.mean("auc") is None:
+            raise UserError(
+                f"attacks: {result.name!r} tells runs apart and has no ROC; allowed: "
+                "attacks that tell records or batches apart"
+            )
     looks = style.looks(len(results), ordered=is_ordered(results))
     names = [
         f"{label}: AUC {_auc(result)}"
@@ -131,7 +147,7 @@ def _band(
         return np.maximum(mean - reach, 0), np.minimum(mean + reach, 1)
     curve = Curve(*(result.curves[name].to_numpy() for name in Curve._fields))
     others = non_members(result)
-    return band(curve, len(result.scores) - others, others, at)
+    return band(curve, len(told_apart(result)) - others, others, at)
 
 
 def _curve(
@@ -188,6 +204,10 @@ def _auc(result: AttackResult) -> str:
 
 
 def _notes(results: Sequence[AttackResult], *, few: bool) -> list[str]:
+    units = {"asked" in result.scores for result in results}
+    # of property inference, updates
+    what = " or ".join(name for own, name in _UNITS.items() if own in units)
+    others = " or ".join(name for own, name in _OTHERS.items() if own in units)
     notes = ["Dashed: an attack that only guesses."]
     counts = {result.num_seeds for result in results}
     if counts != {1}:
@@ -197,8 +217,8 @@ def _notes(results: Sequence[AttackResult], *, few: bool) -> list[str]:
             "over seeds."
         )
     if 1 in counts:
-        notes.append("AUC of a single seed: with its 95% interval over records.")
-    notes.append("Logarithmic axes begin at 1 / number of non-members.")
+        notes.append(f"AUC of a single seed: with its 95% interval over {what}.")
+    notes.append(f"Logarithmic axes begin at 1 / number of {others}.")
     if few and counts != {1}:
         notes.append(
             "Bands: 95% t-interval of the mean over seeds, at each false-positive rate "
@@ -206,7 +226,7 @@ def _notes(results: Sequence[AttackResult], *, few: bool) -> list[str]:
         )
     if few and 1 in counts:
         notes.append(
-            "Band of a single seed: 95% over its records, Clopper–Pearson for both "
+            f"Band of a single seed: 95% over its {what}, Clopper–Pearson for both "
             "rates, at each false-positive rate by itself."
         )
     return notes

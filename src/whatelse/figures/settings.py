@@ -158,14 +158,15 @@ class Trend(Figure):
 class ROC(Figure):
     """ROC curves, linear and log-log."""
 
-    draws = _TESTS
+    draws = (*_TESTS, "properties.passive", "properties.membership")
 
     kind: Annotated[
         Literal["roc"],
         Field(
             description="ROC curves on linear and on logarithmic axes, one for every "
             "attack and grid point: the mean over seeds, each seed faintly, and a 95% "
-            "band; bands and seeds of up to four curves."
+            "band; bands and seeds of up to four curves. Of property inference (P3 "
+            "Fig. 7) over updates."
         ),
     ]
 

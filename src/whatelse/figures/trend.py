@@ -75,6 +75,7 @@ _Y_LABELS = {
     "task_majority": "accuracy for the task, majority",
     "score_with": "score of updates with the property",
     "score_without": "score of updates without it",
+    "score_outside": "score of updates before and after",
     "score_run": "mean score of a run",
     "property_probe": "accuracy for the property, hidden layers",
     "property_probe_random": "the same, random weights",

@@ -53,6 +53,7 @@ Metric = Literal[
     "task_majority",
     "score_with",
     "score_without",
+    "score_outside",
     "score_run",
     "property_probe",
     "property_probe_random",

@@ -15,7 +15,7 @@ from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
-from whatelse.measures.roc import auc, roc_curve
+from whatelse.measures.roc import Curve, auc, roc_curve
 from whatelse.models.outputs import about_dataset
 from whatelse.properties.settings import Forest, Passive
 from whatelse.seeding import stream
@@ -30,7 +30,7 @@ from whatelse.training.observations import (
 
 Seen = dict[str, NDArray[Any]]
 
-_SCORES = ("score_with", "score_without", "score_run")
+_SCORES = ("score_with", "score_without", "score_outside", "score_run")
 
 
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
@@ -41,9 +41,10 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     reports, scores, curves = [], [], []
     joint = about_joint(inputs)
     for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
-        seen = _observations(folder)
+        seen = _observations(settings, folder)
         of_model, adversary = joint[number]
         rows = _judged(settings, seen, adversary, spec.seed, number, folder)
+        rows["asked"] = _asked(rows, adversary)
         reports.append(
             {
                 "replicate": number,
@@ -69,15 +70,15 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     )
 
 
-def _asked(rows: pd.DataFrame, adversary: dict[str, Any]) -> pd.DataFrame:
-    """Return the updates that are told apart: those while the property may occur.
+def _asked(rows: pd.DataFrame, adversary: dict[str, Any]) -> pd.Series:
+    """Return which updates are told apart: those while the property may occur.
 
     Before and after it there is nothing to tell, and the model was another.
     """
     if adversary["during"] is None or adversary["tells_runs"]:
-        return rows
+        return pd.Series(data=True, index=rows.index)
     first, end = adversary["during"]
-    return rows[rows["iteration"].between(first, end - 1)]
+    return rows["iteration"].between(first, end - 1)
 
 
 def _found(rows: pd.DataFrame, adversary: dict[str, Any]) -> dict[str, Any]:
@@ -85,13 +86,14 @@ def _found(rows: pd.DataFrame, adversary: dict[str, Any]) -> dict[str, Any]:
 
     The latter is the mean score, to be held against that of other runs.
     """
-    asked = _asked(rows, adversary)
+    asked, outside = rows[rows["asked"]], rows[~rows["asked"]]
     known = asked["has_it"]
     means = {
         name: float(own.mean()) if len(own) else None
         for name, own in (
             ("score_with", asked["score"][known]),
             ("score_without", asked["score"][~known]),
+            ("score_outside", outside["score"]),
             ("score_run", asked["score"]),
         )
     }
@@ -101,14 +103,13 @@ def _found(rows: pd.DataFrame, adversary: dict[str, Any]) -> dict[str, Any]:
 
 def _curve(rows: pd.DataFrame, adversary: dict[str, Any]) -> pd.DataFrame:
     if adversary["tells_runs"]:
-        return pd.DataFrame({"fpr": [], "tpr": []}, dtype=float)
-    asked = _asked(rows, adversary)
-    curve = roc_curve(asked["score"], asked["has_it"].to_numpy())
-    return pd.DataFrame({"fpr": curve.fpr, "tpr": curve.tpr})
+        return pd.DataFrame(columns=Curve._fields, dtype=float)
+    asked = rows[rows["asked"]]
+    return pd.DataFrame(roc_curve(asked["score"], asked["has_it"].to_numpy())._asdict())
 
 
-def _observations(folder: Path) -> Seen:
-    """Return what an adversary kept.
+def _observations(settings: Passive, folder: Path) -> Seen:
+    """Return what an adversary kept, as the classifier is given it.
 
     Raises
     ------
@@ -125,7 +126,11 @@ def _observations(folder: Path) -> Seen:
             "adversary of kind property"
         )
     for name, rows in seen.items():
-        if name.endswith(".features"):
+        if not name.endswith(".features"):
+            continue
+        if settings.features == "moved":
+            np.greater(rows, 0, out=rows)
+        else:
             _scale(rows)
     return seen
 

@@ -88,9 +88,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
             )
         )
         curve = roc_curve(score, member)
-        curves.append(
-            pd.DataFrame({"replicate": number, "fpr": curve.fpr, "tpr": curve.tpr})
-        )
+        curves.append(pd.DataFrame({"replicate": number, **curve._asdict()}))
     told = about_dataset(dataset.info["name"], dataset.info)
     dense = max(report["attack"]["dense_rounds"] for report in reports)
     return Findings(

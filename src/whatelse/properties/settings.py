@@ -47,6 +47,12 @@ class Passive(_OfJoint):
     """
 
     kind: Literal["properties.passive"]
+    features: Literal["magnitudes", "moved"] = Field(
+        "magnitudes",
+        description="What of an update the classifier is given: how much its weights "
+        "moved, or whether they moved at all; of an embedding, none of whose rows are "
+        "pooled together, the latter is P3's bag of words.",
+    )
     classifier: Annotated[Forest | Logistic, Field(discriminator="kind")] = Forest()
 
 

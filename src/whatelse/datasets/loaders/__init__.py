@@ -12,6 +12,7 @@ LOADERS = {
     "texas100": "whatelse.datasets.loaders.bits:load_texas100",
     "faces": "whatelse.datasets.loaders.faces:load",
     "lfw": "whatelse.datasets.loaders.lfw:load",
+    "lfw-attributes": "whatelse.datasets.loaders.lfw_attributes:load",
     "utkface": "whatelse.datasets.loaders.utkface:load",
     "facescrub": "whatelse.datasets.loaders.facescrub:load",
     "newsgroups": "whatelse.datasets.loaders.words:load_newsgroups",

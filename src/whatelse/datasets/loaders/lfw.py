@@ -1,31 +1,22 @@
 """Labeled Faces in the Wild, with attributes that public models predicted.
 
 P2 and P3 take the attributes of Kumar et al. (2009), which are scores of classifiers
-too. Those are no longer to be had: here `facer_*` and `df_*` are two other models'.
+too, and are read by `lfw_attributes`. Here `facer_*` and `df_*` are two other models'.
 """
 
 import csv
 import gzip
 import io
-import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from whatelse.datasets.loaded import Loaded
-from whatelse.datasets.loaders.pictures import read_pictures, resized
+from whatelse.datasets.loaders.lfw_pictures import NUM_IMAGES, photographs
 from whatelse.datasets.settings import Lfw
 from whatelse.errors import UserError
-
-HEIGHT, WIDTH = 62, 47
-NUM_IMAGES = 13_233
-
-ORIGINAL = 250
-# scikit-learn's crop of the original, which it then halves: left, top, right, bottom.
-CROP = (78, 70, 172, 195)
 
 RACES = ("asian", "black", "indian", "latino hispanic", "middle eastern", "white")
 CLASSES = {
@@ -40,38 +31,13 @@ SCORES = {
     "smiling": "facer_smiling",
 }
 _COLUMNS = ("person", "image", "df_race", "df_age", *SCORES.values())
-_IMAGE = re.compile(r"(?:[^/]+/)*([^/]+)/(\1_\d{4}\.jpg)")
 
 
 def load(settings: Lfw, files: Mapping[str, Path]) -> Loaded:
-    """Return the labelled images (3, 62, 47) or (3, size, size), by file name.
-
-    The original archive's images are cropped and halved as scikit-learn does.
-    """
+    """Return the labelled images (3, 62, 47) or (3, size, size), by file name."""
     path, labels_path = files["lfw-deepfunneled.tgz"], files["lfw_gender_race.csv.gz"]
     rows = _read(labels_path)
-
-    def wanted(name: str) -> bool:
-        match = _IMAGE.fullmatch(name)
-        return match is not None and match[2] in rows
-
-    def fit(image: Image.Image) -> Image.Image:
-        if image.size == (ORIGINAL, ORIGINAL):
-            image = resized(image.crop(CROP), height=HEIGHT, width=WIDTH)
-        if image.size != (WIDTH, HEIGHT):
-            raise ValueError(
-                f"{image.width}x{image.height} pixels; allowed: {WIDTH}x{HEIGHT} or "
-                f"{ORIGINAL}x{ORIGINAL}"
-            )
-        size = settings.size
-        return image if size is None else resized(image, height=size, width=size)
-
-    members = read_pictures(path, wanted, fit)
-    images = {name.rpartition("/")[2]: picture for name, picture in members.items()}
-    if missing := [name for name in rows if name not in images]:
-        raise UserError(
-            f"{path}: no image {missing[0]!r}, which {labels_path.name} describes"
-        )
+    images = photographs(path, rows, labels_path, settings.size)
     names = sorted(rows)
     of = {key: [rows[name][key] for name in names] for key in rows[names[0]]}
     people = {person: number for number, person in enumerate(sorted({*of["person"]}))}

@@ -83,9 +83,9 @@ class Shape:
 # As prepared from the published files, with the settings' defaults. Of Purchase-100,
 # Texas-100 and IMDB no copy was at hand: the classes of the first two are taken to be
 # equal in size, IMDB's vocabulary and the words of a review are guessed. FaceScrub is
-# taken to be complete, which today's downloads are not. The classes of Yelp, FourSquare
-# and CSI are guessed, and their records are as many as their papers say. Vocabularies
-# are taken to be as large as they may be.
+# taken to be complete, which today's downloads are not. The classes of Yelp, of
+# FourSquare, CSI and LFW by Kumar's attributes are guessed, and their records are as
+# many as their papers say. Vocabularies are taken to be as large as they may be.
 KNOWN = {
     "digits": Shape(1797, (1, 8, 8), 10, 0.1018, 0.0968),
     "location": Shape(5010, (446,), 30, 0.0615, 0.0194),
@@ -97,6 +97,7 @@ KNOWN = {
     "texas100": Shape(67330, (6169,), 100, 0.01, 0.01),
     "faces": Shape(200, (1, 25, 25), 2, 0.5, 0.5),
     "lfw": Shape(12949, (3, 62, 47), 2, 0.7784, 0.2216),
+    "lfw-attributes": Shape(13143, (3, 62, 47), 2, 0.7784, 0.2216),
     "utkface": Shape(23705, (3, 64, 64), 2, 0.5227, 0.4773),
     "facescrub": Shape(106863, (3, 50, 50), 2, 0.5, 0.5),
     "newsgroups": Shape(18846, (130107,), 20, 0.053, 0.0333, 4, 153.6, 11314),
@@ -113,6 +114,10 @@ _TASKS = {
     ("lfw", "smiling"): (2, 0.6946, 0.3054),
     ("lfw", "eyeglasses"): (2, 0.8186, 0.1814),
     ("lfw", "race"): (6, 0.5868, 0.0147),
+    ("lfw-attributes", "race"): (3, 0.8, 0.05),
+    ("lfw-attributes", "eyewear"): (3, 0.8, 0.05),
+    ("lfw-attributes", "age"): (5, 0.5, 0.01),
+    ("lfw-attributes", "hair"): (4, 0.5, 0.05),
     ("utkface", "race"): (5, 0.4251, 0.0714),
     ("utkface", "age"): (5, 0.4064, 0.0826),
     ("facescrub", "identity"): (530, 1 / 530, 1 / 530),

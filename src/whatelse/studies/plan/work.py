@@ -35,7 +35,8 @@ seconds."""
 
 # One picture after the other.
 _DECODED = (
-    "mnist", "cifar10", "cifar100", "images", "lfw", "utkface", "facescrub"
+    "mnist", "cifar10", "cifar100", "images", "lfw", "lfw-attributes", "utkface",
+    "facescrub",
 )  # fmt: skip
 _TABLES = ("adult", "table")  # columns of text, one-hot
 _TEXTS = ("newsgroups", "imdb")
