@@ -559,7 +559,7 @@ def test_verb_writes_the_same_bytes_again(
     ("kind", "allowed"),
     [
         ("class_cdf", r"membership\.gradient-norm"),
-        ("roc", r"membership\.gradient-norm"),
+        ("roc", r"properties\.membership"),
         ("table", r"membership\.gradient-norm"),
         ("reconstructions", r"memorization\.decode"),
         ("weights", r"memorization\.decode"),
