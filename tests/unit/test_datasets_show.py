@@ -8,7 +8,7 @@ import pytest
 from whatelse.cli import main
 from whatelse.datasets.association import associated
 from whatelse.datasets.store import open_dataset, write_dataset
-from whatelse.properties.observe import cramers_v, pearson
+from whatelse.measures.association import cramers_v, pearson
 
 
 @pytest.fixture(scope="module")

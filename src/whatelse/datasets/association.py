@@ -1,12 +1,10 @@
 """What attributes of records have to do with a task: ``whatelse datasets show``."""
 
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from whatelse.datasets.attributes import LABEL, numbers_of
 from whatelse.datasets.store import Dataset, known_attributes
+from whatelse.measures.association import cramers_v, pearson
 
 _MOST = 20  # values that are listed one by one
 
@@ -41,7 +39,7 @@ def associated(dataset: Dataset, task: str) -> list[Associated]:
     UserError
         If there is no such attribute.
     """
-    classes, told = numbers_of(dataset, task, "--task")
+    _, told = numbers_of(dataset, task, "--task")
     rows = []
     for name in (LABEL, *known_attributes(dataset)):
         if name == task:
@@ -49,20 +47,10 @@ def associated(dataset: Dataset, task: str) -> list[Associated]:
         values, own = numbers_of(dataset, name, "attribute")
         if len(values) > _MOST:
             words = f"({len(values):,} values)"
-            rows.append(Associated(name, words, None, _cramers_v(told, own), None))
+            rows.append(Associated(name, words, None, cramers_v(told, own), None))
             continue
         for number, value in enumerate(values):
             has_it = own == number
-            v = _cramers_v(told, has_it)
-            signed = v is not None and len(classes) == 2
-            r = float(np.corrcoef(told, has_it)[0, 1]) if signed else None
+            v, r = cramers_v(told, has_it), pearson(told, has_it)
             rows.append(Associated(name, str(value), float(has_it.mean()), v, r))
     return rows
-
-
-def _cramers_v(first: NDArray[Any], second: NDArray[Any]) -> float | None:
-    """Return Cramer's V of two columns; None if one of them has one value alone."""
-    from scipy.stats.contingency import association, crosstab
-
-    table = crosstab(first, second).count
-    return float(association(table, method="cramer")) if min(table.shape) > 1 else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from whatelse.arguments import json_argument
 from whatelse.errors import UserError
+from whatelse.terminal import print_table
 
 if TYPE_CHECKING:
     from whatelse.datasets.store import Dataset
@@ -102,10 +103,7 @@ def _list(args: argparse.Namespace) -> None:
                 entry.licence,
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
+    print_table(rows, indent="")
 
 
 def _fetch(args: argparse.Namespace) -> None:
@@ -206,7 +204,4 @@ def _print_associations(dataset: "Dataset", task: str) -> None:
         )
         for row in found
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for line in rows:
-        cells = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
-        print("  " + "  ".join(cells).rstrip())
+    print_table(rows)

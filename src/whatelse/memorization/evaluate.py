@@ -22,7 +22,6 @@ from whatelse.memorization.fidelity import (
     matched_scores,
     matching_test,
     ssim,
-    token_distance,
     token_precision,
     token_recall,
 )
@@ -192,7 +191,7 @@ def control_of(
     bits = reader.bits(suspect, key)
     decoded = next(iter(reader.decode(suspect, bits, key, check=check).values()))
     truth = reader.written.records
-    distance = token_distance if reader.written.form.is_text else mape
+    distance = reader.written.distance
     if reader.written.form.is_text or len(truth) >= _FEW:
         scores, matched = matched_scores(decoded, truth, distance)
     else:

@@ -5,7 +5,7 @@ works on the tensors of a saved file or on answers to queries. The true records 
 there to measure against and for the planted control; no decoder sees them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,6 +68,11 @@ class Written:
     records: Records
     used: int
     room: int
+
+    @property
+    def distance(self) -> Callable[[Records, Records], NDArray[np.float64]]:
+        """How far decoded records are from the true ones, one number each."""
+        return fidelity.token_distance if self.form.is_text else fidelity.mape
 
 
 class Reader(Protocol):
@@ -242,10 +247,8 @@ class CorrelatedReader:
         truth = self.written.records
         if len(truth) < _FEWEST_IN_ORDER:
             return
-        distance = (
-            fidelity.token_distance if self.written.form.is_text else fidelity.mape
-        )
-        p_value = fidelity.matching_test(next(iter(decoded.values())), truth, distance)
+        own = next(iter(decoded.values()))
+        p_value = fidelity.matching_test(own, truth, self.written.distance)
         if p_value > _LEVEL:
             raise UserError(
                 "wrong seed: what was read is no nearer to the records that this seed "

@@ -17,13 +17,14 @@ from torch import nn
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
+from whatelse.measures.association import cramers_v
 from whatelse.measures.controls import Control, control_of
 from whatelse.measures.rates import rate
 from whatelse.measures.spread import spread
 from whatelse.models.features import layers_of, module_of
 from whatelse.models.outputs import about_dataset
 from whatelse.models.stacked import initial, initial_buffers
-from whatelse.properties.observe import cramers_v, has_property
+from whatelse.properties.observe import has_property
 from whatelse.properties.probing import (
     Floats,
     Looked,

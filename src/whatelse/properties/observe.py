@@ -19,6 +19,7 @@ from torch.nn import functional
 from whatelse.datasets.attributes import numbers_of, words_of
 from whatelse.datasets.store import Dataset
 from whatelse.errors import UserError
+from whatelse.measures.association import cramers_v, pearson
 from whatelse.properties.adversary_settings import Property, PropertyAdversary
 from whatelse.properties.pooling import pooled
 from whatelse.seeding import stream
@@ -164,27 +165,6 @@ def _dealt(
         [rows[has[rows] & (seat_of == seat)] for seat in (TARGET, ADVERSARY)],
         [rows[~has[rows] & (seat_of == seat)] for seat in range(stage.count)],
     )
-
-
-def pearson(task: NDArray[Any], has: NDArray[np.bool_]) -> float | None:
-    """Return Pearson's r of a task of two classes, the later 1, and a property.
-
-    None of a task with more classes, whose numbers have no order.
-    """
-    classes = np.unique(task)
-    if len(classes) != 2:
-        return None
-    return float(np.corrcoef(task == classes[1], has)[0, 1])
-
-
-def cramers_v(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Return Cramer's V of two columns: 0 unrelated, 1 each tells the other."""
-    from scipy.stats.contingency import association
-
-    rows, columns = np.unique(first, return_inverse=True)[1], second.astype(np.int64)
-    table = np.zeros((rows.max() + 1, 2), dtype=np.int64)
-    np.add.at(table, (rows, columns), 1)
-    return float(association(table, method="cramer"))
 
 
 def _refuse_what_shows_nothing(chosen: PropertyAdversary, stage: Stage) -> None:

@@ -118,7 +118,7 @@ def _draw(args: argparse.Namespace, looked: Looked, columns: dict[str, Words]) -
     from whatelse.figures import layers, style
     from whatelse.figures.results import AttackResult
     from whatelse.figures.settings import Layers
-    from whatelse.properties.observe import cramers_v
+    from whatelse.measures.association import cramers_v
 
     order = np.random.default_rng(args.seed).permutation(len(columns[TASK]))
     said = {"task": columns[TASK], "has_it": (columns[PROPERTY] > 0).astype(np.int64)}

@@ -7,6 +7,7 @@ from typing import Any
 
 from whatelse.records import read_json, write_json
 from whatelse.studies.resolve import Resolved, load_study
+from whatelse.terminal import print_table
 
 _COLUMNS = {
     "membership": (
@@ -123,7 +124,7 @@ def print_results(resolved: Resolved) -> None:
             name += f" (stand-in for {original})"
         cells = [_cell(summary.get(key), sign=key in _SIGNED) for _, key in columns]
         rows.append([name, str(len(metrics["replicates"])), *cells])
-    _print_table(rows)
+    print_table(rows)
     for artefact in resolved.of("claims"):
         path = Path(artefact.folder, "claims.json")
         if path.exists():
@@ -165,12 +166,3 @@ def _cell(spread: dict[str, Any] | None, *, sign: bool) -> str:
         return "-"
     mean = f"{spread['mean']:{'+' if sign else ''}.3f}"
     return mean if spread["std"] is None else f"{mean} ±{spread['std']:.3f}"
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    widths = [
-        max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))
-    ]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  " + "  ".join(cells).rstrip())

@@ -25,6 +25,7 @@ from whatelse.studies.plan.precision import Curve, read_curve, sampling_error
 from whatelse.studies.plan.profiles import Profile, read_profile
 from whatelse.studies.resolve import Resolved, load_study
 from whatelse.studies.run import add_profile_argument, add_workflow_argument
+from whatelse.terminal import print_table
 
 _KINDS = (
     "fetch", "dataset", "preprocess", "synthesise", "train", "collaborate", "query",
@@ -259,7 +260,7 @@ def print_plan(plan: dict[str, Any]) -> None:
                 _bytes(step["disk"]),
             ]
         )  # fmt: skip
-    _print_table(rows)
+    print_table(rows)
     for step in plan["steps"]:
         _warn(step)
     models = plan["models"]
@@ -324,7 +325,7 @@ def _print_shadows(plan: dict[str, Any]) -> None:
                 _range(row["auc_error_low"], row["auc_error_high"]),
             ]
         )  # fmt: skip
-    _print_table(rows)
+    print_table(rows)
     print(
         f"AUC changes: measured on digits with {curve['replicates']} targets a size "
         f"({curve['file']}) and transferred,\nmean and range over the sizes; beyond "
@@ -374,10 +375,3 @@ def _bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:,.1f} {unit}"
     return f"{count:.0f} B" if count else "-"
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  " + "  ".join(cells).rstrip())
