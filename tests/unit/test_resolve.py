@@ -1116,7 +1116,8 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
         "attacks": {"backdoor": {"kind": "backdoors.evaluate", "models": "attacked"}},
     }  # fmt: skip
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
-    joint = load_study(tmp_path / "toy.yaml").of("collaborate")
+    resolved = load_study(tmp_path / "toy.yaml")
+    joint = resolved.of("collaborate")
     by_entry = {
         entry: [a for a in joint if a.labels["entry"] == entry]
         for entry in ("converged", "settled", "attacked")
@@ -1124,6 +1125,12 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
     for first, second in (("converged", "settled"), ("settled", "attacked")):
         assert [a.inputs["base"] for a in by_entry[second]] == [
             [base.folder] for base in by_entry[first]
+        ]
+    # how it had learned is read of all that it goes back to, the latest first
+    (attack,) = resolved.of("attack")
+    for replicate in range(2):
+        assert attack.inputs[f"before.{replicate}"] == [
+            by_entry[entry][replicate].folder for entry in ("settled", "converged")
         ]
 
 

@@ -481,24 +481,33 @@ class _Resolver:
         for data, grid in self._datasets(points, point, settings.dataset):
             own = self._joined(point, grid, point.grid)
             joined = self._joined(attack, own, *grids)
-            inputs = {
-                f"{need}.{replicate}": [
-                    self._joint(points, point, own, data, replicate).folder
-                ]
-                for replicate in range(self._limited(settings.replicates))
-            }
+            inputs: dict[str, list[str]] = {}
+            count = self._limited(settings.replicates)
+            for replicate in range(count):
+                joint = self._joint(points, point, own, data, replicate)
+                inputs[f"{need}.{replicate}"] = [joint.folder]
+                before = self._before(joint) if KINDS[kind].history else []
+                if before:
+                    inputs[f"before.{replicate}"] = before
             if entry := getattr(attack.settings, "alone", None):
                 folders = self._alone(points, attack, entry, data, own, point)
-                if len(folders) < len(inputs):
+                if len(folders) < count:
                     raise UserError(
                         f"{place}.alone: {entry!r} has {len(folders)} replicates; "
-                        f"allowed: at least {len(inputs)}"
+                        f"allowed: at least {count}"
                     )
-                for replicate, folder in enumerate(folders[: len(inputs)]):
+                for replicate, folder in enumerate(folders[:count]):
                     inputs[f"alone.{replicate}"] = [folder]
             yield self._attack_on(
                 attack, joined, {**inputs, "data": [data.folder]}, None
             )
+
+    def _before(self, joint: Artefact) -> list[str]:
+        """Return the joint models that one goes back to, the latest first."""
+        found: list[str] = []
+        for base in joint.inputs.get("base", []):
+            found += [base, *self._before(self.made[base])]
+        return found
 
     def _alone(
         self, points: Points, attack: Instance, entry: str, data: Artefact,
