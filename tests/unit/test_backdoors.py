@@ -128,6 +128,24 @@ def test_alone_an_attacker_replaces_the_model_exactly(data: Path) -> None:
             torch.testing.assert_close(outcome.model[place], value, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
+def test_a_gamma_too_small_goes_part_of_the_way(data: Path, part: float) -> None:
+    """P4 Sec. 4.2 with the others' changes zero: at half of n / eta exactly halfway."""
+    protocol = AVERAGED.model_copy(
+        update={"learning_rate": 1e-12, "rounds": 6, "server_rate": 0.5}
+    )
+    joint = learned(data, SPEC, protocol.model_copy(update={"rounds": 5}))[1].model
+    gamma = 8 / (0.5 * 8 / 4)  # n / eta, of 8 participants
+    for colluders in (1, 3):
+        method = {"kind": "replacement", "scale": part * gamma}
+        spec = {**SPEC, "method": method, "attackers": colluders}
+        made, outcome = learned(data, spec, protocol)
+        for place, value in attackers_of(made).trained.items():
+            way = joint[place] + part * (value - joint[place])
+            torch.testing.assert_close(outcome.model[place], way, rtol=0, atol=1e-5)
+            assert not torch.allclose(way, joint[place], rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("server_rate", [1.0, 0.5, 0.1])
 def test_gamma_is_participants_by_eta(data: Path, server_rate: float) -> None:
     """P4 Eq. 3: gamma = n / eta, and eta is the server's rate times n / m."""
