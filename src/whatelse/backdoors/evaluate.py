@@ -143,13 +143,13 @@ def _warning(
     """
     before = [load_observations(folder) for folder in lineage[1:]]
     main = benign_accuracy(seen, before)
-    # the first that learned at all: what goes on from it has only to keep it
-    learned = lineage[-1]
+    # of the first, which had to learn: what goes on from it has only to keep that
+    protocol = read_json(lineage[-1] / RECORD)["spec"]["protocol"]
     return not_converged(
         main,
         majority=adversary["majority"],
         tested=seen[names.USUAL_SURE].shape[1],
-        server_rate=read_json(learned / RECORD)["spec"]["protocol"]["server_rate"],
+        server_rate=protocol.get("server_rate", 1.0),
     )
 
 
