@@ -24,12 +24,15 @@ class Kind:
         "innocent", "unseen".
     adversary : str or None
         The kind of adversary whose observations it reads.
+    history : bool
+        Whether it reads observations of the joint models that these go back to, too.
     """
 
     entry: str
     more: tuple[str, ...] = ()
     needs: tuple[str, ...] = ("outputs",)
     adversary: str | None = None
+    history: bool = False
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -91,7 +94,10 @@ KINDS = {
         "whatelse.properties.evaluate", needs=("observations",), adversary="property"
     ),
     "backdoors.evaluate": Kind(
-        "whatelse.backdoors.evaluate", needs=("observations",), adversary="backdoor"
+        "whatelse.backdoors.evaluate",
+        needs=("observations",),
+        adversary="backdoor",
+        history=True,
     ),
     "properties.layers": Kind("whatelse.properties.layers", needs=("models",)),
     "properties.representation": Kind(

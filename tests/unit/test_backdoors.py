@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from whatelse.backdoors import evaluate
 from whatelse.backdoors.adversary_settings import BackdoorAdversary
 from whatelse.backdoors.attacker import train_poisoned
+from whatelse.backdoors.convergence import not_converged
 from whatelse.backdoors.observe import BackdoorAuditor, cast
 from whatelse.backdoors.poison import shifted
 from whatelse.cli import main
@@ -125,6 +126,24 @@ def test_alone_an_attacker_replaces_the_model_exactly(data: Path) -> None:
         made, outcome = learned(data, {**SPEC, "attackers": colluders}, own)
         for place, value in attackers_of(made).trained.items():
             torch.testing.assert_close(outcome.model[place], value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
+def test_a_gamma_too_small_goes_part_of_the_way(data: Path, part: float) -> None:
+    """P4 Sec. 4.2 with the others' changes zero: at half of n / eta exactly halfway."""
+    protocol = AVERAGED.model_copy(
+        update={"learning_rate": 1e-12, "rounds": 6, "server_rate": 0.5}
+    )
+    joint = learned(data, SPEC, protocol.model_copy(update={"rounds": 5}))[1].model
+    gamma = 8 / (0.5 * 8 / 4)  # n / eta, of 8 participants
+    for colluders in (1, 3):
+        method = {"kind": "replacement", "scale": part * gamma}
+        spec = {**SPEC, "method": method, "attackers": colluders}
+        made, outcome = learned(data, spec, protocol)
+        for place, value in attackers_of(made).trained.items():
+            way = joint[place] + part * (value - joint[place])
+            torch.testing.assert_close(outcome.model[place], way, rtol=0, atol=1e-5)
+            assert not torch.allclose(way, joint[place], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("server_rate", [1.0, 0.5, 0.1])
@@ -467,33 +486,133 @@ def test_clipping_with_noise_stops_one_shot_and_no_patient_attacker(data: Path) 
     assert backdoor_after(kept(learned(data, patient, protocol)[0]), 15) == 1
 
 
+def stored(folder: Path, made: Cast, protocol: Averaging) -> Path:
+    """Write what an attack reads of a joint model."""
+    folder.mkdir()
+    save_file(kept(made), folder / names.OBSERVATIONS)
+    rate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    accuracies = ("test_accuracy", "train_accuracy", "task_majority")
+    about = {**dict.fromkeys(accuracies, rate), "privacy": None}
+    write_json(folder / names.ABOUT, {**about, "adversary": made.about})
+    spec = {"protocol": protocol.model_dump(mode="json")}
+    write_json(folder / "record.json", {"spec": spec})
+    return folder
+
+
+def warned(data: Path, folder: Path, *before: Path) -> str | None:
+    """Return what an evaluation warns of."""
+    spec = AttackSpec(study="s", name="a", grid={}, seed=1, settings={})
+    inputs = {"observations.0": [folder], "data": [data]}
+    found = evaluate.find(spec, {**inputs, "before.0": before} if before else inputs)
+    warning: str | None = found.metrics["replicates"][0]["warning"]
+    assert (warning in found.dataset["remarks"]) == (warning is not None)
+    return warning
+
+
 def test_a_net_that_learns_from_nothing_too_slowly_is_told(
     data: Path, tmp_path: Path
 ) -> None:
     """The trap of P4's code: eta = 1 is a tenth of the mean, and nothing converges."""
 
-    def warned(server_rate: float) -> str | None:
+    def told(server_rate: float, rounds: int) -> str:
         protocol = AVERAGED.model_copy(
-            update={"server_rate": server_rate, "learning_rate": 0.05, "rounds": 40}
-        )
-        made, _ = learned(data, {**SPEC, "rounds": (39,)}, protocol)
-        folder = tmp_path / str(server_rate)
-        folder.mkdir()
-        save_file(kept(made), folder / names.OBSERVATIONS)
-        rate = {"value": 0.5, "low": 0.4, "high": 0.6}
-        accuracies = ("test_accuracy", "train_accuracy", "task_majority")
-        about = {**dict.fromkeys(accuracies, rate), "privacy": None}
-        write_json(folder / names.ABOUT, {**about, "adversary": made.about})
-        spec = AttackSpec(study="s", name="a", grid={}, seed=1, settings={})
-        found = evaluate.find(spec, {"observations.0": [folder], "data": [data]})
-        warning: str | None = found.metrics["replicates"][0]["warning"]
-        return warning
+            update={
+                "server_rate": server_rate, "learning_rate": 0.05,
+                "rounds": rounds + 1,
+            }
+        )  # fmt: skip
+        made, _ = learned(data, {**SPEC, "rounds": (rounds,)}, protocol)
+        folder = tmp_path / f"{server_rate}-{rounds}"
+        return warned(data, stored(folder, made, protocol)) or ""
 
-    told = warned(0.1)
+    said = told(0.1, 39)
+    assert "hardly better than naming one class" in said
+    assert "server_rate 0.1, which P4's eta of 1 is too" in said
+    assert "no benign round came before; start from one" in told(1.0, 0)
+    halfway = told(1.0, 24)
+    assert "had not converged" in halfway
+    assert "raise rounds or change learning_rate" in halfway
+    assert told(1.0, 56) == ""
+
+
+def test_a_net_that_had_converged_is_told_by_what_it_started_from(
+    data: Path, tmp_path: Path
+) -> None:
+    """Attacked in its first round: all that is benign was before."""
+    before, after = (
+        AVERAGED.model_copy(update={"learning_rate": 0.05, "rounds": rounds})
+        for rounds in (60, 1)
+    )
+    asleep, base = learned(data, {**SPEC, "rounds": ()}, before)
+    place = stage(data, after)
+    made = cast({**SPEC, "rounds": (0,)}, place)
+    records = with_planted(resident(place.dataset, torch.device("cpu")), made.planted)
+    collaborate(
+        NET, after, records, made.participants, seed=SEED, start=base.model,
+        auditor=made.auditor, invited=made.invited,
+    )  # fmt: skip
+    folder = stored(tmp_path / "attacked", made, after)
+    converged = stored(tmp_path / "converged", asleep, before)
+    assert warned(data, folder, converged) is None
+    # nobody knows how it came to what it is, and it is good
+    assert warned(data, folder) is None
+    early = AVERAGED.model_copy(
+        update={"learning_rate": 0.05, "rounds": 40, "server_rate": 0.1}
+    )
+    slow = stored(
+        tmp_path / "slow", learned(data, {**SPEC, "rounds": ()}, early)[0], early
+    )
+    told = warned(data, folder, slow)
     assert told
-    assert "has not converged" in told
-    assert "server_rate" in told
-    assert warned(1.0) is None
+    assert "server_rate 0.1" in told
+
+
+def curve(*parts: tuple[float, float, int]) -> np.ndarray:
+    return np.concatenate([np.linspace(*part) for part in parts])
+
+
+@pytest.mark.parametrize(
+    ("main", "told"),
+    [
+        # from nothing to all in ten rounds, then flat; flat from the start, as known
+        (curve((0.1, 0.9, 10), (0.9, 0.9, 40)), None),
+        (curve((0.9, 0.9, 2)), None),
+        (curve((0.9, 0.9, 1)), None),
+        # a model that flattens out, four time constants long; one and a half
+        (0.1 + 0.8 * (1 - np.exp(-np.linspace(0, 4, 100))), None),
+        (0.1 + 0.8 * (1 - np.exp(-np.linspace(0, 1.5, 100))), "not converged"),
+        # a word model, which has not much to learn, and has
+        (curve((0.05, 0.16, 20), (0.16, 0.17, 80)), None),
+        # stagnates at chance; not at all; rises evenly; falls apart at the end, early
+        (curve((0.1, 0.1, 50)), "hardly better"),
+        (curve((0.1, 0.1, 1)), "no benign round"),
+        (curve((0.1, 0.9, 50)), "not converged"),
+        (curve((0.1, 0.9, 10), (0.9, 0.4, 40)), "had been better"),
+        (curve((0.1, 0.9, 10), (0.1, 0.1, 40)), "had been better"),
+    ],
+)
+def test_which_models_had_not_converged(main: np.ndarray, told: str | None) -> None:
+    majority = min(0.1, float(main[0]))
+    said = not_converged(main, majority=majority, tested=1000, server_rate=1.0)
+    assert (said is None) == (told is None), said
+    assert told is None or told in str(said)
+    # noise of the measurement alone is no reason
+    rng = np.random.default_rng(2)
+    if told is None:
+        noisy = main + rng.normal(0, 0.01, len(main))
+        again = not_converged(noisy, majority=majority, tested=1000, server_rate=1.0)
+        assert again is None
+
+
+def test_a_task_with_one_large_class_can_be_learned() -> None:
+    """Half as good again as naming one class would be more than everything."""
+    main = curve((0.7, 0.95, 10), (0.95, 0.95, 20))
+    found = [
+        not_converged(main, majority=of, tested=1000, server_rate=1.0)
+        for of in (0.7, 0.95)
+    ]
+    assert found[0] is None
+    assert "hardly better" in str(found[1])
 
 
 def test_who_goes_on_twice_draws_anew_each_time(data: Path, tmp_path: Path) -> None:

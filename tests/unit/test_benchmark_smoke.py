@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from core_samples import load_benchmark
 from whatelse.membership.domain import Domain
 from whatelse.membership.model_based import climb
 from whatelse.membership.shadow_data_settings import SynthesisSpec
+from whatelse.studies.resolve import load_study
 
 STUDY = """
 study: tiny
@@ -200,25 +202,63 @@ def test_a_round_of_clients_either_way(
 ) -> None:
     out = tmp_path / "round.json"
     round_of = load_benchmark(repository, "round")
-    assert (
-        round_of.main(["--cases", "digits", "--repeats", "1", "--out", str(out)]) == 0
-    )
-    found = json.loads(out.read_text())["rounds"]["digits"]
+    words = ["--cases", "digits", "--repeats", "1", "--out", str(out)]
+    wait = machine(tmp_path / "proc", load=3.0, idle=10, busy=90)
+    busy: dict[str, Any] = {"proc": tmp_path / "proc", "wait": wait}
+    assert round_of.main(words, **busy) == 2
+    assert "--force measures all the same" in capsys.readouterr().err
+    assert not out.exists()
+    assert round_of.main([*words, "--force"], **busy) == 0
+    told = json.loads(out.read_text())
+    found = told["rounds"]["digits"]
+    assert told["busy"]
     assert found["ratio"] == pytest.approx(found["loop"] / found["stacked"])
     assert found["auto"] == "stacked"
+    assert found["auto_to_loop"] == found["ratio"]
+    assert found["reached"] == (found["ratio"] >= 3)
+    assert found["clients"] == 10
     assert "auto takes stacked" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("case", ["cifar10", "cifar10-full", "blogs"])
+def test_every_net_of_a_study_of_backdoors_has_a_round(repository: Path) -> None:
+    round_of = load_benchmark(repository, "round")
+    timed: dict[str, list[Any]] = {}
+    for case in round_of.CASES.values():
+        for study in case["studies"]:
+            timed.setdefault(study, []).append(case["net"].model_dump(mode="json"))
+    paths = sorted((repository / "config/studies").glob("backdoors-*.yaml"))
+    assert timed.keys() == {path.stem for path in paths}
+    for path in paths:
+        for joint in load_study(path).of("collaborate"):
+            assert joint.spec["architecture"] in timed[path.stem]
+
+
+@pytest.mark.parametrize(
+    ("case", "parameters"),
+    [
+        ("cifar10", 0),
+        ("cifar10-full", 269_722),
+        ("cifar10-full-large", 2_797_610),
+        ("blogs", 0),
+        ("reddit", 0),
+    ],
+)
 def test_rounds_of_the_other_nets(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, case: str
+    repository: Path, monkeypatch: pytest.MonkeyPatch, case: str, parameters: int
 ) -> None:
     round_of = load_benchmark(repository, "round")
-    monkeypatch.setitem(round_of.CASES[case], "records", 2)
-    monkeypatch.setitem(round_of.CASES[case], "batch", 2)
+    few = {"records": 2, "batch": 2, "clients": 2}
+    if case == "reddit":  # its logits are what takes long
+        few |= {"words": 50}
+    monkeypatch.setitem(round_of.CASES, case, round_of.CASES[case] | few)
     found = round_of.measure(case, torch.device("cpu"), 1)
     assert found["auto"] == "loop"
     assert found["ratio"] > 0
+    assert (found["auto_to_loop"], found["reached"]) == (1.0, True)
+    faster = min(found["stacked"], found["loop"])
+    assert found["auto_to_best"] == pytest.approx(faster / found["loop"])
+    if parameters:
+        assert found["parameters"] == parameters
 
 
 def test_hill_climbing_either_way(

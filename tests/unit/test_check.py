@@ -153,3 +153,48 @@ def test_a_wrong_file_ends_it(
     assert main(["check", str(file), "--schema", str(tmp_path / "s.json")]) == 2
     assert capsys.readouterr().err == f"error: {file}: sede: unknown key\n"
     assert not (tmp_path / "s.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("rate", "rounds", "warned"),
+    [(0.1, [9], True), (0.1, [10], False), (1.0, [0], True), (1.0, [1], False),
+     (0.1, [], False), (0.1, None, False)],
+)  # fmt: skip
+def test_a_model_that_cannot_have_learned_before_the_attack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: float,
+    rounds: list[int] | None, *, warned: bool,
+) -> None:  # fmt: skip
+    """P4's trap, where the study's file tells already: less than one mean change."""
+    joint: dict[str, Any] = {
+        "dataset": "d", "architecture": {"kind": "mlp", "hidden": [4]},
+        "collaboration": {
+            "kind": "averaging", "rounds": 20, "weights": "equal", "server_rate": rate,
+        },
+        "participants": 4,
+        "adversary": {
+            "kind": "backdoor", "backdoor": {"kind": "cluster", "of": "1"},
+            "target": "2", "rounds": rounds,
+            "training": {
+                "optimizer": {"kind": "sgd", "learning_rate": 0.1}, "epochs": 1,
+            },
+        },
+    }  # fmt: skip
+    study = {
+        "study": "toy", "question": "backdoors", "title": "T", "seed": 1,
+        "datasets": {"d": {"source": "digits"}}, "models": {"joint": joint},
+        "attacks": {"a": {"kind": "backdoors.evaluate", "models": "joint"}},
+    }  # fmt: skip
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(study))
+    assert main(["check", str(path)]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {path}: models.joint: ") == warned
+    assert ("start from one that has converged (from:)" in said) == warned
+    # what starts from another may be attacked at once
+    study["models"] = {
+        "base": {**joint, "adversary": {**joint["adversary"], "rounds": []}},
+        "joint": {**joint, "from": "base"},
+    }
+    path.write_text(yaml.safe_dump(study))
+    assert main(["check", str(path)]) == 0
+    assert capsys.readouterr().err == ""

@@ -1100,6 +1100,37 @@ def test_joint_models_start_from_others(tmp_path: Path) -> None:
     CollaborationSpec.model_validate_json(attacked[0].spec_json)
 
 
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [(["jeep", "driving", "like"], False), (["like", "jeep"], True), ([], False)],
+)
+def test_a_sentence_is_of_words_that_the_data_set_names(
+    tmp_path: Path, words: list[str], refused: bool
+) -> None:
+    """Named ones are known however rare; if none are, the run has to tell."""
+    adversary = {
+        **HIDDEN["adversary"], "rounds": [3],  # type: ignore[dict-item]
+        "backdoor": {"kind": "sentence", "text": "Like driving Jeep"},
+    }  # fmt: skip
+    del adversary["target"]
+    study = {
+        "study": "toy", "question": "backdoors", "title": "Toy", "seed": 4,
+        "datasets": {"blogs": {"source": "blogs-words", "words": words}},
+        "models": {"attacked": {
+            **HIDDEN, "dataset": "blogs", "adversary": adversary,
+            "architecture": {"kind": "lstm"},
+        }},
+        "attacks": {"backdoor": {"kind": "backdoors.evaluate", "models": "attacked"}},
+    }  # fmt: skip
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
+    if not refused:
+        assert load_study(tmp_path / "toy.yaml").of("attack")
+        return
+    line = r"text: 'driving' is not in datasets.blogs.words; allowed: words named there"
+    with pytest.raises(UserError, match=line):
+        load_study(tmp_path / "toy.yaml")
+
+
 def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
     """A model that settled at the server's rate of the attack, between the two."""
     study = {
@@ -1116,7 +1147,8 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
         "attacks": {"backdoor": {"kind": "backdoors.evaluate", "models": "attacked"}},
     }  # fmt: skip
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
-    joint = load_study(tmp_path / "toy.yaml").of("collaborate")
+    resolved = load_study(tmp_path / "toy.yaml")
+    joint = resolved.of("collaborate")
     by_entry = {
         entry: [a for a in joint if a.labels["entry"] == entry]
         for entry in ("converged", "settled", "attacked")
@@ -1124,6 +1156,12 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
     for first, second in (("converged", "settled"), ("settled", "attacked")):
         assert [a.inputs["base"] for a in by_entry[second]] == [
             [base.folder] for base in by_entry[first]
+        ]
+    # how it had learned is read of all that it goes back to, the latest first
+    (attack,) = resolved.of("attack")
+    for replicate in range(2):
+        assert attack.inputs[f"before.{replicate}"] == [
+            by_entry[entry][replicate].folder for entry in ("settled", "converged")
         ]
 
 
@@ -1135,6 +1173,10 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
         ({"rounds": [9]}, {}, "adversary.rounds: 9; allowed: 0..8"),
         ({"method": {"kind": "replacement", "scale": float("inf")}}, {}, "scale"),
         ({"poisoned": 40}, {}, "poisoned: 40; allowed: 1..32, the batch"),
+        ({"target": "1"}, {},
+         "adversary.target: '1' is the class of the backdoor's records already"),
+        ({"target": "automobile", "backdoor": {"kind": "cars", "group": "walls"}}, {},
+         "adversary.target: 'automobile' is the class of the backdoor's records"),
         ({"backdoor": {"kind": "cluster", "of": "1", "which": 3}}, {},
          "which: 3; allowed: 0..2"),
         ({"backdoor": {"kind": "records", "train": [1, 2], "held_out": [2]}}, {},

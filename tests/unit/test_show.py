@@ -114,6 +114,28 @@ def test_dense_rounds_are_shown_where_there_are_any(
             assert shown == {"plain": "0.000", "decayed": "1.000"}
 
 
+def test_results_that_say_little_say_why(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacks = study.parent / "results" / "attacks" / "toy"
+    metrics = read_json(attacks / "loss" / "metrics.json")
+    why = "the joint model had not converged when it was attacked"
+    for said in ([None, None], [None, why], [why, "another"]):
+        metrics["replicates"] = [{"warning": one} for one in said]
+        write_json(attacks / "loss" / "metrics.json", metrics)
+        assert show(study) == 0
+        lines = capsys.readouterr().out.splitlines()
+        found = [line for line in lines if line.startswith("warning: ")]
+        count = sum(one is not None for one in said)
+        told = f"warning: loss: {count} of 2 seeds: {why}"
+        assert found == ([told] if count else [])
+    write_json(
+        attacks / "loss" / "metrics.json", {**metrics, "replicates": [{"warning": why}]}
+    )
+    assert show(study) == 0
+    assert f"warning: loss: {why}\n" in capsys.readouterr().out
+
+
 def test_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert show(study) == 0
     title, head, *rows, claims, controls, failed = (

@@ -199,6 +199,51 @@ LEARNED: dict[str, Any] = {
 }  # fmt: skip
 
 
+BACKDOORED: dict[str, Any] = {
+    "question": "backdoors",
+    "datasets": {"digits": {"source": "digits"}},
+    "models": {
+        "joint": {
+            "dataset": "digits", "architecture": NET, "participants": 4,
+            "collaboration": {"kind": "averaging", "rounds": 2, "weights": "equal"},
+            "adversary": {
+                "kind": "backdoor", "rounds": [1], "target": "2",
+                "backdoor": {"kind": "records", "train": [1, 11], "held_out": [21]},
+                "training": {
+                    "optimizer": {"kind": "sgd", "learning_rate": 0.1}, "epochs": 1,
+                },
+            },
+        },
+    },
+    "attacks": {"joint": {"kind": "backdoors.evaluate", "models": "joint"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"attackers": 4}, "adversary.attackers: 4; allowed: 1..3, fewer than"),
+        ({"method": {"kind": "replacement", "scale": float("inf")}},
+         "method.replacement.scale: Input should be a finite number"),
+        ({"method": {"kind": "replacement", "scale": float("nan")}},
+         "method.replacement.scale: Input should be a finite number"),
+        ({"backdoor": {"kind": "cluster", "of": "2"}},
+         "adversary.target: '2' is the class of the backdoor's records already"),
+        ({"backdoor": {"kind": "records", "train": [1, 11], "held_out": [11]}},
+         "held_out: 11 is also in train; allowed: records apart"),
+    ],
+)  # fmt: skip
+def test_backdoors(clean: Checkout, change: dict[str, Any], line: str) -> None:
+    """What the study's file tells: nothing is begun."""
+    whole = {"study": "bad", "title": "Bad", "seed": 1, **BACKDOORED}
+    clean.study = clean.study.with_name("bad.yaml")
+    clean.study.write_text(yaml.safe_dump(whole, sort_keys=False))
+    clean.edit_study({f"models.joint.adversary.{k}": v for k, v in change.items()})
+    said = refused(clean)
+    assert "bad.yaml: models.joint: " in said
+    assert line in said
+
+
 @pytest.mark.parametrize(
     ("study", "change", "line", "models"),
     [
@@ -224,6 +269,12 @@ LEARNED: dict[str, Any] = {
             LEARNED,
             {"models.joint.participants": 2000},
             r"participants: 2000 of 1438 records; allowed: 2\.\.1438",
+            0,
+        ),
+        (
+            BACKDOORED,
+            {"models.joint.adversary.target": "1"},
+            r"adversary\.target: '1' is the class of record 1 already; allowed:",
             0,
         ),
     ],

@@ -1,5 +1,6 @@
 """Main and backdoor accuracy round by round, and what a server could have seen (P4)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from whatelse.backdoors.convergence import benign_accuracy, not_converged
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
 from whatelse.measures.rates import rate
 from whatelse.models.outputs import about_dataset
+from whatelse.records import RECORD, read_json
 from whatelse.seeding import stream
 from whatelse.training import observations as names
 from whatelse.training.joint import about_joint, summary_of
@@ -37,11 +40,13 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         seen = _seen(folder)
         of_model, adversary = joint[number]
         rng = stream(spec.seed, "control", number)
+        lineage = [folder, *inputs.get(f"before.{number}", ())]
         reports.append(
             {
                 "replicate": number,
                 **of_model,
                 **_report(seen, adversary, classes, rng),
+                "warning": _warning(seen, adversary, lineage),
             }
         )
         scores.append(_answers(seen, dataset, classes, number))
@@ -125,19 +130,26 @@ def _report(
     return {
         "backdoor": adversary,
         "attack": attack,
-        "warning": _warning(adversary, attack),
         "controls": _controls(seen, first, rng),
     }
 
 
-def _warning(adversary: dict[str, Any], attack: dict[str, Any]) -> str | None:
-    """Say why nothing can be seen where the model had learned nothing (P4's trap)."""
-    if attack["main_before"] > 1.5 * adversary["majority"]:
-        return None
-    return (
-        "before the attack the joint model is hardly better than naming one class "
-        f"({adversary['majority']:.2f}): it has not converged, and a replacement needs "
-        "that; start from one that has (from:), or raise server_rate or rounds"
+def _warning(
+    seen: Seen, adversary: dict[str, Any], lineage: Sequence[Path]
+) -> str | None:
+    """Say why little can be seen where the model had not converged (P4's trap).
+
+    `lineage` are the folder of the joint model and of those that it goes back to.
+    """
+    before = [load_observations(folder) for folder in lineage[1:]]
+    main = benign_accuracy(seen, before)
+    # of the first, which had to learn: what goes on from it has only to keep that
+    protocol = read_json(lineage[-1] / RECORD)["spec"]["protocol"]
+    return not_converged(
+        main,
+        majority=adversary["majority"],
+        tested=seen[names.USUAL_SURE].shape[1],
+        server_rate=protocol.get("server_rate", 1.0),
     )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from whatelse import records
+from whatelse.backdoors.convergence import never_learned
 from whatelse.errors import UserError
 from whatelse.studies import grammar
-from whatelse.studies.resolve import load_study
+from whatelse.studies.resolve import Resolved, load_study
 
 _REF = "#/$defs/{model}"
 
@@ -39,8 +41,23 @@ def run(args: argparse.Namespace) -> None:
             f"{len(blocks)} blocks, {len(resolved.of('attack'))} attacks, "
             f"{len(resolved.of('figure'))} figures, {len(resolved.study.claims)} claims"
         )
+        warn(resolved)
     if args.schema:
         records.write_json(args.schema, schema())
+
+
+def warn(resolved: Resolved) -> None:
+    """Say on stderr which results of a study will say little, as far as is known."""
+    lines: dict[str, str] = {}
+    for joint in resolved.of("collaborate"):
+        adversary = joint.spec["adversary"] or {}
+        hidden = adversary.get("kind") == "backdoor" and adversary["rounds"]
+        if joint.inputs.get("base") or not hidden:
+            continue
+        if line := never_learned(joint.spec["protocol"], min(hidden)):
+            lines.setdefault(joint.labels["entry"], line)
+    for entry, line in lines.items():
+        print(f"warning: {resolved.path}: models.{entry}: {line}", file=sys.stderr)
 
 
 def schema() -> dict[str, Any]:

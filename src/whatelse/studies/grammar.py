@@ -26,7 +26,8 @@ from pydantic import (
 )
 
 from whatelse.arguments import validation_line
-from whatelse.backdoors.adversary_settings import BackdoorAdversary
+from whatelse.backdoors.adversary_settings import BackdoorAdversary, Cars
+from whatelse.backdoors.cars import CLASS as CARS_ARE
 from whatelse.backdoors.settings import BackdoorAttack
 from whatelse.claims.settings import Claim
 from whatelse.datasets.canaries import Canaries
@@ -308,6 +309,21 @@ class Collaborative(_Entry):
             raise ValueError(
                 f"adversary.rounds: {max(adversary.rounds)}; allowed: "
                 f"0..{protocol.rounds - 1}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _backdoor_wants_another_class(self) -> "Collaborative":
+        # here and not in its settings: nothing that was trained is made again for it
+        adversary = self.adversary
+        if not isinstance(adversary, BackdoorAdversary):
+            return self
+        chosen = adversary.backdoor
+        true = CARS_ARE if isinstance(chosen, Cars) else getattr(chosen, "of", None)
+        if true and adversary.target == true:
+            raise ValueError(
+                f"adversary.target: {adversary.target!r} is the class of the "
+                "backdoor's records already; allowed: another"
             )
         return self
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from whatelse.adversaries import ADVERSARIES
 from whatelse.attack_kinds import KINDS
+from whatelse.backdoors.adversary_settings import Sentence
 from whatelse.claims.command import published_keys
 from whatelse.claims.published import read_published
 from whatelse.claims.results import Instance as Found
@@ -481,24 +482,48 @@ class _Resolver:
         for data, grid in self._datasets(points, point, settings.dataset):
             own = self._joined(point, grid, point.grid)
             joined = self._joined(attack, own, *grids)
-            inputs = {
-                f"{need}.{replicate}": [
-                    self._joint(points, point, own, data, replicate).folder
-                ]
-                for replicate in range(self._limited(settings.replicates))
-            }
+            self._refuse_unknown_words(point, data)
+            inputs: dict[str, list[str]] = {}
+            count = self._limited(settings.replicates)
+            for replicate in range(count):
+                joint = self._joint(points, point, own, data, replicate)
+                inputs[f"{need}.{replicate}"] = [joint.folder]
+                before = self._before(joint) if KINDS[kind].history else []
+                if before:
+                    inputs[f"before.{replicate}"] = before
             if entry := getattr(attack.settings, "alone", None):
                 folders = self._alone(points, attack, entry, data, own, point)
-                if len(folders) < len(inputs):
+                if len(folders) < count:
                     raise UserError(
                         f"{place}.alone: {entry!r} has {len(folders)} replicates; "
-                        f"allowed: at least {len(inputs)}"
+                        f"allowed: at least {count}"
                     )
-                for replicate, folder in enumerate(folders[: len(inputs)]):
+                for replicate, folder in enumerate(folders[:count]):
                     inputs[f"alone.{replicate}"] = [folder]
             yield self._attack_on(
                 attack, joined, {**inputs, "data": [data.folder]}, None
             )
+
+    def _refuse_unknown_words(self, point: Instance, data: Artefact) -> None:
+        """Refuse a sentence with words that need not be in the vocabulary."""
+        backdoor = getattr(point.settings.adversary, "backdoor", None)
+        known = data.spec.get("words")
+        if not isinstance(backdoor, Sentence) or not known:
+            return
+        for word in backdoor.words:
+            if word not in known:
+                raise UserError(
+                    f"{self.path}: models.{point.entry}: adversary.backdoor.text: "
+                    f"{word!r} is not in datasets.{point.settings.dataset}.words; "
+                    "allowed: words named there, which are known however rare they are"
+                )
+
+    def _before(self, joint: Artefact) -> list[str]:
+        """Return the joint models that one goes back to, the latest first."""
+        found: list[str] = []
+        for base in joint.inputs.get("base", []):
+            found += [base, *self._before(self.made[base])]
+        return found
 
     def _alone(
         self, points: Points, attack: Instance, entry: str, data: Artefact,

@@ -21,6 +21,7 @@ from whatelse.cli import ERRORS
 from whatelse.errors import UserError
 from whatelse.records import read_json, write_json
 from whatelse.sources import PACKAGE
+from whatelse.studies.check import warn
 from whatelse.studies.resolve import Resolved, load_study
 from whatelse.studies.unlock import LOCKED, refuse_locked
 from whatelse.tracking.store import is_away
@@ -99,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     refuse_no_checkout(args.workflow)
     profile_folder(args.workflow, args.profile)
     _refuse_missing_files(studies)
+    for resolved in studies:
+        warn(resolved)
     if args.dry_run:
         return subprocess.run(
             _command(args, "--quiet", "host", "--dry-run"), env=_environment()

@@ -1,7 +1,7 @@
 """``whatelse show``: print the results of studies as a table."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +125,21 @@ def print_results(resolved: Resolved) -> None:
         cells = [_cell(summary.get(key), sign=key in _SIGNED) for _, key in columns]
         rows.append([name, str(len(metrics["replicates"])), *cells])
     print_table(rows)
+    for labels, metrics in found:
+        for line in _warnings(metrics["replicates"] if metrics else ()):
+            print(f"warning: {labels['instance']}: {line}")
     for artefact in resolved.of("claims"):
         path = Path(artefact.folder, "claims.json")
         if path.exists():
             _print_verdicts(read_json(path))
+
+
+def _warnings(replicates: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield why results say little, one line an attack: of its first seed that does."""
+    said = [one["warning"] for one in replicates if one.get("warning")]
+    if said:
+        of = "" if len(replicates) == 1 else f"{len(said)} of {len(replicates)} seeds: "
+        yield f"{of}{said[0]}"
 
 
 def _columns(
