@@ -17,7 +17,7 @@ _COLUMNS = {
     "task_pearson": Column("", "r", "", "{:+.3f}".format, None),
     "train_accuracy": share(_MODEL, "train acc."),
     "test_accuracy": share(_MODEL, "test acc."),
-    "alone_test_accuracy": share(_MODEL, "test acc. alone"),
+    "alone_test_accuracy": share(_MODEL, "test alone"),
     "task_majority": share(_MODEL, "majority"),
     "epsilon": Column(_MODEL, "epsilon", "", "{:,.1f}".format, None),
     "words_seen": Column(_ATTACK, "words seen", "", "{:,.0f}".format, None),
@@ -34,7 +34,7 @@ _NOTES = {
     "records, 0 is unrelated.",
     "task_pearson": "R: Pearson's, signed; the later of two classes and the property "
     "count as 1.",
-    "alone_test_accuracy": "Alone: of joint models without an adversary among them. "
+    "alone_test_accuracy": "Test, alone: of joint models without an adversary among them. "
     "Their records are dealt by lot and their batches never of the property alone, so "
     "that the difference is that of the arrangement as well as of the adversary.",
     "task_majority": "Majority: always saying the participants' commonest class, on "
