@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from core_samples import outputs
 from whatelse.cli import main
@@ -124,6 +124,12 @@ def test_numbers_are_those_of_the_scores() -> None:
     assert attack["accuracy"]["value"] == (scores.member == scores.decision).mean()
     expected = roc_auc_score(scores.member, scores.score)
     assert attack["auc"]["value"] == pytest.approx(expected, abs=1e-12)
+    best = max(
+        balanced_accuracy_score(scores.member, scores.score >= threshold)
+        for threshold in scores.score
+    )
+    assert attack["best_balanced_accuracy"]["value"] == pytest.approx(best, abs=1e-12)
+    assert best > 0.6
     per_class = {
         label: (own.member & own.decision).sum() / own.decision.sum()
         for label, own in scores.groupby("label")
