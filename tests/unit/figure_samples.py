@@ -94,6 +94,9 @@ def make_attack(
                 "attack": {
                     **_measures(member, decision),
                     "auc": _rate(auc, len(member)),
+                    "best_balanced_accuracy": _rate(
+                        float(1 + (tpr - fpr).max()) / 2, len(member)
+                    ),
                     "tpr_at_fpr": {
                         f"{fpr:g}": tpr_at_fpr(score, member, fpr)
                         for fpr in (0.1, 0.01, 0.001)

@@ -122,6 +122,8 @@ def texts(figure: Figure) -> list[str]:
         ({"title": ""}, "at least 1 character"),
         ({"kind": "trend", "x": "members", "metrics": ["f1"]}, "'class_recall_median'"),
         ({"kind": "trend", "metrics": ["auc"]}, "Field required"),
+        ({"kind": "table", "metrics": ["exposure"]}, "'best_balanced_accuracy'"),
+        ({"kind": "table", "metrics": ["auc", "auc"]}, "named more than once: auc"),
     ],
 )
 def test_bad_settings_are_refused(change: dict[str, Any], finding: str) -> None:
@@ -392,6 +394,25 @@ def test_rates_that_few_false_positives_set_are_marked(tmp_path: Path) -> None:
     assert texts(figure).count("*") == 0
     result = results.AttackResult(many)
     assert data["tpr_at_0.01_mean"].item() == result.mean("tpr_at_0.01")
+
+
+def test_a_table_has_the_columns_that_are_asked_for(tmp_path: Path) -> None:
+    attack = make_attack(tmp_path / "attack", per_class=60)
+    metrics = ["test_accuracy", "tpr_at_0.001", "best_balanced_accuracy"]
+    figure, data = draw("table", [attack], metrics=metrics)
+    assert [name for name in data if name.endswith("_mean")] == [
+        "test_accuracy_mean", "best_balanced_accuracy_mean",
+    ]  # fmt: skip
+    found = results.AttackResult(attack).mean("best_balanced_accuracy")
+    assert data["best_balanced_accuracy_mean"].item() == found
+    said = " ".join(" ".join(texts(figure)).split())
+    assert f"{found:.3f}" in said
+    # 600 non-members do not resolve 0.1%: no column, and no word of rates
+    assert "which no adversary knows" in said
+    assert "TPR" not in said
+    figure, data = draw("table", [attack], metrics=["tpr_at_0.01", "tpr_at_0.1"])
+    assert list(data.filter(like="_mean")) == ["tpr_at_0.01_mean", "tpr_at_0.1_mean"]
+    assert " ".join(" ".join(texts(figure)).split()).count("TPR: true-positive") == 1
 
 
 def test_the_band_of_several_seeds_is_the_interval_of_their_mean(

@@ -181,10 +181,46 @@ class Table(Figure):
         Field(
             description="A row for every attack and grid point: the target's train "
             "and test accuracy, then accuracy, precision, recall, AUC and the "
-            "true-positive rate at 1% and 0.1% false ones of the attack, as mean and "
-            "standard deviation over seeds."
+            "true-positive rate at 1% and 0.1% false ones of the attack, or other "
+            "`metrics`, as mean and standard deviation over seeds."
         ),
     ]
+    metrics: Annotated[
+        tuple[
+            Literal[
+                "train_accuracy",
+                "test_accuracy",
+                "accuracy",
+                "precision",
+                "recall",
+                "auc",
+                "best_balanced_accuracy",
+                "tpr_at_0.1",
+                "tpr_at_0.01",
+                "tpr_at_0.001",
+                "tpr_at_0.0001",
+                "tpr_at_1e-05",
+            ],
+            ...,
+        ],
+        Field(
+            min_length=1,
+            max_length=8,
+            description="The columns, from left to right: accuracies of the target "
+            "before what is of the attack.",
+        ),
+    ] = (
+        "train_accuracy",
+        "test_accuracy",
+        "accuracy",
+        "precision",
+        "recall",
+        "auc",
+        "tpr_at_0.01",
+        "tpr_at_0.001",
+    )
+
+    _metrics_are_distinct = field_validator("metrics")(_distinct)
 
 
 class PrivacyTable(Figure):

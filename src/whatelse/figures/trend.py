@@ -29,6 +29,7 @@ _Y_LABELS = {
     "recall": "recall of the attack",
     "accuracy": "accuracy of the attack",
     "auc": "AUC of the attack",
+    "best_balanced_accuracy": "balanced accuracy, best threshold",
     "train_accuracy": "train accuracy of the target",
     "test_accuracy": "test accuracy of the target",
     "class_precision_mean": "precision, mean over classes",

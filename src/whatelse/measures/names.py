@@ -7,6 +7,7 @@ Metric = Literal[
     "recall",
     "accuracy",
     "auc",
+    "best_balanced_accuracy",
     "train_accuracy",
     "test_accuracy",
     "class_precision_mean",

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from whatelse.errors import UserError
 from whatelse.findings import Findings
+from whatelse.measures.balanced import best_balanced_accuracy
 from whatelse.measures.controls import Control
 from whatelse.measures.rates import Rate, decision_measures, rate
-from whatelse.measures.roc import auc, class_rocs, roc_curve, tpr_at_fpr
+from whatelse.measures.roc import Curve, auc, class_rocs, roc_curve, tpr_at_fpr
 from whatelse.measures.spread import spread
 from whatelse.seeding import stream
 
@@ -105,9 +106,7 @@ def findings(
     Findings
     """
     names = about["class_names"]
-    reports = [
-        _report(number, names, rates, one) for number, one in enumerate(attacked)
-    ]
+    reports: list[dict[str, Any]] = []
     rows, curves = [], []
     for number, one in enumerate(attacked):
         target = one.target
@@ -124,6 +123,7 @@ def findings(
             columns["entropy"] = target.entropy
         rows.append(pd.DataFrame(columns))
         curve = roc_curve(one.score, target.member)
+        reports.append(_report(number, names, rates, one, curve))
         points = {
             "replicate": number,
             "fpr": curve.fpr,
@@ -173,20 +173,24 @@ def promised(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _report(
-    number: int, names: Sequence[str], rates: Sequence[float], attacked: Attacked
-) -> dict[str, Any]:
+    number: int, names: Sequence[str], rates: Sequence[float], attacked: Attacked,
+    curve: Curve,
+) -> dict[str, Any]:  # fmt: skip
     """Return what ``metrics.json`` says of a replicate."""
     target, score = attacked.target, attacked.score
     overall, per_class = decision_measures(
         attacked.decision, target.member, target.label, names
     )
     of_classes = class_rocs(score, target.member, target.label, rates)
+    members = int(target.member.sum())
+    others = len(target.member) - members
     return {
         "replicate": number,
         "target": _accuracies(target, slice(None)),
         "attack": {
             **overall,
             "auc": auc(score, target.member),
+            "best_balanced_accuracy": best_balanced_accuracy(curve, members, others),
             "tpr_at_fpr": {
                 f"{fpr:g}": tpr_at_fpr(score, target.member, fpr) for fpr in rates
             },
@@ -230,7 +234,7 @@ def _summary(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "train_accuracy": [value(r["target"]["train_accuracy"]) for r in reports],
         "test_accuracy": [value(r["target"]["test_accuracy"]) for r in reports],
     }
-    for name in ("accuracy", "precision", "recall", "auc"):
+    for name in ("accuracy", "precision", "recall", "auc", "best_balanced_accuracy"):
         columns[name] = [value(r["attack"][name]) for r in reports]
     for name in ("precision", "recall"):
         of_classes = [
