@@ -29,7 +29,7 @@ from whatelse.figures import (
     uncertainty,
 )
 from whatelse.measures.roc import Curve, band
-from whatelse.records import canonical_json, file_digest, read_json
+from whatelse.records import canonical_json, file_digest, read_json, write_json
 
 RETAIL = {"name": "retail", "title": "Retail baskets", "stand_in_for": "Purchase-100"}
 # of membership; the others: test_figures_memorization.py
@@ -392,6 +392,32 @@ def test_rates_that_few_false_positives_set_are_marked(tmp_path: Path) -> None:
     assert texts(figure).count("*") == 0
     result = results.AttackResult(many)
     assert data["tpr_at_0.01_mean"].item() == result.mean("tpr_at_0.01")
+
+
+def test_table_counts_queries(tmp_path: Path) -> None:
+    plain, made = (make_attack(tmp_path / name) for name in ("plain", "made"))
+    for folder, asked in ((plain, {}), (made, {"synthesis_queries": 35.31})):
+        metrics = read_json(folder / "metrics.json")
+        for name, value in {"queries": 18.0, **asked}.items():
+            metrics["summary"][name] = {
+                "mean": value, "std": 0.0 if value == 18 else 2.5, "count": 3,
+                "low": value - 1, "high": value + 1, "values": [value] * 3,
+            }  # fmt: skip
+        for own, queries in zip(
+            metrics["replicates"], (75240, 91504, 80000), strict=True
+        ):
+            if asked:
+                own["shadow_data"] = {"records": 2400, "queries": queries}
+        metrics["name"] = folder.name
+        write_json(folder / "metrics.json", metrics)
+    figure, data = draw("table", [plain, made], attacks=["plain", "made"])
+    assert_fits(figure)
+    said = " ".join(" ".join(texts(figure)).split())
+    assert "made: 2,400 records, 75,240 to 91,504 queries a seed." in said
+    assert "plain: " not in said
+    assert {"18", "35.3", "± 2.5"} <= set(texts(figure))
+    assert data["queries_mean"].tolist() == [18.0, 18.0]
+    assert data["synthesis_queries_mean"].isna().tolist() == [True, False]
 
 
 def test_the_band_of_several_seeds_is_the_interval_of_their_mean(

@@ -1,6 +1,6 @@
 """Tables of attacks: a row for every result, columns of means and deviations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from whatelse.figures.results import (
     source_words,
 )
 from whatelse.figures.sketch import LINE, TEXT, Sketch, row_height, wrap_parts
+from whatelse.measures.rough import is_rough
 
 _LABEL_CHARACTERS = 29
 _CHARACTER = 0.064  # inches
@@ -53,11 +54,24 @@ def share(group: str, head: str) -> Column:
     return Column(group, head, "%", percent, percent)
 
 
+def rough_marks(
+    results: Sequence[AttackResult], metrics: Iterable[str]
+) -> dict[tuple[int, str], str]:
+    """Return the marks of rates that few false positives set, as `draw_table` does."""
+    return {
+        (index, name): "*"
+        for index, result in enumerate(results)
+        for name in metrics
+        if result.mean(name) is not None and is_rough(name, result.replicates)
+    }
+
+
 def draw_table(
     title: str, caption: str, results: Sequence[AttackResult],
     columns: Mapping[str, Column], notes: Mapping[str, str],
     marks: Mapping[tuple[int, str], str] = MappingProxyType({}),
     missing: str = "does not apply",
+    more: Sequence[str] = (),
 ) -> tuple[Figure, pd.DataFrame]:  # fmt: skip
     """Draw a row for every result.
 
@@ -75,6 +89,8 @@ def draw_table(
         What follows a mean, by the result's place and the metric.
     missing : str, optional
         What a dash means.
+    more : sequence of str, optional
+        What else is said at the foot.
 
     Returns
     -------
@@ -100,7 +116,7 @@ def draw_table(
     figure, part = style.sheet(
         title,
         shared(results),
-        [caption, *_notes(results, shown, notes, missing), *remarks(results)],
+        [caption, *_notes(results, shown, notes, missing), *more, *remarks(results)],
         height=height,
     )
     sketch = Sketch(part, height)

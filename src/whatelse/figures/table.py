@@ -6,11 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from whatelse.figures import style
-from whatelse.figures.columns import Column, draw_table
-from whatelse.figures.results import AttackResult, non_members
+from whatelse.figures.columns import Column, draw_table, rough_marks
+from whatelse.figures.results import AttackResult, named
 from whatelse.figures.settings import Table
-
-_FEW = 5  # false positives
+from whatelse.measures.rough import LEGEND
 
 
 def _three(value: float) -> str:
@@ -21,7 +20,10 @@ def _column(group: str, head: str) -> Column:
     return Column(group, head, "", _three, _three)
 
 
-_RATES = {"tpr_at_0.01": 0.01, "tpr_at_0.001": 0.001}
+def _count(value: float) -> str:
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 _COLUMNS = {
     "train_accuracy": _column("target model", "train acc."),
     "test_accuracy": _column("target model", "test acc."),
@@ -31,8 +33,15 @@ _COLUMNS = {
     "auc": _column("attack", "AUC"),
     "tpr_at_0.01": _column("attack", "TPR 1%"),
     "tpr_at_0.001": _column("attack", "TPR 0.1%"),
+    "queries": Column("queries", "attack", "", _count, None),
+    "synthesis_queries": Column("queries", "shadow data", "", _count, _count),
 }
 _TPR = "TPR: true-positive rate at that false-positive rate."
+_NOTES = {
+    "queries": "Queries, attack: answers of the target that are read for each record.",
+    "synthesis_queries": "Queries, shadow data: of the target, for each record that "
+    "was made for shadows.",
+}
 
 
 @style.context()
@@ -52,21 +61,33 @@ def draw(
     -------
     Figure
         The table, as mean and standard deviation over seeds. A true-positive rate
-        whose threshold lets fewer than five non-members pass is marked.
+        whose threshold lets fewer than five non-members pass is marked. How often the
+        target was asked to make records for shadows is said below.
     DataFrame
         The same numbers unrounded, with the 95% interval of each mean.
     """
-    marks = {
-        (index, name): "*"
-        for index, result in enumerate(results)
-        for name, rate in _RATES.items()
-        if result.mean(name) is not None and non_members(result) * rate < _FEW
-    }
-    few = (
-        f"*: fewer than {_FEW} false positives set the threshold, so the rate is rough."
-    )
+    marks = rough_marks(results, _COLUMNS)
+    tpr = f"{_TPR} {LEGEND}" if marks else _TPR
     return draw_table(
         settings.title, settings.caption, results, _COLUMNS,
-        {"tpr_at_0.01": f"{_TPR} {few}" if marks else _TPR}, marks=marks,
-        missing="not known, or the sample cannot tell",
+        {"tpr_at_0.01": tpr, **_NOTES}, marks=marks,
+        missing="not known, or the sample cannot tell", more=_made(results),
     )  # fmt: skip
+
+
+def _made(results: Sequence[AttackResult]) -> list[str]:
+    """Return how many records were made for shadows, and at what price, a line each."""
+    lines = []
+    for name, result in zip(named(results, data=False), results, strict=True):
+        made = [own["shadow_data"] for own in result.replicates if "shadow_data" in own]
+        if made:
+            records, queries = (
+                _range([own[what] for own in made]) for what in ("records", "queries")
+            )
+            lines.append(f"{name}: {records} records, {queries} queries a seed.")
+    return lines
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
