@@ -394,20 +394,21 @@ def test_rates_that_few_false_positives_set_are_marked(tmp_path: Path) -> None:
     assert data["tpr_at_0.01_mean"].item() == result.mean("tpr_at_0.01")
 
 
-def test_table_counts_queries(tmp_path: Path) -> None:
+@pytest.mark.parametrize("queries", [1.0, 18.0])
+def test_table_counts_queries(tmp_path: Path, queries: float) -> None:
     plain, made = (make_attack(tmp_path / name) for name in ("plain", "made"))
     for folder, asked in ((plain, {}), (made, {"synthesis_queries": 35.31})):
         metrics = read_json(folder / "metrics.json")
-        for name, value in {"queries": 18.0, **asked}.items():
+        for name, value in {"queries": queries, **asked}.items():
             metrics["summary"][name] = {
-                "mean": value, "std": 0.0 if value == 18 else 2.5, "count": 3,
+                "mean": value, "std": 0.0 if value == queries else 2.5, "count": 3,
                 "low": value - 1, "high": value + 1, "values": [value] * 3,
             }  # fmt: skip
-        for own, queries in zip(
+        for own, count in zip(
             metrics["replicates"], (75240, 91504, 80000), strict=True
         ):
             if asked:
-                own["shadow_data"] = {"records": 2400, "queries": queries}
+                own["shadow_data"] = {"records": 2400, "queries": count}
         metrics["name"] = folder.name
         write_json(folder / "metrics.json", metrics)
     figure, data = draw("table", [plain, made], attacks=["plain", "made"])
@@ -415,8 +416,12 @@ def test_table_counts_queries(tmp_path: Path) -> None:
     said = " ".join(" ".join(texts(figure)).split())
     assert "made: 2,400 records, 75,240 to 91,504 queries a seed." in said
     assert "plain: " not in said
-    assert {"18", "35.3", "± 2.5"} <= set(texts(figure))
-    assert data["queries_mean"].tolist() == [18.0, 18.0]
+    assert "–: does not apply, not known" in said
+    assert {"35.3", "± 2.5"} <= set(texts(figure))
+    assert texts(figure).count("18") == (2 if queries == 18 else 0)
+    assert ("One answer of the target is read for each record." in said) == (
+        queries == 1
+    )
     assert data["synthesis_queries_mean"].isna().tolist() == [True, False]
 
 

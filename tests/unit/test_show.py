@@ -171,6 +171,26 @@ def test_rates_are_marked_and_queries_counted(
         assert (after[0] == said) == rate.endswith("*")
 
 
+def test_one_query_is_said_below(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study.parent / "results" / "attacks" / "toy"
+    for queries in (1.0, 2.0):
+        for name, count in (("loss", 1.0), ("shadow.min_rows-5", queries)):
+            summary = {"auc": spread(0.5), "queries": spread(count, 0.0)}
+            write_json(
+                folder / name / "metrics.json",
+                {
+                    "dataset": {"stand_in_for": None}, "summary": summary,
+                    "replicates": [{}],
+                },
+            )  # fmt: skip
+        assert show(study) == 0
+        printed = capsys.readouterr().out
+        assert ("  queries: one answer of" in printed) == (queries == 1)
+        assert (" AUC    queries\n" in printed) == (queries == 2)
+
+
 def test_the_summary_for_other_tools(study: Path) -> None:
     out = study.parent / "summary"
     (out / "toy").mkdir(parents=True)

@@ -26,6 +26,7 @@ _WIDEST = 0.80  # inches of a column
 _SEEDS = 0.42  # inches of the last column
 _SMALL: dict[str, Any] = {"color": style.GREY, "fontsize": 6.8}
 _HEAD = 0.85  # inches of the table's head
+_FULL, _ROOMY = 7.4, 0.6  # size of a head, inches that take "precision" so
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ def _head(
             start = own[0] - width + 0.10
             sketch.text((start + own[-1]) / 2, 0.20, group, ha="center")
             sketch.rule(0.26, start=start, stop=own[-1])
+    size = _FULL * min(1.0, width / _ROOMY)
     for column, edge in zip(columns.values(), edges, strict=True):
         lines = [*column.head.split(" ")]
         for index, line in enumerate(lines):
@@ -177,9 +179,11 @@ def _head(
                 line,
                 ha="right",
                 fontweight="bold",
+                fontsize=size,
             )
         sketch.text(edge, 0.71, column.unit, ha="right", **_SMALL)
-    sketch.text(style.WIDTH - TEXT, 0.56, "seeds", ha="right", fontweight="bold")
+    seeds: dict[str, Any] = {"fontweight": "bold", "fontsize": size}
+    sketch.text(style.WIDTH - TEXT, 0.56, "seeds", ha="right", **seeds)
     sketch.rule(0.79)
 
 

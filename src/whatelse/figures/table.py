@@ -27,7 +27,7 @@ def _count(value: float) -> str:
 _COLUMNS = {
     "train_accuracy": _column("target model", "train acc."),
     "test_accuracy": _column("target model", "test acc."),
-    "accuracy": _column("attack", "accuracy"),
+    "accuracy": _column("attack", "acc."),
     "precision": _column("attack", "precision"),
     "recall": _column("attack", "recall"),
     "auc": _column("attack", "AUC"),
@@ -42,6 +42,8 @@ _NOTES = {
     "synthesis_queries": "Queries, shadow data: of the target, for each record that "
     "was made for shadows.",
 }
+_ONE_QUERY = "One answer of the target is read for each record."
+_MISSING = "not known, or the sample cannot tell"
 
 
 @style.context()
@@ -61,17 +63,24 @@ def draw(
     -------
     Figure
         The table, as mean and standard deviation over seeds. A true-positive rate
-        whose threshold lets fewer than five non-members pass is marked. How often the
-        target was asked to make records for shadows is said below.
+        whose threshold lets fewer than five non-members pass is marked. Queries are
+        said below if there is one for each record; how often the target was asked to
+        make records for shadows always is.
     DataFrame
         The same numbers unrounded, with the 95% interval of each mean.
     """
     marks = rough_marks(results, _COLUMNS)
     tpr = f"{_TPR} {LEGEND}" if marks else _TPR
+    columns, more = dict(_COLUMNS), _made(results)
+    if {result.mean("queries") for result in results} == {1.0}:
+        del columns["queries"]
+        more = [_ONE_QUERY, *more]
+    missing = _MISSING
+    if any(result.mean("synthesis_queries") is not None for result in results):
+        missing = f"does not apply, {_MISSING}"
     return draw_table(
-        settings.title, settings.caption, results, _COLUMNS,
-        {"tpr_at_0.01": tpr, **_NOTES}, marks=marks,
-        missing="not known, or the sample cannot tell", more=_made(results),
+        settings.title, settings.caption, results, columns,
+        {"tpr_at_0.01": tpr, **_NOTES}, marks=marks, missing=missing, more=more,
     )  # fmt: skip
 
 

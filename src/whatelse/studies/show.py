@@ -119,6 +119,13 @@ def print_results(resolved: Resolved) -> None:
         metrics = read_json(path) if path.exists() else None
         found.append((artefact.labels, metrics))
     columns = _columns(resolved.study.question, [metrics for _, metrics in found])
+    each = {
+        metrics["summary"].get("queries", {}).get("mean")
+        for _, metrics in found
+        if metrics
+    }
+    if each == {1.0}:  # said below
+        columns.remove(("queries", "queries"))
     rows = [["attack", "seeds", *(title for title, _ in columns)]]
     for labels, metrics in found:
         name = labels["instance"]
@@ -134,6 +141,8 @@ def print_results(resolved: Resolved) -> None:
     print_table(rows)
     if any(cell.endswith(_ROUGH) for row in rows[1:] for cell in row[2:]):
         print(f"  {LEGEND}")
+    if each == {1.0}:
+        print("  queries: one answer of the target for each record")
     for artefact in resolved.of("claims"):
         path = Path(artefact.folder, "claims.json")
         if path.exists():
