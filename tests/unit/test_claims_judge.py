@@ -369,6 +369,30 @@ def test_order_of_two_instances(tmp_path: Path) -> None:
         assert row["relation"].startswith(f"{kind} {metric or 'that'} of threshold")
 
 
+def test_a_margin_asks_for_more_than_a_sign(tmp_path: Path) -> None:
+    # differences .29, .30, .31: interval .30 -+ 4.30 * .01 / sqrt(3) = .275 to .325
+    found = [
+        instance(tmp_path / "a", name="shadow", precision=[0.61, 0.60, 0.59]),
+        instance(tmp_path / "b", name="other", precision=[0.32, 0.30, 0.28]),
+    ]
+    for kind, attack, margin, verdict in (
+        ("above", "shadow", 0.27, "reproduced"),
+        ("above", "shadow", 0.28, "missed"),
+        ("above", "other", 0.0, "missed"),
+        ("below", "other", 0.27, "reproduced"),
+        ("below", "other", 0.28, "missed"),
+        ("below", "shadow", 0.0, "missed"),
+    ):
+        other = {"shadow": "other", "other": "shadow"}[attack]
+        asked = {"kind": kind, "attack": other, "where": {}, "margin": margin}
+        row = judge(claim(attack=attack, relation=asked), found)
+        assert row["verdict"] == verdict, (kind, attack, margin)
+        more = f"more than {margin:g} " if margin else ""
+        assert row["relation"] == f"{more}{kind} that of {other} at the one instance"
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        claim(relation={"kind": "below", "attack": "other", "margin": -0.1})
+
+
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [

@@ -29,7 +29,7 @@ from whatelse.figures import (
     uncertainty,
 )
 from whatelse.measures.roc import Curve, band
-from whatelse.records import canonical_json, file_digest, read_json
+from whatelse.records import canonical_json, file_digest, read_json, write_json
 
 RETAIL = {"name": "retail", "title": "Retail baskets", "stand_in_for": "Purchase-100"}
 # of membership; the others: test_figures_memorization.py
@@ -413,6 +413,37 @@ def test_a_table_has_the_columns_that_are_asked_for(tmp_path: Path) -> None:
     figure, data = draw("table", [attack], metrics=["tpr_at_0.01", "tpr_at_0.1"])
     assert list(data.filter(like="_mean")) == ["tpr_at_0.01_mean", "tpr_at_0.1_mean"]
     assert " ".join(" ".join(texts(figure)).split()).count("TPR: true-positive") == 1
+
+
+@pytest.mark.parametrize("queries", [1.0, 18.0])
+def test_table_counts_queries(tmp_path: Path, queries: float) -> None:
+    plain, made = (make_attack(tmp_path / name) for name in ("plain", "made"))
+    for folder, asked in ((plain, {}), (made, {"synthesis_queries": 35.31})):
+        metrics = read_json(folder / "metrics.json")
+        for name, value in {"queries": queries, **asked}.items():
+            metrics["summary"][name] = {
+                "mean": value, "std": 0.0 if value == queries else 2.5, "count": 3,
+                "low": value - 1, "high": value + 1, "values": [value] * 3,
+            }  # fmt: skip
+        for own, count in zip(
+            metrics["replicates"], (75240, 91504, 80000), strict=True
+        ):
+            if asked:
+                own["shadow_data"] = {"records": 2400, "queries": count}
+        metrics["name"] = folder.name
+        write_json(folder / "metrics.json", metrics)
+    figure, data = draw("table", [plain, made], attacks=["plain", "made"])
+    assert_fits(figure)
+    said = " ".join(" ".join(texts(figure)).split())
+    assert "made: 2,400 records, 75,240 to 91,504 queries a seed." in said
+    assert "plain: " not in said
+    assert "–: does not apply, not known" in said
+    assert {"35.3", "± 2.5"} <= set(texts(figure))
+    assert texts(figure).count("18") == (2 if queries == 18 else 0)
+    assert ("One answer of the target is read for each record." in said) == (
+        queries == 1
+    )
+    assert data["synthesis_queries_mean"].isna().tolist() == [True, False]
 
 
 def test_the_band_of_several_seeds_is_the_interval_of_their_mean(

@@ -335,6 +335,14 @@ def test_shadow_data_are_real_unless_one_says_otherwise(tmp_path: Path) -> None:
             "shadow_data: marginals; allowed with halves: real",
         ),
         (
+            {"shadow_data": {"kind": "noisy"}, "split": "coins", "members": DROP},
+            r"shadow_data: noisy; allowed with coins: real \(an audit asks",
+        ),
+        (
+            {"shadow_data": {"kind": "model-based"}, "unit": "author"},
+            "shadow_data: model-based; allowed with unit: real .*belong to no author",
+        ),
+        (
             {"shadow_data": {"kind": "noisy"}, "split": "given", "members": None},
             "members: needed with shadow_data noisy",
         ),

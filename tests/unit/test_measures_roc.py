@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_curve as scikit_learns_curve
 
 from whatelse.errors import UserError
 from whatelse.measures.rates import rate
@@ -247,6 +248,42 @@ def test_area_is_scikit_learns_on_probabilities():
     assert auc(scores, member)["value"] == pytest.approx(
         roc_auc_score(member, scores), abs=1e-12
     )
+
+
+@pytest.mark.parametrize("levels", [None, 40, 3, 1])
+def test_area_is_the_u_statistic_of_scipy(levels):
+    """U over the number of pairs; scores on a few levels tie often, on one always."""
+    draw = stream(6, "u", str(levels))
+    member = draw.random(900) < 0.4
+    scores = draw.normal(0, 1, 900) + 0.7 * member
+    if levels is not None:
+        scores = np.digitize(scores, np.linspace(-1.5, 2.0, levels - 1))
+        assert len(np.unique(scores)) == levels
+    inside, outside = scores[member], scores[~member]
+    u = mannwhitneyu(inside, outside, method="asymptotic").statistic
+    found = auc(scores, member)["value"]
+    assert found == pytest.approx(u / (len(inside) * len(outside)), abs=1e-12)
+    # and of each column at once
+    both = np.stack([scores, -scores], axis=1)
+    value, _, _ = aucs(both, np.stack([member, member], axis=1))
+    np.testing.assert_allclose(value, [found, 1 - found], atol=1e-12)
+
+
+@pytest.mark.parametrize("levels", [None, 40, 3, 1])
+def test_curve_is_scikit_learns_and_its_area_scipys(levels):
+    draw = stream(8, "curve", str(levels))
+    member = draw.random(700) < 0.5
+    scores = draw.normal(0, 1, 700) + member
+    if levels is not None:
+        scores = np.digitize(scores, np.linspace(-1.5, 2.5, levels - 1))
+    curve = roc_curve(scores, member)
+    fpr, tpr, threshold = scikit_learns_curve(member, scores, drop_intermediate=False)
+    np.testing.assert_allclose(curve.fpr, fpr, atol=1e-12)
+    np.testing.assert_allclose(curve.tpr, tpr, atol=1e-12)
+    np.testing.assert_array_equal(curve.threshold, threshold)
+    u = mannwhitneyu(scores[member], scores[~member], method="asymptotic").statistic
+    pairs = member.sum() * (~member).sum()
+    assert np.trapezoid(curve.tpr, curve.fpr) == pytest.approx(u / pairs, abs=1e-12)
 
 
 def test_aucs_are_the_auc_of_each_column():

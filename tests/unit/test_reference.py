@@ -362,5 +362,27 @@ def test_the_benchmark_measures(repository: Path, tmp_path: Path) -> None:
     assert len([*tmp_path.iterdir()]) == 3
     row = benchmark.measure(tmp_path, "RMIA offline")
     assert row["attack"] == "RMIA offline"
+    assert row["queries_per_record"] == 1
     assert row["score_gigabytes"] <= row["report_gigabytes"] < 4
     assert benchmark.main(["--references", "7"]) == 2
+    assert benchmark.main(["--queries", "18", "0"]) == 2
+
+
+def test_the_benchmark_says_how_many_queries(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = load_benchmark(repository, "reference")
+    monkeypatch.setattr(benchmark, "OTHERS", 50)
+    chosen = {name: benchmark.ATTACKS[name] for name in ("LiRA online", "attack P")}
+    monkeypatch.setattr(benchmark, "ATTACKS", chosen)
+    # here, in this process, of which the population is small
+    monkeypatch.setattr(
+        benchmark, "_measured", lambda place, name: benchmark.measure(Path(place), name)
+    )
+    words = ["--records", "200", "--references", "40", "--queries", "1", "3"]
+    assert benchmark.main([*words, "--out", str(tmp_path)]) == 0
+    found = read_json(tmp_path / "reference.json")
+    assert found["queries_per_record"] == [1, 3]
+    rows = [(row["attack"], row["queries_per_record"]) for row in found["attacks"]]
+    assert rows == [("LiRA online", 1), ("attack P", 1), ("LiRA online", 3)]
+    assert found["bar"]["seconds"] == 10

@@ -421,10 +421,12 @@ def test_shadows_learn_from_what_was_made_for_them(tmp_path: Path) -> None:
     found = shadowed(tmp_path, CLIMB)
     by_folder = {a.folder: a for a in found.artefacts}
     inputs = read_by(found, "s0")
-    assert list(inputs) == ["outputs.0", "shadows.0", "outputs.1", "shadows.1"]
+    roles = ("outputs", "shadows", "shadow_data")
+    assert list(inputs) == [f"{role}.{n}" for n in range(2) for role in roles]
     made = found.of("synthesise")
     assert len(made) == 2
     for replicate, data in enumerate(made):
+        assert inputs[f"shadow_data.{replicate}"] == [data.folder]
         (target,) = (by_folder[f] for f in inputs[f"outputs.{replicate}"])
         assert data.inputs == {"data": target.inputs["data"], "block": target.inputs["block"]}  # fmt: skip  # noqa: E501
         assert re.fullmatch(r"results/datasets/shadow/model-based/[0-9a-f]{16}", data.folder)  # fmt: skip  # noqa: E501

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from whatelse.datasets.store import Dataset, open_dataset, write_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec
 from whatelse.membership.domain import Domain, domain_of, random_words
-from whatelse.membership.evaluate import find
+from whatelse.membership.evaluate import find, shadow_data
 from whatelse.membership.marginals import make as of_marginals
 from whatelse.membership.model_based import Climbed, climb
 from whatelse.membership.noisy import make as of_noise
@@ -511,6 +510,21 @@ def test_what_is_refused(
     assert not (tmp_path / "o").exists()
 
 
+def test_queries_are_counted_to_the_last(place: Path) -> None:
+    """What is read off the records is what the oracle counted, failed searches too."""
+    hard = {**CLIMB, "iter_max": 12, "conf_min": 0.6}
+    for kind, least in ((CLIMB, 40), (hard, 40), ({"kind": "marginals"}, 40)):
+        made = made_by(place, "counted", kind)
+        said = shadow_data(place / "counted")
+        counted = f"{len(made.labels)} of 40 records, {said['queries']:,} queries"
+        assert counted in " ".join(said["remarks"])
+        assert said["queries"] >= least
+        if kind is hard:
+            assert len(made.labels) < 40
+    made_by(place, "counted", {"kind": "noisy"})
+    assert shadow_data(place / "counted")["queries"] == 0
+
+
 # ---- the attack
 
 
@@ -544,12 +558,10 @@ def test_shadows_on_other_data_stand_in_for_real_ones(tmp_path: Path) -> None:
         about=target.about,
     )
     shadows = outputs(models=(1, 2, 3), leak=3.0, seed=7)
-    shadows = replace(shadows, about={**shadows.about, "title": "Toy, synthesised"})
     found = attack(tmp_path / "a", whole, shadows)
     # the target's own shadow, which would teach the opposite, is not looked at
     assert found["attack"]["auc"]["value"] > 0.9
     assert attack(tmp_path / "b", whole, None)["attack"]["auc"]["value"] < 0.2
-    assert found["shadow_data"]["title"] == "Toy, synthesised"
     # the control is the model that saw nothing, as ever
     assert found["controls"]["negative"]["what"].startswith("a model that saw neither")
     assert found["controls"]["negative"]["p_value"] > 0.01
@@ -568,8 +580,16 @@ def test_from_target_to_attack(place: Path, tmp_path: Path) -> None:
         study="s", name="n", grid={}, seed=1,
         settings={"kind": "membership.shadow", "sparse_classes": "pool"},
     )  # fmt: skip
-    found = find(told, {"outputs.0": [target], "shadows.0": [shadows]})
+    made = place / "whole"
+    found = find(
+        told, {"outputs.0": [target], "shadows.0": [shadows], "shadow_data.0": [made]}
+    )
     (report,) = found.metrics["replicates"]
     assert len(found.scores) == 40
-    assert report["shadow_data"]["records"] == 40
+    about = report["shadow_data"]
+    assert about["records"] == 40
+    assert f"40 of 40 records, {about['queries']:,} queries" in about["remarks"][-2]
+    summary = found.metrics["summary"]
+    assert summary["queries"]["mean"] == 1.0
+    assert summary["synthesis_queries"]["mean"] == about["queries"] / 40 > 1
     assert report["controls"]["negative"]["what"].startswith("a model that saw neither")

@@ -158,6 +158,61 @@ def test_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0].index("0.667") == rows[1].index("0.500") == head.index("AUC")
 
 
+def test_rates_are_marked_and_queries_counted(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = {
+        "tpr_at_0.01": spread(0.1, 0.02), "queries": spread(18.0, 0.0),
+        "synthesis_queries": spread(35.31, 2.87),
+    }  # fmt: skip
+    folder = study.parent / "results" / "attacks" / "toy" / "loss"
+    # 5 of 500 non-members may pass at 1%, and 4 of 499; the fewest of any seed count
+    for fewest, rate in ((250, "0.100 ±0.020"), (249, "0.100 ±0.020*")):
+        classes = [
+            [{"non_members": 250}, {"non_members": number}] for number in (fewest, 300)
+        ]
+        replicates = [{"per_class": own} for own in classes]
+        write_json(
+            folder / "metrics.json",
+            {
+                "dataset": {"stand_in_for": None}, "summary": summary,
+                "replicates": replicates,
+            },
+        )  # fmt: skip
+        assert show(study) == 0
+        _, head, row, _, _, *after = capsys.readouterr().out.strip("\n").splitlines()
+        heads, cells = (
+            [c.strip() for c in line.split("  ") if c.strip()] for line in (head, row)
+        )
+        assert dict(zip(heads[-3:], cells[-3:], strict=True)) == {
+            "TPR at 1%": rate, "queries": "18", "synthesis": "35.3 ±2.9"
+        }  # fmt: skip
+        said = (
+            "  *: fewer than 5 false positives set the threshold, so the rate is rough."
+        )
+        assert (after[0] == said) == rate.endswith("*")
+
+
+def test_one_query_is_said_below(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study.parent / "results" / "attacks" / "toy"
+    for queries in (1.0, 2.0):
+        for name, count in (("loss", 1.0), ("shadow.min_rows-5", queries)):
+            summary = {"auc": spread(0.5), "queries": spread(count, 0.0)}
+            write_json(
+                folder / name / "metrics.json",
+                {
+                    "dataset": {"stand_in_for": None}, "summary": summary,
+                    "replicates": [{}],
+                },
+            )  # fmt: skip
+        assert show(study) == 0
+        printed = capsys.readouterr().out
+        assert ("  queries: one answer of" in printed) == (queries == 1)
+        assert (" AUC    queries\n" in printed) == (queries == 2)
+
+
 def test_the_summary_for_other_tools(study: Path) -> None:
     out = study.parent / "summary"
     (out / "toy").mkdir(parents=True)

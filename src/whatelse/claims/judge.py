@@ -198,6 +198,8 @@ def relation_words(relation: Relation) -> str:
     side = relation.kind.replace("_", " ")
     if isinstance(relation, Alike):
         side = f"within {relation.tolerance:g} of"
+    elif isinstance(relation, Above | Below) and relation.margin:
+        side = f"more than {relation.margin:g} {side}"
     parts = [relation.metric or "that", f"of {relation.attack}" * bool(relation.attack)]
     if relation.where is not None:
         conditions = ", ".join(f"{k}={v}" for k, v in relation.where.items())
@@ -305,6 +307,7 @@ def _order(
         *pair,
         positive=isinstance(relation, Above),
         tolerance=relation.tolerance if isinstance(relation, Alike) else None,
+        margin=0.0 if isinstance(relation, Alike) else relation.margin,
     )
     return points, ours, verdict, reason
 
@@ -316,10 +319,12 @@ def _difference(
     *,
     positive: bool,
     tolerance: float | None = None,
+    margin: float = 0.0,
 ) -> tuple[dict[str, Any], Verdict, str]:
     """Judge `first` minus `second`, paired by replicate number.
 
-    Its sign; with a `tolerance`, that it is nearly zero.
+    Its sign, and that it is more than a `margin`; with a `tolerance`, that it is nearly
+    zero.
     """
     values = _paired(what, first, second)
     found = spread(values)
@@ -332,7 +337,7 @@ def _difference(
     if tolerance is not None:
         holds = max(-low, high) <= tolerance + _ROUNDING
     else:
-        holds = low > 0 if positive else high < 0
+        holds = low > margin if positive else high < -margin
     reason = (
         f"the difference is {found['mean']:+.3f}, 95% interval {low:+.3f} to "
         f"{high:+.3f}, paired over {found['count']} seeds"

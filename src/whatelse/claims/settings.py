@@ -117,13 +117,22 @@ class _Order(_Settings):
         return self
 
 
-class Above(_Order):
+class _Apart(_Order):
+    margin: float = Field(
+        0.0,
+        ge=0,
+        description="The 95% interval of the difference must lie beyond so much, not "
+        "merely beyond 0.",
+    )
+
+
+class Above(_Apart):
     """The metric is larger than that of another instance, paired over seeds."""
 
     kind: Literal["above"]
 
 
-class Below(_Order):
+class Below(_Apart):
     """The metric is smaller than that of another instance, paired over seeds."""
 
     kind: Literal["below"]

@@ -1,6 +1,6 @@
 """Tables of attacks: a row for every result, columns of means and deviations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from whatelse.figures.results import (
     source_words,
 )
 from whatelse.figures.sketch import LINE, TEXT, Sketch, row_height, wrap_parts
+from whatelse.measures.rough import is_rough
 
 _LABEL_CHARACTERS = 29
 _CHARACTER = 0.064  # inches
@@ -25,6 +26,7 @@ _WIDEST = 0.80  # inches of a column
 _SEEDS = 0.42  # inches of the last column
 _SMALL: dict[str, Any] = {"color": style.GREY, "fontsize": 6.8}
 _HEAD = 0.85  # inches of the table's head
+_FULL, _ROOMY = 7.4, 0.6  # size of a head, inches that take "precision" so
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,24 @@ def share(group: str, head: str) -> Column:
     return Column(group, head, "%", percent, percent)
 
 
+def rough_marks(
+    results: Sequence[AttackResult], metrics: Iterable[str]
+) -> dict[tuple[int, str], str]:
+    """Return the marks of rates that few false positives set, as `draw_table` does."""
+    return {
+        (index, name): "*"
+        for index, result in enumerate(results)
+        for name in metrics
+        if result.mean(name) is not None and is_rough(name, result.replicates)
+    }
+
+
 def draw_table(
     title: str, caption: str, results: Sequence[AttackResult],
     columns: Mapping[str, Column], notes: Mapping[str, str],
     marks: Mapping[tuple[int, str], str] = MappingProxyType({}),
     missing: str = "does not apply",
+    more: Sequence[str] = (),
 ) -> tuple[Figure, pd.DataFrame]:  # fmt: skip
     """Draw a row for every result.
 
@@ -75,6 +90,8 @@ def draw_table(
         What follows a mean, by the result's place and the metric.
     missing : str, optional
         What a dash means.
+    more : sequence of str, optional
+        What else is said at the foot.
 
     Returns
     -------
@@ -100,7 +117,7 @@ def draw_table(
     figure, part = style.sheet(
         title,
         shared(results),
-        [caption, *_notes(results, shown, notes, missing), *remarks(results)],
+        [caption, *_notes(results, shown, notes, missing), *more, *remarks(results)],
         height=height,
     )
     sketch = Sketch(part, height)
@@ -152,6 +169,7 @@ def _head(
             start = own[0] - width + 0.10
             sketch.text((start + own[-1]) / 2, 0.20, group, ha="center")
             sketch.rule(0.26, start=start, stop=own[-1])
+    size = _FULL * min(1.0, width / _ROOMY)
     for column, edge in zip(columns.values(), edges, strict=True):
         lines = [*column.head.split(" ")]
         for index, line in enumerate(lines):
@@ -161,9 +179,11 @@ def _head(
                 line,
                 ha="right",
                 fontweight="bold",
+                fontsize=size,
             )
         sketch.text(edge, 0.71, column.unit, ha="right", **_SMALL)
-    sketch.text(style.WIDTH - TEXT, 0.56, "seeds", ha="right", fontweight="bold")
+    seeds: dict[str, Any] = {"fontweight": "bold", "fontsize": size}
+    sketch.text(style.WIDTH - TEXT, 0.56, "seeds", ha="right", **seeds)
     sketch.rule(0.79)
 
 

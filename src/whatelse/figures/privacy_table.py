@@ -6,9 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from whatelse.figures import style
-from whatelse.figures.columns import Column, draw_table, share
+from whatelse.figures.columns import Column, draw_table, rough_marks, share
 from whatelse.figures.results import AttackResult
 from whatelse.figures.settings import PrivacyTable
+from whatelse.measures.rough import LEGEND
 
 _PLAIN = "{:.3f}".format
 _SHORT = "{:,.2f}".format
@@ -47,7 +48,15 @@ def draw(
     -------
     Figure
         The table, as mean and standard deviation over seeds.
+        A true-positive rate whose threshold lets fewer than five non-members pass is
+        marked.
     DataFrame
         The same numbers unrounded, with the 95% interval of each mean.
     """
-    return draw_table(settings.title, settings.caption, results, _COLUMNS, _NOTES)
+    marks = rough_marks(results, _COLUMNS)
+    notes = dict(_NOTES)
+    if marks:
+        notes["tpr_at_0.01"] += f" {LEGEND}"
+    return draw_table(
+        settings.title, settings.caption, results, _COLUMNS, notes, marks=marks
+    )

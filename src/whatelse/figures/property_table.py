@@ -34,9 +34,10 @@ _NOTES = {
     "records, 0 is unrelated.",
     "task_pearson": "R: Pearson's, signed; the later of two classes and the property "
     "count as 1.",
-    "alone_test_accuracy": "Test, alone: of joint models without an adversary among them. "
-    "Their records are dealt by lot and their batches never of the property alone, so "
-    "that the difference is that of the arrangement as well as of the adversary.",
+    "alone_test_accuracy": "Test, alone: of joint models without an adversary among "
+    "them. Their records are dealt by lot and their batches never of the property "
+    "alone, so that the difference is that of the arrangement as well as of the "
+    "adversary.",
     "task_majority": "Majority: always saying the participants' commonest class, on "
     "the records tested on.",
     "epsilon": "Epsilon: of participants' differential privacy, at the study's delta.",

@@ -207,14 +207,17 @@ def named(results: Sequence[AttackResult], *, data: bool = True) -> list[str]:
     Returns
     -------
     list of str
-        E.g. ``lsb``, ``sign · strength 50``.
+        E.g. ``lsb``, ``sign · strength 50``; ``l2 0.01`` of an attack ``l2``.
     """
     columns = [[result.name for result in results]]
     others = [[source_words(result.dataset) for result in results]] if data else []
     for key in _grid_keys(results, ()):
         others.append([_setting(result, key) for result in results])
     columns += [column for column in others if len(set(column)) > 1]
-    rows = zip(*columns, strict=True)
+    rows = []
+    for name, *parts in zip(*columns, strict=True):
+        repeated = any(part.startswith(f"{name} ") for part in parts)
+        rows.append([*([] if repeated else [name]), *parts])
     return [" · ".join(part for part in row if part) for row in rows]
 
 

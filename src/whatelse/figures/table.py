@@ -6,11 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from whatelse.figures import style
-from whatelse.figures.columns import Column, draw_table
-from whatelse.figures.results import AttackResult, non_members
+from whatelse.figures.columns import Column, draw_table, rough_marks
+from whatelse.figures.results import AttackResult, named
 from whatelse.figures.settings import Table
-
-_FEW = 5  # false positives
+from whatelse.measures.rough import LEGEND
 
 
 def _three(value: float) -> str:
@@ -21,11 +20,14 @@ def _column(group: str, head: str) -> Column:
     return Column(group, head, "", _three, _three)
 
 
-_RATES = {f"tpr_at_{rate:g}": rate for rate in (0.1, 0.01, 0.001, 0.0001, 0.00001)}
+def _count(value: float) -> str:
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 _COLUMNS = {
     "train_accuracy": _column("target model", "train acc."),
     "test_accuracy": _column("target model", "test acc."),
-    "accuracy": _column("attack", "accuracy"),
+    "accuracy": _column("attack", "acc."),
     "precision": _column("attack", "precision"),
     "recall": _column("attack", "recall"),
     "auc": _column("attack", "AUC"),
@@ -36,11 +38,21 @@ _COLUMNS = {
     "tpr_at_0.0001": _column("attack", "TPR 0.01%"),
     "tpr_at_1e-05": _column("attack", "TPR 0.001%"),
 }
+_QUERIES = {
+    "queries": Column("queries", "attack", "", _count, None),
+    "synthesis_queries": Column("queries", "shadow data", "", _count, _count),
+}
 _TPR = "TPR: true-positive rate at that false-positive rate."
-_BEST = (
-    "balanced acc.: mean of the shares of members and of non-members that are told, "
-    "at the threshold where it is largest, which no adversary knows."
-)
+_NOTES = {
+    "best_balanced_accuracy": "balanced acc.: mean of the shares of members and of "
+    "non-members that are told, at the threshold where it is largest, which no "
+    "adversary knows.",
+    "queries": "Queries, attack: answers of the target that are read for each record.",
+    "synthesis_queries": "Queries, shadow data: of the target, for each record that "
+    "was made for shadows.",
+}
+_ONE_QUERY = "One answer of the target is read for each record."
+_MISSING = "not known, or the sample cannot tell"
 
 
 @style.context()
@@ -60,26 +72,46 @@ def draw(
     -------
     Figure
         The table, as mean and standard deviation over seeds. A true-positive rate
-        whose threshold lets fewer than five non-members pass is marked.
+        whose threshold lets fewer than five non-members pass is marked. Queries are
+        said below if there is one for each record; how often the target was asked to
+        make records for shadows always is.
     DataFrame
         The same numbers unrounded, with the 95% interval of each mean.
     """
-    shown = [name for name in _RATES if any(r.mean(name) is not None for r in results)]
-    marks = {
-        (index, name): "*"
-        for index, result in enumerate(results)
-        for name in shown
-        if result.mean(name) is not None and non_members(result) * _RATES[name] < _FEW
-    }
-    few = (
-        f"*: fewer than {_FEW} false positives set the threshold, so the rate is rough."
-    )
-    asked = [name for name in settings.metrics if name in shown]
-    marked = any(name in asked for _, name in marks)
-    notes = {"best_balanced_accuracy": _BEST}
-    notes |= {name: f"{_TPR} {few}" if marked else _TPR for name in asked[:1]}
+    columns = {name: _COLUMNS[name] for name in settings.metrics} | _QUERIES
+    rates = [
+        name
+        for name in columns
+        if name.startswith("tpr_at_") and any(r.mean(name) is not None for r in results)
+    ]
+    marks = rough_marks(results, rates)
+    notes = {name: f"{_TPR} {LEGEND}" if marks else _TPR for name in rates[:1]}
+    more = _made(results)
+    if {result.mean("queries") for result in results} == {1.0}:
+        del columns["queries"]
+        more = [_ONE_QUERY, *more]
+    missing = _MISSING
+    if any(result.mean("synthesis_queries") is not None for result in results):
+        missing = f"does not apply, {_MISSING}"
     return draw_table(
-        settings.title, settings.caption, results,
-        {name: _COLUMNS[name] for name in settings.metrics}, notes, marks=marks,
-        missing="not known, or the sample cannot tell",
+        settings.title, settings.caption, results, columns,
+        {**notes, **_NOTES}, marks=marks, missing=missing, more=more,
     )  # fmt: skip
+
+
+def _made(results: Sequence[AttackResult]) -> list[str]:
+    """Return how many records were made for shadows, and at what price, a line each."""
+    lines = []
+    for name, result in zip(named(results, data=False), results, strict=True):
+        made = [own["shadow_data"] for own in result.replicates if "shadow_data" in own]
+        if made:
+            records, queries = (
+                _range([own[what] for own in made]) for what in ("records", "queries")
+            )
+            lines.append(f"{name}: {records} records, {queries} queries a seed.")
+    return lines
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -40,6 +40,8 @@ _Y_LABELS = {
     "tpr_at_0.001": "true-positive rate at 0.1% false",
     "tpr_at_0.0001": "true-positive rate at 0.01% false",
     "tpr_at_1e-05": "true-positive rate at 0.001% false",
+    "queries": "answers read for each record",
+    "synthesis_queries": "queries for each record\nthat shadows learn from",
     "risk_mean": "risk of records, mean",
     "risk_of_exposed": "risk of the most exposed tenth",
     "risk_agreement": "rank correlation of risks\nbetween halves of the models",
@@ -131,7 +133,10 @@ _RANGES = {
 }
 # Axes are never narrower, so that noise does not loom.
 _LEAST_SPANS = {**dict.fromkeys(_CHANGES, 0.01), "mape": 4.0, "lossless_bits": 4.0}
-_UNBOUNDED = ("epsilon", "epsilon_lower", "words_seen", "rounds_kept", "norm_ratio")
+_UNBOUNDED = (
+    "epsilon", "epsilon_lower", "words_seen", "rounds_kept", "norm_ratio", "queries",
+    "synthesis_queries",
+)  # fmt: skip
 _WHOLE = ("detected", "false_alarms")  # from none of the models to all of them
 _X_LABELS = {
     "members": "members (records in the training set)",

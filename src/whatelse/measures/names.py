@@ -18,6 +18,8 @@ Metric = Literal[
     "tpr_at_0.001",
     "tpr_at_0.0001",
     "tpr_at_1e-05",
+    "queries",
+    "synthesis_queries",
     "risk_mean",
     "risk_of_exposed",
     "risk_agreement",

@@ -110,6 +110,7 @@ def _attack(
         ),
         judged.score, judged.decision,
         controls=_controls(module, settings, signals, margins, inside, seed, number),
+        queries=1.0,  # the margin of a canary as it is
         more={
             **privacy,
             # of the task, canaries left out

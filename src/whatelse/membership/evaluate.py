@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
+from whatelse.measures.spread import spread
 from whatelse.membership.reports import (
     Attacked,
     Target,
@@ -19,7 +22,9 @@ from whatelse.membership.reports import (
     promised,
 )
 from whatelse.membership.settings import settings_of
+from whatelse.membership.shadow_data_settings import ModelBased, Noisy, SynthesisSpec
 from whatelse.models.outputs import CONTROL, TARGET, Outputs, load_outputs
+from whatelse.records import RECORD, canonical_json, read_json
 
 MakeScorer = Callable[..., Any]
 
@@ -39,10 +44,41 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         needs_shadows=module.NEEDS_SHADOWS,
         seed=spec.seed,
     )
-    for reported, outputs in zip(found.metrics["replicates"], others, strict=False):
-        about = ("title", "records", "remarks")
-        reported["shadow_data"] = {name: outputs.about[name] for name in about}
+    made = [shadow_data(folder) for (folder,) in replicates_of(inputs, "shadow_data")]
+    for reported, own in zip(found.metrics["replicates"], made, strict=False):
+        reported["shadow_data"] = own
+    if made:
+        each = [own["queries"] / own["records"] for own in made]
+        found.metrics["summary"]["synthesis_queries"] = spread(each)
     return found
+
+
+def shadow_data(folder: Path) -> dict[str, Any]:
+    """Return what is said of records that were made for shadows.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the data set that ``whatelse synthesise`` wrote.
+
+    Returns
+    -------
+    dict
+        Its ``title``, ``records`` and ``remarks``, and ``queries``: how often the
+        target was asked in all, searches that failed included.
+    """
+    dataset = open_dataset(folder)
+    about = {name: dataset.info[name] for name in ("title", "records", "remarks")}
+    spec = SynthesisSpec.model_validate_json(
+        canonical_json(read_json(folder / RECORD)["spec"])
+    )
+    if isinstance(spec.settings, Noisy):  # of nobody is anything asked
+        return {**about, "queries": 0}
+    queries = int(dataset.attributes["queries"].sum())
+    if isinstance(spec.settings, ModelBased):  # a search fails when it may ask no more
+        failed = spec.records - dataset.num_records
+        queries += failed * spec.settings.iter_max
+    return {**about, "queries": queries}
 
 
 def _with_shadows(target: Outputs, shadows: Outputs) -> Outputs:
@@ -119,6 +155,8 @@ def _attack(
             "negative": _negative(scorer, outputs, seed, number),
             "positive": _positive(make_scorer, settings, rows, shadows, seed, number),
         },
+        # a row is an answer; of users, one for each word
+        queries=1.0 if rows.asked is None else float(rows.asked.mean()),
         more=promised(rows.about),
     )  # fmt: skip
 

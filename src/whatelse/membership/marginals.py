@@ -20,4 +20,5 @@ def make(spec: SynthesisSpec, knowledge: Knowledge) -> Made:
     rng = stream(spec.seed, "shadow data", "marginals", spec.replicate)
     drawn = rng.integers(people, size=(spec.records, features))
     inputs = population[drawn, np.arange(features)]
-    return Made(inputs, ask(inputs).argmax(1))
+    queries = np.ones(spec.records, dtype=np.int64)
+    return Made(inputs, ask(inputs).argmax(1), {"queries": queries.tolist()})

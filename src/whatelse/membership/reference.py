@@ -101,6 +101,7 @@ def _attack(
         ),
         score, module.decide(settings, score, compared),
         controls={"negative": _negative(*given), "positive": _positive(*given)},
+        queries=float(compared.observed.shape[-1]),
         more=promised(signals.about),
     )  # fmt: skip
 

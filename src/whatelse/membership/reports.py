@@ -76,6 +76,9 @@ class Attacked:
         Who is called one.
     controls : mapping
         Positive and negative.
+    queries : float
+        Answers of the target that were read for each of its records: more than one
+        where it is asked about augmented copies too, of users one for each word.
     more : mapping
         What ``metrics.json`` says of the replicate besides, or in another's place.
     """
@@ -84,6 +87,7 @@ class Attacked:
     score: NDArray[Any]
     decision: NDArray[np.bool_]
     controls: Mapping[str, Control]
+    queries: float
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -203,6 +207,7 @@ def _report(
             for decided, told in zip(per_class, of_classes, strict=True)
         ],
         "controls": dict(attacked.controls),
+        "queries": attacked.queries,
         **attacked.more,
     }  # fmt: skip
 
@@ -245,6 +250,7 @@ def _summary(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
             columns[f"class_{name}_{word}"] = [
                 float(reduce(values)) if values else None for values in of_classes
             ]
+    columns["queries"] = [r["queries"] for r in reports]
     if "privacy" in reports[0]:
         columns["epsilon"] = [r["privacy"]["epsilon"] for r in reports]
     if "audit" in reports[0]:

@@ -195,9 +195,12 @@ class Trained(_Entry):
 
     @model_validator(mode="after")
     def _units_are_drawn_by_lot(self) -> "Trained":
-        if self.unit and (self.split != "random" or self.has_own_shadow_data):
+        if self.unit and self.split != "random":
+            raise ValueError(f"unit: {self.unit}; allowed with split: random")
+        if self.unit and self.has_own_shadow_data:
             raise ValueError(
-                f"unit: {self.unit}; allowed with split: random and real shadow_data"
+                f"shadow_data: {self.shadow_data.kind}; allowed with unit: real "
+                f"(records that are made belong to no {self.unit})"
             )
         return self
 
@@ -210,6 +213,11 @@ class Trained(_Entry):
             raise ValueError(
                 f"shadow_data: {kind}; allowed with halves: real (reference models "
                 "are trained on the records that the target is asked about)"
+            )
+        if self.split == "coins":
+            raise ValueError(
+                f"shadow_data: {kind}; allowed with coins: real (an audit asks about "
+                "canaries, and shadows share the other records with the target)"
             )
         if self.members is None:
             raise ValueError(f"members: needed with shadow_data {kind}")

@@ -675,6 +675,8 @@ class _Resolver:
                 if family.settings.has_own_shadow_data:
                     shadows = self._shadows(family, replicate, release)
                     inputs[f"shadows.{replicate}"] = shadows
+                    made = self._shadow_data(family, replicate, release)
+                    inputs[f"shadow_data.{replicate}"] = [made.folder]
             if "ranks" in needs:
                 ranked = self._ranks(place, attack, family, replicate, release)
                 inputs[f"outputs.{replicate}"] = ranked

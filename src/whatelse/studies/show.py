@@ -1,10 +1,11 @@
 """``whatelse show``: print the results of studies as a table."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from whatelse.measures.rough import LEGEND, is_rough
 from whatelse.records import read_json, write_json
 from whatelse.studies.resolve import Resolved, load_study
 from whatelse.terminal import print_table
@@ -21,6 +22,8 @@ _COLUMNS = {
         ("at 0.1%", "tpr_at_0.001"),
         ("epsilon", "epsilon"),
         ("at least", "epsilon_lower"),
+        ("queries", "queries"),
+        ("synthesis", "synthesis_queries"),
     ),
     "memorization": (
         ("test acc.", "test_accuracy"),
@@ -65,8 +68,11 @@ _COLUMNS = {
         ("at the end", "backdoor_final"),
     ),
 }
+_ROUGH = "*"
 _SIGNED = ("accuracy_change", "scrub_change", "main_change")
 _IF_ANY = ("dense_rounds",)  # of no interest where they are 0
+_COUNTS = ("queries", "synthesis_queries")
+_IF_KNOWN = ("tpr_at", "epsilon", *_COUNTS)  # of membership; the others always stand
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +119,13 @@ def print_results(resolved: Resolved) -> None:
         metrics = read_json(path) if path.exists() else None
         found.append((artefact.labels, metrics))
     columns = _columns(resolved.study.question, [metrics for _, metrics in found])
+    each = {
+        metrics["summary"].get("queries", {}).get("mean")
+        for _, metrics in found
+        if metrics
+    }
+    if each == {1.0}:  # said below
+        columns.remove(("queries", "queries"))
     rows = [["attack", "seeds", *(title for title, _ in columns)]]
     for labels, metrics in found:
         name = labels["instance"]
@@ -122,9 +135,14 @@ def print_results(resolved: Resolved) -> None:
         summary = metrics["summary"]
         if original := labels["stand_in_for"] or metrics["dataset"]["stand_in_for"]:
             name += f" (stand-in for {original})"
-        cells = [_cell(summary.get(key), sign=key in _SIGNED) for _, key in columns]
-        rows.append([name, str(len(metrics["replicates"])), *cells])
+        seeds = metrics["replicates"]
+        cells = [_cell(key, summary.get(key), seeds) for _, key in columns]
+        rows.append([name, str(len(seeds)), *cells])
     print_table(rows)
+    if any(cell.endswith(_ROUGH) for row in rows[1:] for cell in row[2:]):
+        print(f"  {LEGEND}")
+    if each == {1.0}:
+        print("  queries: one answer of the target for each record")
     for labels, metrics in found:
         for line in _warnings(metrics["replicates"] if metrics else ()):
             print(f"warning: {labels['instance']}: {line}")
@@ -156,8 +174,7 @@ def _columns(
     return [
         (title, key)
         for title, key in _COLUMNS[question]
-        if key in known
-        or (question == "membership" and not key.startswith(("tpr_at", "epsilon")))
+        if key in known or (question == "membership" and not key.startswith(_IF_KNOWN))
     ]
 
 
@@ -172,8 +189,18 @@ def _print_verdicts(table: dict[str, Any]) -> None:
         print(f"  {row['claim']}: {row['reason']}")
 
 
-def _cell(spread: dict[str, Any] | None, *, sign: bool) -> str:
+def _cell(
+    key: str, spread: dict[str, Any] | None, replicates: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return mean and deviation; a rate that few false positives set is marked."""
     if spread is None or spread["mean"] is None:
         return "-"
-    mean = f"{spread['mean']:{'+' if sign else ''}.3f}"
-    return mean if spread["std"] is None else f"{mean} ±{spread['std']:.3f}"
+    if key in _COUNTS:
+        mean, std = (
+            f"{spread[part] or 0:,.1f}".removesuffix(".0") for part in ("mean", "std")
+        )
+        return mean if std == "0" else f"{mean} ±{std}"
+    text = f"{spread['mean']:{'+' if key in _SIGNED else ''}.3f}"
+    if spread["std"] is not None:
+        text += f" ±{spread['std']:.3f}"
+    return text + (_ROUGH if is_rough(key, replicates) else "")
