@@ -63,6 +63,7 @@ _COLUMNS = {
         ("after", "backdoor_after"),
         ("mean", "backdoor_mean"),
         ("at the end", "backdoor_final"),
+        ("rounds kept", "rounds_kept"),
     ),
 }
 _SIGNED = ("accuracy_change", "scrub_change", "main_change")
