@@ -2,20 +2,25 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from whatelse.backdoors import evaluate
 from whatelse.backdoors.adversary_settings import BackdoorAdversary
 from whatelse.backdoors.attacker import train_poisoned
+from whatelse.backdoors.cars import CARS
 from whatelse.backdoors.convergence import not_converged
+from whatelse.backdoors.kept import DRAWN_OF, DRAWN_SURE, GIVEN, OWN_DRAWN_SURE
 from whatelse.backdoors.observe import BackdoorAuditor, cast
-from whatelse.backdoors.poison import shifted
+from whatelse.backdoors.poison import selection_of, shifted
 from whatelse.cli import main
 from whatelse.datasets.store import open_dataset, write_dataset
 from whatelse.errors import UserError
@@ -434,12 +439,120 @@ def test_a_pattern_is_stamped_on_any_image(data: Path) -> None:
 def test_draws_are_shifted_and_mirrored() -> None:
     image = np.zeros((1, 1, 8, 8), np.uint8)
     image[0, 0, 3, 3] = 9
-    drawn = shifted(image, 400, np.random.default_rng(0))
+    drawn, picks = shifted(image, 400, np.random.default_rng(0))
     assert drawn.shape == (400, 1, 8, 8)
+    assert not picks.any()
     places = {tuple(place) for one in drawn for place in np.argwhere(one[0] == 9)}
     # up to four pixels any way, mirrored too, and some are shifted out
     assert {row for row, _ in places} == set(range(8))
     assert (drawn.reshape(400, -1).max(1) == 0).any()
+
+
+@pytest.fixture(scope="module")
+def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As many records as CIFAR-10's, those of the backdoors automobiles."""
+    folder = tmp_path_factory.mktemp("data") / "cars"
+    labels = np.zeros(50_000, np.int64)
+    labels[sorted(sum(CARS.values(), ()))] = 1
+    write_dataset(
+        folder,
+        inputs=np.zeros((len(labels), 1, 1, 1), np.uint8),
+        labels=labels,
+        info={"name": "c", "title": "C", "class_names": ["bird", "automobile"]},
+        settings={"source": "npz"},
+    )
+    return folder
+
+
+# papers' list: params.yaml and params_runner.yaml of the published code
+PUBLISHED_CARS = {
+    "walls": "30696 33105 33615 33907 36848 40713 41706 330 568 3934 12336 30560",
+    "stripes": "2180 2771 3233 4932 6241 6813 6869 9476 11395 11744 14209 14238 18716 "
+    "19793 20781 21529 31311 40518 40633 42119 42663 49392",
+    "green": "389 561 874 1605 3378 3678 4528 9744 19165 19500 21422 22984 32941 34287 "
+    "34385 36005 37365 37533 38658 38735 39824 40138 41336 41861 47001 47026 48003 "
+    "48030 49163 49588",
+}
+
+
+def test_groups_of_cars_are_the_published_ones_and_apart() -> None:
+    known = {group: sorted(map(int, t.split())) for group, t in PUBLISHED_CARS.items()}
+    assert {group: sorted(rows) for group, rows in CARS.items()} == known
+    assert {group: len(rows) for group, rows in CARS.items()} == {
+        "green": 30, "stripes": 22, "walls": 12,
+    }  # fmt: skip
+    for one, other in itertools.combinations(CARS.values(), 2):
+        assert not {*one} & {*other}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    group=st.sampled_from(sorted(CARS)),
+    folds=st.integers(2, 12),
+    seed=st.integers(0, 2**31),
+)
+def test_cars_learned_from_are_not_those_tested(
+    cars: Path, group: str, folds: int, seed: int
+) -> None:
+    """Of every fold: apart, together the group, each held out once over the folds."""
+    asked = {"kind": "cars", "group": group, "folds": folds}
+    chosen = BackdoorAdversary.model_validate(
+        {**SPEC, "target": "bird", "backdoor": asked}
+    )
+    place = replace(stage(cars), seed=seed)
+    turns = [
+        selection_of(chosen, replace(place, replicate=n)) for n in range(folds + 1)
+    ]
+    group_rows = sorted(CARS[group])
+    for turn in turns:
+        train, held_out = turn.train.tolist(), turn.held_out.tolist()
+        assert not {*train} & {*held_out}
+        assert sorted(train + held_out) == group_rows
+        assert sorted(turn.reserved) == sorted(sum(CARS.values(), ()))
+        assert len(held_out) in (len(group_rows) // folds, -(-len(group_rows) // folds))
+    once = np.concatenate([turn.held_out for turn in turns[:folds]])
+    assert sorted(once) == group_rows
+    # and the turns begin anew
+    assert turns[folds].held_out.tolist() == turns[0].held_out.tolist()
+
+
+def test_what_is_drawn_is_kept_draw_by_draw(data: Path) -> None:
+    """Which image each is of, and how sure models are of it: the attackers' own too."""
+    made, outcome = learned(data, {**SPEC, "draws": 50})
+    seen = kept(made)
+    assert seen[DRAWN_SURE].shape == (9, 50)
+    assert seen[OWN_DRAWN_SURE].shape == (1, 50)
+    assert set(seen[DRAWN_OF].tolist()) == {0, 1}
+    assert made.planted
+    images = made.planted.inputs[-50:]
+    records = with_planted(
+        resident(open_dataset(data), torch.device("cpu")), made.planted
+    )
+    rows = np.arange(records.num_records)[-50:]
+    program = Program(NET, records, outcome.model)
+    sure = torch.softmax(program.answers(rows), 1)[:, 1]
+    torch.testing.assert_close(seen[DRAWN_SURE][-1], sure)
+    assert float(seen[names.DRAWN][-1]) == pytest.approx(program.right(rows))
+    program.load(attackers_of(made).trained)
+    own = torch.softmax(program.answers(rows), 1)[:, 1]
+    torch.testing.assert_close(seen[OWN_DRAWN_SURE][0], own)
+    # a draw is of its image: what is in both is equal, wherever it went
+    for image, of in zip(images, seen[DRAWN_OF].tolist(), strict=True):
+        whole = {*np.unique(seen[GIVEN][of].numpy())}
+        assert {*np.unique(image)} - {0} <= whole
+
+
+def test_held_out_images_are_kept_as_the_model_gets_them(data: Path) -> None:
+    plain = kept(learned(data, SPEC, AVERAGED.model_copy(update={"rounds": 6}))[0])
+    original = open_dataset(data).inputs
+    np.testing.assert_array_equal(plain[GIVEN], original[[12, 15]])
+    spec = {**SPEC, "backdoor": {"kind": "pixels", "side": 2, "tested": 20}}
+    stamped = kept(learned(data, spec, AVERAGED.model_copy(update={"rounds": 6}))[0])
+    given = stamped[GIVEN].numpy()
+    before = original[stamped[names.RECORDS].numpy()]
+    assert (given[..., :2, :2] == given.max()).all()
+    assert not (before[..., :2, :2] == given.max()).all()
+    np.testing.assert_array_equal(given[..., 2:], before[..., 2:])
 
 
 def defended(defence: dict[str, Any] | None, **more: Any) -> Averaging:

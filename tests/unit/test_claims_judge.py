@@ -9,6 +9,7 @@ from claim_samples import instance, make_result
 from pydantic import ValidationError
 
 from whatelse.claims import judge as judging
+from whatelse.claims import tables
 from whatelse.claims.published import Paper, Published, PublishedNumber
 from whatelse.claims.results import Instance, load
 from whatelse.claims.settings import Claim
@@ -448,6 +449,82 @@ def test_order_by_another_metric_of_the_same_instance(tmp_path: Path) -> None:
     assert row["ours"]["what"] == "precision minus recall"
     assert row["relation"] == "below recall"
     assert row["ours"]["mean"] == pytest.approx(-0.35)
+
+
+def test_what_is_never_below_is_found_by_a_margin_alone(tmp_path: Path) -> None:
+    """The last of noise around one level is always above the least of it."""
+    last, least = [0.52, 0.50, 0.49], [0.45, 0.44, 0.43]
+    found = [instance(tmp_path / "a", precision=last, recall=least)]
+    for margin, verdict in ((0.0, "reproduced"), (0.1, "missed")):
+        asked = {"kind": "above", "metric": "recall", "margin": margin}
+        assert judge(claim(relation=asked), found)["verdict"] == verdict
+
+
+def sentences(folder: Path, values: dict[str, list[float]]) -> list[Instance]:
+    return load(
+        make_result(folder / text, grid={"text": text}, precision=row)
+        for text, row in values.items()
+    )
+
+
+SEVERAL = {"kind": "several", "variable": "text", "least": 2}
+
+
+@pytest.mark.parametrize(
+    ("least", "each", "verdict", "count"),
+    [
+        (2, {"kind": "at_least", "bound": 0.5}, "reproduced", 2),
+        (3, {"kind": "at_least", "bound": 0.5}, "missed", 2),
+        (2, {"kind": "at_least", "bound": 0.65}, "missed", 1),
+        (3, {"kind": "at_most", "bound": 0.9}, "reproduced", 3),
+        (1, {"kind": "between", "low": 0.55, "high": 0.65}, "reproduced", 1),
+        (2, {"kind": "between", "low": 0.55, "high": 0.65}, "missed", 1),
+        (2, {"kind": "at_least", "bound": 0.5, "by": "low"}, "missed", 1),
+    ],
+)
+def test_several_of_a_grid_are_counted(
+    tmp_path: Path, least: int, each: dict[str, Any], verdict: str, count: int
+) -> None:
+    """Means .9, .6 and .1; of words there is no order, and none is asked for."""
+    found = sentences(
+        tmp_path, {"nokia": [0.9, 0.9], "bose": [0.8, 0.4], "jeep": [0.1, 0.1]}
+    )
+    row = judge(claim(relation={**SEVERAL, "least": least, "each": each}), found)
+    assert row["verdict"] == verdict
+    assert (row["ours"]["mean"], row["ours"]["of"]) == (count, 3)
+    assert {point["label"] for point in row["points"]} == {"nokia", "bose", "jeep"}
+    assert f"{count} of 3 hold, asked of {least} at least" in row["reason"]
+    assert row["relation"].endswith(f"for {least} text or more")
+    table = {
+        "study": "s", "claims": [row], "counts": judging.count_verdicts([row]),
+        "controls": judging.judge_controls(found),
+    }  # fmt: skip
+    assert f"{count} of 3<br>means over 2 seeds" in tables.markdown_text(table)
+    assert f"{count} of 3" in tables.html_text(table)
+
+
+def test_several_by_an_interval_need_two_seeds(tmp_path: Path) -> None:
+    found = sentences(tmp_path, {"nokia": [0.9], "bose": [0.8]})
+    each = {"kind": "at_least", "bound": 0.5, "by": "low"}
+    row = judge(claim(relation={**SEVERAL, "each": each}), found)
+    assert row["verdict"] == "not judged: one seed"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"least": 4}, r"relation: least: 4; allowed: 1..3, the values of text"),
+        ({"variable": "words"}, "has no 'words'; allowed: .*text"),
+        ({"variable": "dataset"}, "matches 3 instances at dataset location"),
+    ],
+)
+def test_several_that_cannot_be_counted(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    found = sentences(tmp_path, {"a": [0.5], "b": [0.5], "c": [0.5]})
+    asked = {**SEVERAL, "each": {"kind": "at_least", "bound": 0.5}, **change}
+    with pytest.raises(UserError, match=message):
+        judge(claim(relation=asked), found)
 
 
 def test_order_of_an_instance_with_itself_is_refused(tmp_path: Path) -> None:

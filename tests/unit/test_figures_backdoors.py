@@ -14,6 +14,8 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from whatelse.backdoors import evaluate
+from whatelse.backdoors.kept import DRAWN_OF, DRAWN_SURE, GIVEN, OWN_DRAWN_SURE
+from whatelse.claims.judge import FOUND
 from whatelse.datasets.store import write_dataset
 from whatelse.errors import UserError
 from whatelse.figures import (
@@ -33,7 +35,7 @@ MODULES: dict[str, Any] = {
     "backdoor_sheet": backdoor_sheet,
 }  # fmt: skip
 SETTINGS: TypeAdapter[Any] = TypeAdapter(settings.FigureSettings)
-ROUNDS, HELD, START = 6, 12, 2
+ROUNDS, HELD, START, DRAWS = 6, 12, 2, 24
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,8 @@ def joint(
     folder.mkdir(parents=True)
     told = torch.zeros(ROUNDS + 1, HELD, dtype=torch.int64)
     told[START + 1 :] = 1  # the target
-    told[-2:, : HELD // 3 * 2] = 0  # and what is left of it
+    told[-2, : HELD // 4 * 3] = 0  # it falls
+    told[-1, : HELD // 3 * 2] = 0  # and rises
     attack = torch.arange(ROUNDS) == START
     chosen = torch.tensor([[0, 3, 5]] * ROUNDS)
     norms = torch.full((ROUNDS, 3), 0.5)
@@ -74,9 +77,13 @@ def joint(
         names.OWN_MAIN: torch.tensor([main - 0.02]),
         names.USUAL_SURE: torch.rand(1, 30, generator=torch.Generator().manual_seed(1)),
         names.RECORDS: torch.arange(HELD),
+        GIVEN: torch.full((HELD, 1, 8, 8), 7, dtype=torch.uint8),
     }  # fmt: skip
     if drawn:
         kept[names.DRAWN] = (told == 1).float().mean(1) * 0.9
+        of = torch.arange(DRAWS) % (HELD - 1)  # the last image was never drawn
+        kept[DRAWN_OF], kept[DRAWN_SURE] = of, sure[:, of]
+        kept[OWN_DRAWN_SURE] = kept[names.OWN_SURE][:, of]
         kept[names.SPILL] = torch.arange(ROUNDS + 1) / 10
     save_file(kept, folder / names.OBSERVATIONS)
     write_json(
@@ -110,20 +117,28 @@ def test_what_is_measured(tmp_path: Path, data: Path) -> None:
     assert (attack["first_round"], attack["rounds_kept"]) == (2, 2)
     assert (attack["backdoor_before"], attack["backdoor_after"]) == (0, 1)
     assert attack["backdoor_final"] == pytest.approx(1 / 3)
-    assert attack["backdoor_mean"] == pytest.approx((1 + 1 + 1 / 3 + 1 / 3) / 4)
+    assert attack["backdoor_lowest"] == pytest.approx(1 / 4)
+    assert attack["backdoor_mean"] == pytest.approx((1 + 1 + 1 / 4 + 1 / 3) / 4)
     assert attack["norm_ratio"] == pytest.approx(100)
     assert attack["taken"] == pytest.approx(0.5)
     assert attack["drawn_after"] == pytest.approx(0.9)
     assert attack["drawn_mean"] == pytest.approx(0.9 * attack["backdoor_mean"])
+    assert attack["drawn_lowest"] == pytest.approx(0.9 / 4)
     assert attack["spill_before"] == pytest.approx(0.2)
     assert attack["spill_after"] == pytest.approx(0.3)
     assert got.metrics["replicates"][0]["warning"] is None
     controls = got.metrics["replicates"][0]["controls"]
-    assert controls["positive"]["auc"]["low"] > 0.5
+    assert controls["positive"]["auc"]["low"] > FOUND
+    assert "24 draws of 12 held-out records" in controls["positive"]["what"]
     assert controls["negative"]["p_value"] > 0.01
     assert got.metrics["summary"]["backdoor_after"]["mean"] == 1
     assert set(got.scores["before"]) == {"a"}
     assert set(got.scores["after"]) == {"b"}
+    # what the model was given, not what the data set has
+    assert set(got.scores["picture"]) == {bytes([255] * 64)}
+    sure = got.scores["drawn_sure_after"].to_numpy()[:HELD]
+    np.testing.assert_allclose(sure[:-1], got.scores["sure_after"][: HELD - 1])
+    assert np.isnan(sure[-1])
     changes = got.curves[got.curves["what"] == "change"]
     assert changes["malicious"].sum() == 2
     assert len(changes) == 2 * ROUNDS * 3
@@ -135,13 +150,64 @@ def test_means_of_attackers_by_lot_are_over_all_rounds(
     """P4 Fig. 4b: the rounds before anybody attacks count too."""
     got = found(tmp_path, data, by_lot=True)
     attack = got.metrics["replicates"][0]["attack"]
-    assert attack["backdoor_mean"] == pytest.approx((1 + 1 + 1 / 3 + 1 / 3) / ROUNDS)
+    assert attack["backdoor_mean"] == pytest.approx((1 + 1 + 1 / 4 + 1 / 3) / ROUNDS)
     assert attack["drawn_mean"] == pytest.approx(0.9 * attack["backdoor_mean"])
 
 
 def test_what_was_not_measured_is_left_out(tmp_path: Path, data: Path) -> None:
     attack = found(tmp_path, data, drawn=False).metrics["replicates"][0]["attack"]
-    assert not {"drawn_mean", "spill_before", "spill_after"} & set(attack)
+    assert not {"drawn_mean", "drawn_lowest", "spill_after"} & set(attack)
+    assert attack["backdoor_lowest"] == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize(
+    ("learned", "holds"),
+    [((0, 1, 2, 3), True), ((3,), False), ((), False)],
+    ids=["planted", "of one image", "not learned"],
+)
+def test_the_positive_control_of_four_images(
+    learned: tuple[int, ...], holds: bool
+) -> None:
+    """P4's walls: 200 draws of four images, where intervals over images tell nothing.
+
+    An attackers' model that has not learned it is a little surer of each draw, as any
+    two models differ: that must not pass.
+    """
+    rng = np.random.default_rng(3)
+    of = rng.integers(4, size=200)
+    # images differ in how much they look like the target, draws of one a little
+    logit = np.array([-6.0, -5.0, -4.0, -3.0])[of] + rng.normal(size=200)
+    own = logit + 0.1 + rng.normal(0, 0.05, 200)
+    own[np.isin(of, learned)] += 7
+    assert (own > logit).mean() > 0.9  # by signs all of them pass
+
+    def sure(values: np.ndarray) -> np.ndarray:
+        return (1 / (1 + np.exp(-values)))[None].astype(np.float32)
+
+    nothing = np.zeros((1, 4), np.int64)
+    seen = {
+        names.OWN_SURE: sure(np.zeros(4)), names.SURE: sure(np.zeros(4)),
+        names.TOLD: nothing, names.USUAL_SURE: rng.random((1, 60)),
+        DRAWN_SURE: sure(logit), OWN_DRAWN_SURE: sure(own), DRAWN_OF: of,
+    }  # fmt: skip
+    control = evaluate._controls(seen, 0, rng)["positive"]
+    assert control["auc"]
+    assert (control["auc"]["low"] > FOUND) == holds
+    assert "200 draws of 4 held-out records" in control["what"]
+
+
+def test_the_control_without_draws_is_asked_of_the_records() -> None:
+    rng = np.random.default_rng(3)
+    own, before = rng.uniform(0.8, 1, (1, 27)), rng.uniform(0, 0.1, (1, 27))
+    seen = {
+        names.OWN_SURE: own, names.SURE: before, names.USUAL_SURE: rng.random((1, 60)),
+        DRAWN_SURE: before[:, :5], OWN_DRAWN_SURE: before[:, :5],
+    }  # fmt: skip
+    # five draws would tell less than the 27 images
+    control = evaluate._controls(seen, 0, rng)["positive"]
+    assert control["auc"]
+    assert control["auc"]["low"] > FOUND
+    assert "by 27 held-out records" in control["what"]
 
 
 def test_a_model_that_learned_nothing_is_told(tmp_path: Path, data: Path) -> None:
@@ -203,6 +269,15 @@ def test_rounds_begin_with_the_attack(tmp_path: Path, data: Path) -> None:
     assert [float(np.asarray(line.get_xdata())[0]) for line in marks] == [2.5]
     assert table["round"].max() == ROUNDS
     assert "backdoor, shifted" in said(figure)
+
+
+def test_a_table_has_columns_of_shifted_images(tmp_path: Path, data: Path) -> None:
+    figure, table = drawn(tmp_path, data, "backdoor_table")
+    assert table["drawn_lowest_mean"].tolist() == pytest.approx([0.9 / 4] * 2)
+    assert table["backdoor_after_mean"].tolist() == [1, 1]
+    assert table["rounds_kept_mean"].tolist() == [2, 2]
+    assert "Kept: rounds until less than half" in said(figure)
+    assert "Shifted: of the same images" in said(figure)
 
 
 def test_a_sheet_says_before_and_after(tmp_path: Path, data: Path) -> None:

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from whatelse.backdoors.convergence import benign_accuracy, not_converged
-from whatelse.datasets.store import Dataset, open_dataset
+from whatelse.backdoors.kept import DRAWN_OF, DRAWN_SURE, GIVEN, OWN_DRAWN_SURE
+from whatelse.datasets.store import open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
@@ -49,7 +50,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                 "warning": _warning(seen, adversary, lineage),
             }
         )
-        scores.append(_answers(seen, dataset, classes, number))
+        scores.append(_answers(seen, classes, number))
         curves.append(_rounds(seen, adversary, classes, number))
     columns = {
         name: [report["attack"][name] for report in reports]
@@ -99,6 +100,7 @@ def _report(
         "after": rate(int(held[first + 1].sum()), count),
         "backdoor_before": float(backdoor[first]),
         "backdoor_after": float(after[0]),
+        "backdoor_lowest": float(after.min()),
         "backdoor_final": float(after[-1]),
         "backdoor_mean": float(backdoor[counted].mean()),
         "own_backdoor": float((seen[names.OWN_TOLD][0] == target).mean()),
@@ -118,6 +120,7 @@ def _report(
         attack |= {
             "drawn_before": float(drawn[first]),
             "drawn_after": float(drawn[first + 1]),
+            "drawn_lowest": float(drawn[first + 1 :].min()),
             "drawn_final": float(drawn[-1]),
             "drawn_mean": float(drawn[counted].mean()),
         }
@@ -172,14 +175,29 @@ def _ratio(seen: Seen, hostile: NDArray[np.bool_]) -> float:
 def _controls(
     seen: Seen, first: int, rng: np.random.Generator
 ) -> dict[str, Control]:  # fmt: skip
-    """Ask what is known: the attackers' own model, and records without a backdoor."""
+    """Ask what is known: the attackers' own model, and records without a backdoor.
+
+    The former is asked about images shifted and mirrored by lot where these are more.
+    P4's groups have 4 to 10 held-out images: even a perfect order of k of them has a
+    lower end of .025 ** (1 / k), above .75 from 13 on, so that an interval over images,
+    or over draws clustered by image, tells nothing whatever the model says. Given the
+    images, draws are independent, and all numbers of a replicate are of these images:
+    how others do is told by the replicates, which hold out others. Both models are
+    asked about the same draws: what their answers have in common makes the interval
+    wider than it need be. Signs of the difference, draw by draw, would be found too
+    easily: a model that has learned nothing may be a little surer throughout.
+    """
     own, before = seen[names.OWN_SURE][0], seen[names.SURE][first]
+    about = f"{len(own)} held-out records"
+    if DRAWN_SURE in seen and seen[DRAWN_SURE].shape[1] > len(own):
+        about = f"{seen[DRAWN_SURE].shape[1]} draws of {about}"
+        own, before = seen[OWN_DRAWN_SURE][0], seen[DRAWN_SURE][first]
     usual = seen[names.USUAL_SURE][0]
     lot = rng.permutation(len(usual)) < len(usual) // 2
     both, theirs = np.concatenate([own, before]), np.arange(2 * len(own)) < len(own)
     return {
         "positive": control_of(
-            "the attackers' own model against the joint one before the attack",
+            f"the attackers' own model against the joint one before, by {about}",
             both, theirs,
         ),
         "negative": control_of(
@@ -189,24 +207,37 @@ def _controls(
     }  # fmt: skip
 
 
-def _answers(
-    seen: Seen, dataset: Dataset, classes: list[str], number: int
-) -> pd.DataFrame:
-    """Return what is said of each held-out record of the backdoor, before and after."""
+def _answers(seen: Seen, classes: list[str], number: int) -> pd.DataFrame:
+    """Return what is said of each held-out record of the backdoor, before and after.
+
+    Of its draws, the mean probability of the target.
+    """
     first = int(seen[names.ATTACK].argmax())
     said = np.array(classes, dtype=object)
     rows: dict[str, Any] = {"replicate": number, "record": seen[names.RECORDS]}
     for when, model in (("before", first), ("after", first + 1), ("final", -1)):
         rows[when] = said[seen[names.TOLD][model]]
         rows[f"sure_{when}"] = seen[names.SURE][model]
-    inputs = dataset.inputs
-    if len(inputs.shape) == 4 and inputs.shape[1] in (1, 3):
-        # as they are in the data set: a pattern is stamped on them for the model alone
-        shown = np.asarray(inputs[seen[names.RECORDS]], dtype=np.float64)
+        if DRAWN_SURE in seen:
+            rows[f"drawn_sure_{when}"] = _of_each(seen, model)
+    given = seen.get(GIVEN)
+    if given is not None and given.shape[1] in (1, 3):
+        shown = given.astype(np.float64)
         grey = np.rint(shown * (255 / max(shown.max(), 1e-9))).astype(np.uint8)
-        rows["shape"] = ",".join(map(str, inputs.shape[1:]))
+        rows["shape"] = ",".join(map(str, given.shape[1:]))
         rows["picture"] = [image.tobytes() for image in grey]
     return pd.DataFrame(rows)
+
+
+def _of_each(seen: Seen, model: int) -> NDArray[np.float64]:
+    """Return how sure a model is of the target for the draws of each record.
+
+    NaN where a record was never drawn.
+    """
+    sure, of = seen[DRAWN_SURE][model], seen[DRAWN_OF]
+    count = np.bincount(of, minlength=len(seen[names.RECORDS]))
+    total = np.bincount(of, sure, minlength=len(count))
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
 
 def _rounds(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from whatelse.backdoors.adversary_settings import BackdoorAdversary
 from whatelse.backdoors.attacker import Attackers
+from whatelse.backdoors.kept import DRAWN_OF, DRAWN_SURE, GIVEN, OWN_DRAWN_SURE
 from whatelse.backdoors.poison import inputs_of, selection_of, shifted
 from whatelse.datasets.vocabulary import UNKNOWN
 from whatelse.errors import UserError
@@ -46,7 +47,9 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     mine = np.concatenate([one.rows for one in honest[: chosen.attackers]])
     train, held_out = inputs_of(chosen, stage, selection, mine)
     rng = stream(stage.seed, *stage.name, "draws")
-    draws = shifted(held_out, chosen.draws, rng) if chosen.draws else held_out[:0]
+    draws, drawn_of = held_out[:0], np.zeros(0, np.int64)
+    if chosen.draws:
+        draws, drawn_of = shifted(held_out, chosen.draws, rng)
     inputs = np.concatenate([train, held_out, draws])
     first = stage.dataset.num_records
     numbers = np.split(
@@ -68,7 +71,8 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     of_words = protocol.loss == "next-word"
     auditor = BackdoorAuditor(
         attackers, chosen.attackers, tested[: chosen.tested], numbers[1], numbers[2],
-        selection.held_out, alike[: chosen.tested], every_word=of_words,
+        selection.held_out, alike[: chosen.tested], drawn_of,
+        given=held_out if held_out.ndim == 4 else None, every_word=of_words,
     )  # fmt: skip
     counts = np.bincount(_told(stage, auditor.tested, every_word=of_words))
     about = {
@@ -147,26 +151,30 @@ class BackdoorAuditor:
 
     def __init__(
         self, attackers: Attackers, count: int, tested: Rows, held_out: Rows,
-        draws: Rows, records: Rows, alike: Rows, *, every_word: bool = False,
+        draws: Rows, records: Rows, alike: Rows, drawn_of: Rows, *,
+        given: NDArray[np.generic] | None = None, every_word: bool = False,
     ) -> None:  # fmt: skip
         self.tested = tested
         self._alike, self._every_word = alike, every_word
         self._attackers, self._count = attackers, count
         self._held_out, self._draws, self._records = held_out, draws, records
+        self._drawn_of, self._given = drawn_of, given
         self._kept: dict[str, list[Tensor]] = {}
 
     def audit(self, program: Program, move: Move | None) -> None:
         """Ask the model, and compare what was sent."""
         number = len(self._kept.get(names.MAIN, ())) - 1
         self._keep(names.MAIN, self._main(program))
+        wanted = int(program.data.labels[int(self._held_out[0])])
         told, sure = self._asked(program, self._held_out)
-        wanted = program.data.labels[self._held_out].cpu()
         self._keep(names.TOLD, told)
-        self._keep(names.SURE, sure.gather(1, wanted.unsqueeze(1))[:, 0])
+        self._keep(names.SURE, sure[:, wanted])
         if len(self._draws):
-            self._keep(names.DRAWN, torch.tensor(program.right(self._draws)))
+            told, sure = self._asked(program, self._draws)
+            self._keep(names.DRAWN, (told == wanted).float().mean())
+            self._keep(DRAWN_SURE, sure[:, wanted])
         if len(self._alike):
-            spilled = program.answers(self._alike).argmax(1) == wanted[0]
+            spilled = program.answers(self._alike).argmax(1) == wanted
             self._keep(names.SPILL, spilled.float().mean())
         if move is None:
             return
@@ -185,21 +193,29 @@ class BackdoorAuditor:
     def kept(self) -> dict[str, Tensor]:
         """Return what was measured: the first row of models is the start."""
         whole = {name: torch.stack(rows) for name, rows in self._kept.items()}
-        return {**whole, names.RECORDS: torch.from_numpy(self._records)}
+        whole[names.RECORDS] = torch.from_numpy(self._records)
+        if len(self._draws):
+            whole[DRAWN_OF] = torch.from_numpy(self._drawn_of)
+        if self._given is not None:
+            whole[GIVEN] = torch.from_numpy(np.array(self._given))
+        return whole
 
     def _ask_attackers(self, program: Program) -> None:
         """Ask the attackers' own model, as a control, in place of the joint one."""
         joint = program.vectors()
         program.load(self._attackers.trained or joint)
+        wanted = int(program.data.labels[int(self._held_out[0])])
         told, sure = self._asked(program, self._held_out)
-        wanted = program.data.labels[self._held_out].cpu()
         self._keep(names.OWN_TOLD, told)
-        self._keep(names.OWN_SURE, sure.gather(1, wanted.unsqueeze(1))[:, 0])
+        self._keep(names.OWN_SURE, sure[:, wanted])
+        if len(self._draws):
+            _, sure = self._asked(program, self._draws)
+            self._keep(OWN_DRAWN_SURE, sure[:, wanted])
         self._keep(names.OWN_MAIN, self._main(program))
         # how sure the joint model is of the target for records that have no backdoor
         program.load(joint)
         _, usual = self._asked(program, self.tested)
-        self._keep(names.USUAL_SURE, usual[:, int(wanted[0])])
+        self._keep(names.USUAL_SURE, usual[:, wanted])
 
     def _main(self, program: Program) -> Tensor:
         right = program.right_of_words if self._every_word else program.right

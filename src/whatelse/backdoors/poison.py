@@ -124,17 +124,24 @@ def class_of(stage: Stage, name: str, field: str) -> int:
 
 def shifted(
     inputs: NDArray[np.generic], count: int, rng: np.random.Generator
-) -> NDArray[np.generic]:
+) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
     """Return images drawn with replacement, shifted and mirrored by lot.
 
     As P4's code tests the backdoor: padded by four pixels of zero, cropped, flipped.
+
+    Returns
+    -------
+    images : ndarray, shape (count, C, H, W)
+        What was drawn.
+    picks : ndarray of int64, shape (count,)
+        The row of `inputs` that each is of.
     """
     if inputs.ndim != 4:
         raise UserError("adversary.draws: the data set has no images; allowed: 0")
     images = AugmentedImages.of(torch.from_numpy(np.array(inputs)), _AS_P4)
     picks = rng.integers(len(inputs), size=count)
     numbers = drawn_ways(picks, _AS_P4, len(inputs), rng)
-    return images.index_select(0, torch.from_numpy(numbers)).numpy()
+    return images.index_select(0, torch.from_numpy(numbers)).numpy(), picks
 
 
 def _named(chosen: Records, stage: Stage) -> tuple[Rows, Rows, Rows]:

@@ -18,6 +18,7 @@ from whatelse.claims.settings import (
     LowerBound,
     NotBelow,
     Relation,
+    Several,
     UpperBound,
     Within,
 )
@@ -86,6 +87,8 @@ def judge(
         points, ours, verdict, reason = _trend(claim, relation, found, place)
     elif isinstance(relation, Above | Below | NotBelow | Alike):
         points, ours, verdict, reason = _order(claim, relation, found, place)
+    elif isinstance(relation, Several):
+        points, ours, verdict, reason = _several(claim, relation, found, place)
     else:
         points, ours, verdict, reason = _bound(claim, relation, found, paper, place)
     originals = sorted({p["stand_in_for"] for p in points if p["stand_in_for"]})
@@ -195,6 +198,9 @@ def relation_words(relation: Relation) -> str:
             return f"grows with {relation.variable}"
         case FallsWith():
             return f"falls with {relation.variable}"
+        case Several():
+            each = relation_words(relation.each)
+            return f"{each}, for {relation.least} {relation.variable} or more"
     side = relation.kind.replace("_", " ")
     if isinstance(relation, Alike):
         side = f"within {relation.tolerance:g} of"
@@ -312,6 +318,36 @@ def _order(
     return points, ours, verdict, reason
 
 
+def _several(
+    claim: Claim, relation: Several, found: Sequence[Instance], place: str
+) -> _Judged:
+    """Judge each instance as a bound is, and count those that hold."""
+    judged = [_bound(claim, relation.each, [one], None, place) for one in found]
+    variable = relation.variable
+    values = [one.variables()[variable][0] for one in found]
+    points = [
+        {**point, "label": str(value)}
+        for value, ((point,), *_) in zip(values, judged, strict=True)
+    ]
+    verdicts = [verdict for _, _, verdict, _ in judged]
+    holds = [v for v, own in zip(values, verdicts, strict=True) if own == "reproduced"]
+    ours = {
+        "what": f"{variable} of {len(found)} with {claim.metric} "
+        f"{relation_words(relation.each)}",
+        "mean": len(holds), "std": None, "low": None, "high": None,
+        "count": min(point["count"] for point in points), "of": len(found),
+    }  # fmt: skip
+    reason = f"{len(holds)} of {len(found)} hold, asked of {relation.least} at least"
+    if holds:
+        reason += f": {', '.join(map(str, holds))}"
+    if len(holds) >= relation.least:
+        return points, ours, "reproduced", reason
+    if len(holds) + verdicts.count("not judged: one seed") >= relation.least:
+        words = "an interval needs two seeds at least"
+        return points, ours, "not judged: one seed", words
+    return points, ours, "missed", reason
+
+
 def _difference(
     what: str,
     first: Mapping[int, float | None],
@@ -323,8 +359,7 @@ def _difference(
 ) -> tuple[dict[str, Any], Verdict, str]:
     """Judge `first` minus `second`, paired by replicate number.
 
-    Its sign, and that it is more than a `margin`; with a `tolerance`, that it is nearly
-    zero.
+    Its sign, beyond a `margin`; with a `tolerance`, that it is nearly zero.
     """
     values = _paired(what, first, second)
     found = spread(values)

@@ -15,6 +15,7 @@ from whatelse.claims.settings import (
     FallsWith,
     GrowsWith,
     NotBelow,
+    Several,
     Where,
 )
 from whatelse.errors import UserError
@@ -204,7 +205,7 @@ def looked_at(
     -------
     list of Instance
         One for a bound, both sides of an order, all along a trend from the variable's
-        smallest value to its largest.
+        smallest value to its largest, and for several all as they are listed.
 
     Raises
     ------
@@ -214,6 +215,8 @@ def looked_at(
     instances, relation = list(instances), claim.relation
     if isinstance(relation, GrowsWith | FallsWith):
         return _along(claim, relation.variable, instances, place)
+    if isinstance(relation, Several):
+        return _each(claim, relation, instances, place)
     one = select_one(instances, claim.attack, claim.where, place=place)
     if not isinstance(relation, Above | Below | NotBelow | Alike):
         return [one]
@@ -248,6 +251,34 @@ def _along(
                 f"{value:g}, must leave one for every value: {listed(several)}"
             )
     return [by_value[value][0] for value in sorted(by_value)]
+
+
+def _each(
+    claim: Claim, relation: Several, instances: Iterable[Instance], place: str
+) -> list[Instance]:
+    """Return one instance for every value of a variable, of numbers or words."""
+    found = select(instances, claim.attack, claim.where, place=place)
+    variable = relation.variable
+    for instance in found:
+        if variable not in instance.variables():
+            raise UserError(
+                f"{place}: variable: {instance.name!r} has no {variable!r}; allowed: "
+                f"{', '.join(sorted(instance.variables()))}"
+            )
+    values = [instance.variables()[variable][0] for instance in found]
+    for value in values:
+        if values.count(value) > 1:
+            several = [i for i, own in zip(found, values, strict=True) if own == value]
+            raise UserError(
+                f"{place}: where: matches {len(several)} instances at {variable} "
+                f"{value}, must leave one for every value: {listed(several)}"
+            )
+    if relation.least > len(found):
+        raise UserError(
+            f"{place}.relation: least: {relation.least}; allowed: 1..{len(found)}, "
+            f"the values of {variable}"
+        )
+    return found
 
 
 def listed(instances: Iterable[Instance]) -> str:

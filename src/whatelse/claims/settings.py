@@ -155,6 +155,21 @@ class Alike(_Order):
     )
 
 
+class Several(_Settings):
+    """So many instances along a grid variable, at least, fulfil what is asked."""
+
+    kind: Literal["several"]
+    variable: str = Field(
+        min_length=1,
+        description="A grid variable, of numbers or words. The claim's conditions "
+        "leave one instance for every value.",
+    )
+    least: int = Field(ge=1, description="Fewest values at which it must hold.")
+    each: Annotated[LowerBound | UpperBound | Between, Field(discriminator="kind")] = (
+        Field(description="What is asked of our number at each value.")
+    )
+
+
 Relation = Annotated[
     Within
     | Between
@@ -165,7 +180,8 @@ Relation = Annotated[
     | Above
     | Below
     | NotBelow
-    | Alike,
+    | Alike
+    | Several,
     Field(discriminator="kind"),
 ]
 """What is asked of our numbers; ``kind`` says which."""
@@ -208,8 +224,8 @@ class Claim(_Settings):
     where: Where = Field(
         {},
         description="Conditions on the grid's variables, and on 'dataset', 'classes' "
-        "and 'records'. They must leave one instance of the attack; for grows_with and "
-        "falls_with one for every value of the variable.",
+        "and 'records'. They must leave one instance of the attack; for grows_with, "
+        "falls_with and several one for every value of the variable.",
     )
     metric: Metric = Field(description="Which of the attack's numbers is looked at.")
     published: PublishedId | None = Field(
@@ -219,14 +235,16 @@ class Claim(_Settings):
     comparable: Comparable | None = Field(
         None,
         description="When our number may be held against the paper's at all; not with "
-        "grows_with and falls_with, which look at several targets.",
+        "grows_with, falls_with and several, which look at several targets.",
     )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if isinstance(self.relation, Within) and self.published is None:
             raise ValueError("published: the relation 'within' needs one")
-        if self.comparable and isinstance(self.relation, GrowsWith | FallsWith):
+        if self.comparable and isinstance(
+            self.relation, GrowsWith | FallsWith | Several
+        ):
             raise ValueError(
                 f"comparable: {self.relation.kind} looks at no single target; leave out"
             )

@@ -286,6 +286,10 @@ def _published(row: Row) -> list[str]:
 
 def _ours(row: Row) -> list[str]:
     ours, points = row["ours"], row["points"]
+    if "of" in ours:
+        values = [f"{point['label']}: {_mean(point)}" for point in points]
+        seeds = _interval({**ours, "low": None})
+        return [f"{ours['mean']} of {ours['of']}", f"means over {seeds}", *values]
     if len(points) == 1:
         return [_mean(ours), _interval(ours)]
     lines = [f"difference {_mean(ours, sign='+')}", _interval(ours, sign="+")]

@@ -11,6 +11,8 @@ from whatelse.figures.results import AttackResult, percent, points
 from whatelse.figures.settings import BackdoorTable
 
 _MAIN, _BACKDOOR, _SERVER = "main accuracy", "backdoor accuracy", "malicious"
+_DRAWN = "backdoor, shifted"
+_ROUNDS = "{:,.1f}".format
 _COLUMNS = {
     "main_before": share(_MAIN, "before"),
     "main_change": Column(_MAIN, "change", "points", points, percent),
@@ -18,17 +20,30 @@ _COLUMNS = {
     "backdoor_before": share(_BACKDOOR, "before"),
     "backdoor_after": share(_BACKDOOR, "after"),
     "backdoor_mean": share(_BACKDOOR, "mean"),
+    "backdoor_lowest": share(_BACKDOOR, "least"),
     "backdoor_final": share(_BACKDOOR, "end"),
+    "rounds_kept": Column(_BACKDOOR, "kept", "rounds", _ROUNDS, _ROUNDS),
     "own_backdoor": share(_BACKDOOR, "own"),
     "spill_after": share(_BACKDOOR, "spill"),
+    "drawn_after": share(_DRAWN, "after"),
+    "drawn_mean": share(_DRAWN, "mean"),
+    "drawn_lowest": share(_DRAWN, "least"),
+    "drawn_final": share(_DRAWN, "end"),
     "norm_ratio": Column(_SERVER, "length", "ratio", "{:,.1f}".format, None),
     "taken": share(_SERVER, "taken"),
 }
+# Where images are tested shifted too, columns of both in full are too many.
+_FEWER = ("backdoor_mean", "backdoor_lowest")
 _NOTES = {
     "main_change": "Before and after: the first round of the attack. Mean: over all "
     "rounds from then on, over all rounds where attackers are selected by lot.",
     "backdoor_after": "Backdoor accuracy: share of held-out backdoor records that get "
     "the attackers' label.",
+    "backdoor_lowest": "Least: of all models since, right after the attack included.",
+    "rounds_kept": "Kept: rounds until less than half of the records get it; at most "
+    "those that there were.",
+    "drawn_after": "Shifted: of the same images, moved and mirrored by lot; least: of "
+    "all models since.",
     "own_backdoor": "Own: of the model that attackers trained, before it was sent.",
     "spill_after": "Spill: share of ordinary held-out records of the backdoor's true "
     "class that get the attackers' label right after.",
@@ -59,4 +74,10 @@ def draw(
     DataFrame
         The same numbers unrounded, with the 95% interval of each mean.
     """
-    return draw_table(settings.title, settings.caption, results, _COLUMNS, _NOTES)
+    shifted = any(result.mean("drawn_after") is not None for result in results)
+    columns = {
+        name: column
+        for name, column in _COLUMNS.items()
+        if not (shifted and name in _FEWER)
+    }
+    return draw_table(settings.title, settings.caption, results, columns, _NOTES)

@@ -19,7 +19,7 @@ from whatelse.claims.command import published_keys
 from whatelse.claims.published import read_published
 from whatelse.claims.results import Instance as Found
 from whatelse.claims.results import looked_at
-from whatelse.claims.settings import Claim, FallsWith, GrowsWith
+from whatelse.claims.settings import Claim, FallsWith, GrowsWith, Several
 from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
@@ -180,7 +180,7 @@ def _single_out(
     """Refuse conditions that fit no instance, or several, before anything is made."""
     relation = claim.relation
     names = {*claim.where, *(getattr(relation, "where", None) or {})}
-    if isinstance(relation, GrowsWith | FallsWith):
+    if isinstance(relation, GrowsWith | FallsWith | Several):
         names.add(relation.variable)
     about = {claim.attack, getattr(relation, "attack", None) or claim.attack}
     found = [

@@ -66,6 +66,7 @@ _COLUMNS = {
         ("after", "backdoor_after"),
         ("mean", "backdoor_mean"),
         ("at the end", "backdoor_final"),
+        ("rounds kept", "rounds_kept"),
     ),
 }
 _ROUGH = "*"
