@@ -20,7 +20,6 @@ _COLUMNS = {
     "backdoor_before": share(_BACKDOOR, "before"),
     "backdoor_after": share(_BACKDOOR, "after"),
     "backdoor_mean": share(_BACKDOOR, "mean"),
-    "backdoor_lowest": share(_BACKDOOR, "least"),
     "backdoor_final": share(_BACKDOOR, "end"),
     "rounds_kept": Column(_BACKDOOR, "kept", "rounds", _ROUNDS, _ROUNDS),
     "own_backdoor": share(_BACKDOOR, "own"),
@@ -32,18 +31,18 @@ _COLUMNS = {
     "norm_ratio": Column(_SERVER, "length", "ratio", "{:,.1f}".format, None),
     "taken": share(_SERVER, "taken"),
 }
-# Where images are tested shifted too, columns of both in full are too many.
-_FEWER = ("backdoor_mean", "backdoor_lowest")
+# What gives way where images are tested shifted too: more columns would run together.
+# Lengths are in the figure of updates.
+_FEWER = ("backdoor_before", "backdoor_mean", "backdoor_final", "norm_ratio")
 _NOTES = {
     "main_change": "Before and after: the first round of the attack. Mean: over all "
     "rounds from then on, over all rounds where attackers are selected by lot.",
     "backdoor_after": "Backdoor accuracy: share of held-out backdoor records that get "
     "the attackers' label.",
-    "backdoor_lowest": "Least: of all models since, right after the attack included.",
     "rounds_kept": "Kept: rounds until less than half of the records get it; at most "
     "those that there were.",
     "drawn_after": "Shifted: of the same images, moved and mirrored by lot; least: of "
-    "all models since.",
+    "all models since, right after the attack included.",
     "own_backdoor": "Own: of the model that attackers trained, before it was sent.",
     "spill_after": "Spill: share of ordinary held-out records of the backdoor's true "
     "class that get the attackers' label right after.",
