@@ -69,7 +69,7 @@ def test_all_that_metrics_hold() -> None:
         attack = report["attack"]
         assert set(attack) == {
             "accuracy", "precision", "recall", "auc", "best_balanced_accuracy",
-            "tpr_at_fpr",
+            "tpr_at_fpr", "queries",
         }  # fmt: skip
         for rate in (
             *report["target"].values(),
