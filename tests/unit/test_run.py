@@ -21,7 +21,10 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def study(path: Path, *_: Any, **__: Any) -> SimpleNamespace:
         track(tmp_path, path.stem, new=False)
         return SimpleNamespace(
-            path=path, study=SimpleNamespace(study=path.stem), artefacts=[]
+            path=path,
+            study=SimpleNamespace(study=path.stem),
+            artefacts=[],
+            of=lambda what: [],
         )
 
     def snakemake(command: list[str], **_: Any) -> SimpleNamespace:
@@ -127,7 +130,8 @@ def test_cores_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         asked.append(command)
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(run, "load_study", lambda *_, **__: None)
+    study = SimpleNamespace(of=lambda what: [])
+    monkeypatch.setattr(run, "load_study", lambda *_, **__: study)
     monkeypatch.setattr(run, "_refuse_missing_files", lambda studies: None)
     monkeypatch.setattr(run.subprocess, "run", snakemake)
     assert main(["run", "a.yaml", "--cores", "1", "--dry-run"]) == 0
