@@ -99,7 +99,7 @@ def joint(
             },
         },
     )  # fmt: skip
-    write_json(folder / RECORD, {"spec": {"protocol": {"server_rate": 1.0}}})
+    write_json(folder / RECORD, {"spec": {"protocol": {"server_rate": 0.01}}})
     return folder
 
 
