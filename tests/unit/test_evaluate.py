@@ -65,6 +65,7 @@ def test_all_that_metrics_hold() -> None:
         assert set(report) == {
             "replicate", "target", "attack", "per_class", "controls", "queries",
         }  # fmt: skip
+        assert report["queries"] == 1.0  # a row of outputs is one answer
         assert set(report["target"]) == {"train_accuracy", "test_accuracy"}
         attack = report["attack"]
         assert set(attack) == {
