@@ -165,7 +165,7 @@ class BackdoorAuditor:
         """Ask the model, and compare what was sent."""
         number = len(self._kept.get(names.MAIN, ())) - 1
         self._keep(names.MAIN, self._main(program))
-        wanted = int(program.data.labels[int(self._held_out[0])])
+        wanted = self._wanted(program)
         told, sure = self._asked(program, self._held_out)
         self._keep(names.TOLD, told)
         self._keep(names.SURE, sure[:, wanted])
@@ -204,7 +204,7 @@ class BackdoorAuditor:
         """Ask the attackers' own model, as a control, in place of the joint one."""
         joint = program.vectors()
         program.load(self._attackers.trained or joint)
-        wanted = int(program.data.labels[int(self._held_out[0])])
+        wanted = self._wanted(program)
         told, sure = self._asked(program, self._held_out)
         self._keep(names.OWN_TOLD, told)
         self._keep(names.OWN_SURE, sure[:, wanted])
@@ -216,6 +216,10 @@ class BackdoorAuditor:
         program.load(joint)
         _, usual = self._asked(program, self.tested)
         self._keep(names.USUAL_SURE, usual[:, wanted])
+
+    def _wanted(self, program: Program) -> int:
+        """Return the label that the attackers want, the same of all that they plant."""
+        return int(program.data.labels[int(self._held_out[0])])
 
     def _main(self, program: Program) -> Tensor:
         right = program.right_of_words if self._every_word else program.right

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from whatelse.claims.published import FROM_MEMORY, Published
-from whatelse.claims.results import Instance, looked_at, number_of
+from whatelse.claims.results import Instance, looked_at, number_of, value_of
 from whatelse.claims.settings import (
     Above,
     Alike,
@@ -324,7 +324,7 @@ def _several(
     """Judge each instance as a bound is, and count those that hold."""
     judged = [_bound(claim, relation.each, [one], None, place) for one in found]
     variable = relation.variable
-    values = [one.variables()[variable][0] for one in found]
+    values = [value_of(one, variable, place=place) for one in found]
     points = [
         {**point, "label": str(value)}
         for value, ((point,), *_) in zip(values, judged, strict=True)

@@ -244,12 +244,9 @@ def _along(
             f"{place}: variable: {variable!r} has one value only ({[*by_value][0]:g}) "
             f"where the claim looks; it must have at least two: {listed(found)}"
         )
-    for value, several in by_value.items():
-        if len(several) > 1:
-            raise UserError(
-                f"{place}: where: matches {len(several)} instances at {variable} "
-                f"{value:g}, must leave one for every value: {listed(several)}"
-            )
+    _refuse_several(
+        ((f"{value:g}", own) for value, own in by_value.items()), variable, place
+    )
     return [by_value[value][0] for value in sorted(by_value)]
 
 
@@ -259,20 +256,11 @@ def _each(
     """Return one instance for every value of a variable, of numbers or words."""
     found = select(instances, claim.attack, claim.where, place=place)
     variable = relation.variable
+    by_value: dict[str, list[Instance]] = {}
     for instance in found:
-        if variable not in instance.variables():
-            raise UserError(
-                f"{place}: variable: {instance.name!r} has no {variable!r}; allowed: "
-                f"{', '.join(sorted(instance.variables()))}"
-            )
-    values = [instance.variables()[variable][0] for instance in found]
-    for value in values:
-        if values.count(value) > 1:
-            several = [i for i, own in zip(found, values, strict=True) if own == value]
-            raise UserError(
-                f"{place}: where: matches {len(several)} instances at {variable} "
-                f"{value}, must leave one for every value: {listed(several)}"
-            )
+        value = str(value_of(instance, variable, place=place))
+        by_value.setdefault(value, []).append(instance)
+    _refuse_several(by_value.items(), variable, place)
     if relation.least > len(found):
         raise UserError(
             f"{place}.relation: least: {relation.least}; allowed: 1..{len(found)}, "
@@ -281,11 +269,39 @@ def _each(
     return found
 
 
+def _refuse_several(
+    by_value: Iterable[tuple[str, list[Instance]]], variable: str, place: str
+) -> None:
+    for value, several in by_value:
+        if len(several) > 1:
+            raise UserError(
+                f"{place}: where: matches {len(several)} instances at {variable} "
+                f"{value}, must leave one for every value: {listed(several)}"
+            )
+
+
 def listed(instances: Iterable[Instance]) -> str:
     """Return some instances as text, for messages."""
     texts = [f"[{instance.words}]" for instance in instances]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return " ".join(texts[:_SHOWN]) + more
+
+
+def value_of(instance: Instance, variable: str, *, place: str) -> Any:
+    """Return a grid variable.
+
+    Raises
+    ------
+    UserError
+        If the instance has no such variable.
+    """
+    values = instance.variables()
+    if variable not in values:
+        raise UserError(
+            f"{place}: variable: {instance.name!r} has no {variable!r}; allowed: "
+            f"{', '.join(sorted(values))}"
+        )
+    return values[variable][0]
 
 
 def number_of(instance: Instance, variable: str, *, place: str) -> float:
@@ -296,13 +312,7 @@ def number_of(instance: Instance, variable: str, *, place: str) -> float:
     UserError
         If the instance has no such variable, or it is no number.
     """
-    values = instance.variables()
-    if variable not in values:
-        raise UserError(
-            f"{place}: variable: {instance.name!r} has no {variable!r}; allowed: "
-            f"{', '.join(sorted(values))}"
-        )
-    value = values[variable][0]
+    value = value_of(instance, variable, place=place)
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
