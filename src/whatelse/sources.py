@@ -9,7 +9,7 @@ figure) are not part of the closure of the registry: a rule adds the one that it
 
 import ast
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -73,12 +73,21 @@ def _exists(module: str) -> bool:
 def _imports(module: str) -> tuple[str, ...]:
     tree = ast.parse(_file(module).read_text(encoding="utf-8"))
     names: list[str] = []
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += _from(node.module, (alias.name for alias in node.names))
     return tuple(name for name in names if name.split(".")[0] == PACKAGE.name)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk statements alone: most of a module is expressions, which import nothing."""
+    for place in ("body", "handlers", "cases", "orelse", "finalbody"):
+        parts = getattr(tree, place, ())
+        for part in parts if isinstance(parts, list) else ():
+            yield part
+            yield from _statements(part)
 
 
 def _from(module: str, names: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from whatelse.backdoors.adversary_settings import (
 )
 from whatelse.seeding import stream
 from whatelse.training.augment import augmented, drawn_ways
+from whatelse.training.descent import Descent
 from whatelse.training.device import generator_of
 from whatelse.training.ensemble import learning_rate
 from whatelse.training.next_word import mean_losses, targets_of
@@ -135,19 +136,15 @@ def train_poisoned(
     for part in program.module.train().modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.eval()
-    optimizer = torch.optim.SGD(
-        program.parameters.values(), training.optimizer.learning_rate,
-        momentum=getattr(training.optimizer, "momentum", 0.0),
-        nesterov=getattr(training.optimizer, "nesterov", False),
-        weight_decay=2 * training.l2,
-    )  # fmt: skip
+    parameters = list(program.parameters.values())
+    descent = Descent(training, parameters)
     data = program.data
     if training.augment:
         data = augmented(data, training.augment)
     device = data.device
     noise = generator_of(stream(seed, *name, "noise"), device)
     for epoch in range(training.epochs):
-        optimizer.param_groups[0]["lr"] = learning_rate(training, epoch)
+        rate = learning_rate(training, epoch)
         rng = stream(seed, *name, "batches", epoch)
         order = rng.permutation(benign)
         lost: list[float] = []
@@ -171,13 +168,11 @@ def train_poisoned(
             if settings.alpha < 1:
                 strange = _strangeness(settings, program, joint, honest)
                 loss = settings.alpha * loss + (1 - settings.alpha) * strange
-            optimizer.zero_grad()
+            program.module.zero_grad()
             loss.backward()
             if training.clip_gradient:
-                nn.utils.clip_grad_norm_(
-                    program.parameters.values(), training.clip_gradient
-                )
-            optimizer.step()
+                nn.utils.clip_grad_norm_(parameters, training.clip_gradient)
+            descent.step([p.grad for p in parameters if p.grad is not None], rate)
             lost.append(float(hidden.detach()))
         if settings.stop_loss and np.mean(lost) < settings.stop_loss:
             return

@@ -161,7 +161,8 @@ def _named(chosen: Records, stage: Stage) -> tuple[Rows, Rows, Rows]:
 
 
 def _alike(chosen: Cluster, stage: Stage) -> tuple[Rows, Rows, Rows]:
-    from sklearn.cluster import KMeans
+    # SciPy's: scikit-learn takes as long to import as all attackers to train.
+    from scipy.cluster.vq import kmeans2
 
     label = class_of(stage, chosen.of, "adversary.backdoor.of")
     rows = np.flatnonzero(stage.labels == label)
@@ -171,10 +172,15 @@ def _alike(chosen: Cluster, stage: Stage) -> tuple[Rows, Rows, Rows]:
             f"each in {chosen.folds} folds; allowed: fewer"
         )
     inputs = np.asarray(stage.dataset.inputs[rows], dtype=np.float64)
+    points = inputs.reshape(len(rows), -1)
     # Of the data and the study's seed alone: all replicates have the same clusters.
-    state = int(stream(stage.seed, "backdoor", "clusters").integers(2**31))
-    found = KMeans(chosen.clusters, n_init=10, random_state=state).fit_predict(
-        inputs.reshape(len(rows), -1)
+    rng = stream(stage.seed, "backdoor", "clusters")
+    tries = [
+        kmeans2(points, chosen.clusters, iter=100, minit="++", rng=rng)
+        for _ in range(10)
+    ]
+    _, found = min(
+        tries, key=lambda one: float(np.square(points - one[0][one[1]]).sum())
     )
     by_size = np.argsort(-np.bincount(found, minlength=chosen.clusters), kind="stable")
     own = rows[found == by_size[chosen.which]]

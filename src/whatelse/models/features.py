@@ -28,13 +28,17 @@ def module_of(
     # Made without numbers first: PyTorch would draw them from its global generator.
     with torch.device("meta"):
         module = architecture.module()
-    module.to_empty(device=device)
     names = (*architecture.shapes, *architecture.buffers)
-    places = (*module.parameters(), *module.buffers())
-    with torch.no_grad():
-        for name, place in zip(names, places, strict=True):
-            place.copy_(tensors[name])
-    return module
+    places = (*module.named_parameters(), *module.named_buffers())
+    for name, (place, like) in zip(names, places, strict=True):
+        value = tensors[name].detach().to("cpu", like.dtype, copy=True)
+        owner, _, own = place.rpartition(".")
+        is_parameter = isinstance(like, nn.Parameter)
+        setattr(
+            module.get_submodule(owner), own,
+            nn.Parameter(value) if is_parameter else value,
+        )  # fmt: skip
+    return module.to(device)  # which lays recurrent layers out for a GPU
 
 
 def laid_out(

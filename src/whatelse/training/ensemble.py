@@ -21,8 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.adam import adam
-from torch.optim.sgd import sgd
 
 from whatelse.models.features import module_of
 from whatelse.models.layers import (
@@ -38,6 +36,7 @@ from whatelse.models.stacked import Architecture, initial, initial_buffers
 from whatelse.models.text import EMBEDDING, LanguageModel, StackedLstm
 from whatelse.seeding import stream
 from whatelse.training.augment import AugmentedImages, augmented, drawn_ways
+from whatelse.training.descent import Descent
 from whatelse.training.dropout import Dropped, draw_kept, droppable
 from whatelse.training.next_word import language_model, mean_losses, targets_of
 from whatelse.training.settings import (
@@ -330,12 +329,9 @@ class Stack:
             name: torch.stack([start[name] for start in starts]).to(device)
             for name in architecture.buffers
         }
-        moments = [torch.zeros_like(self.rows_SP) for _ in range(2)]
         # Made once: making views anew costs a small net 5% of each step.
-        self._models = [
-            (*rows, torch.zeros((), device=device))
-            for rows in zip(self.rows_SP, self.gradients_SP, *moments, strict=True)
-        ]
+        self._gradients = [*self.gradients_SP]
+        self._descent = Descent(settings, [*self.rows_SP])
 
     def step(
         self, index_SB: Tensor, shares_SB: Tensor, *, full: bool,
@@ -422,45 +418,11 @@ class Stack:
 
     def update(self, active: Sequence[int], rate: float | Tensor) -> None:
         """Take one step with the models that had records in this batch."""
-        chosen = zip(*(self._models[i] for i in active), strict=True)
-        values, gradients, first, second, steps = map(list, chosen)
-        optimizer = self.settings.optimizer
-        decay = 2 * self.settings.l2
         with torch.no_grad():
+            gradients = self._gradients
             if self.settings.clip_gradient is not None:
-                _clip(gradients, self.settings.clip_gradient)
-            if isinstance(optimizer, Adam):
-                adam(
-                    values,
-                    gradients,
-                    first,
-                    second,
-                    [],
-                    steps,
-                    fused=True,
-                    amsgrad=False,
-                    beta1=0.9,
-                    beta2=0.999,
-                    lr=rate,
-                    weight_decay=decay,
-                    eps=1e-8,
-                    maximize=False,
-                )
-            else:
-                # A buffer of zeros equals PyTorch's "first step copies the
-                # gradient" because dampening is zero.
-                sgd(
-                    values,
-                    gradients,
-                    [*first] if optimizer.momentum else [None] * len(active),
-                    fused=True,
-                    weight_decay=decay,
-                    momentum=optimizer.momentum,
-                    lr=rate,  # type: ignore[arg-type]  # tensors too, as torch.optim.SGD
-                    dampening=0.0,
-                    nesterov=optimizer.nesterov,
-                    maximize=False,
-                )
+                _clip([gradients[i] for i in active], self.settings.clip_gradient)
+        self._descent.step(gradients, rate, active)
 
 
 def _clip(gradients: list[Tensor], longest: float) -> None:
