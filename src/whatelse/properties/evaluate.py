@@ -55,7 +55,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                     kind: _control(settings, seen, name, what, spec.seed, number)
                     for kind, name, what in (
                         ("negative", "random", "batches by lot"),
-                        ("positive", "planted", "batches of the task's first class"),
+                        ("positive", "planted", "batches of one record"),
                     )
                 },
             }

@@ -337,8 +337,6 @@ class PropertyObserver:
     ) -> None:  # fmt: skip
         self._settings, self._stage = settings, stage
         self._target, self._auxiliary = target, auxiliary
-        labels = stage.labels
-        self._task = labels == labels[stage.rows].min()
         # Room is made once: updates that are held in a list would be held twice when
         # they are put together.
         self._room = _rows_kept(settings, stage.rounds)
@@ -419,8 +417,10 @@ class PropertyObserver:
     def _controls(self, scene: Scene) -> None:
         """Make updates for which the answer is known.
 
-        "planted": batches of the task's first class or of all others, which no
-        gradient hides. "random": two batches by lot, drawn afresh each time. Either is
+        "planted": batches of one record, time and again, or of as many. What has no
+        use for it does not move: a net that has learned its task, or nothing, shows
+        that as well as any. (A class it need not show: of two, magnitudes at the top
+        are the same.) "random": two batches by lot, drawn afresh each time. Either is
         made from the adversary's records to fit on, and from records held out to test
         on. Nobody else's updates are added: they test the classifier and what it is
         given, not how well a crowd hides.
@@ -430,11 +430,9 @@ class PropertyObserver:
             ("fit", self._auxiliary.rows), ("test", self._stage.held_out),
         ):  # fmt: skip
             name = (*self._stage.name, "control", part)
-            first = self._task[rows]
-            planted = [
-                endless(own, number * size, size, seed, (*name, has_it))
-                for has_it, own in enumerate([rows[~first], rows[first]])
-            ]
+            many = endless(rows, number * size, size, seed, (*name, 0))
+            one = endless(rows, number, 1, seed, (*name, 1)).repeat(size)
+            planted = [many, one]
             order = stream(seed, *name, number).permutation(rows)
             half = min(size, len(rows) // 2)
             by_lot = [order[:half], order[half : 2 * half]]

@@ -21,7 +21,7 @@ from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
 from whatelse.measures.rates import rate
 from whatelse.measures.spread import spread
-from whatelse.models.features import module_of
+from whatelse.models.features import laid_out, module_of
 from whatelse.models.outputs import about_dataset
 from whatelse.models.stacked import initial, initial_buffers
 from whatelse.properties.censoring import (
@@ -149,7 +149,7 @@ def _encoder(
 ) -> Encoder:  # fmt: skip
     """Return the net whose representations are sent."""
     if settings.defence is None:
-        return cut(module_of(block.architecture, block.model(0)))
+        return cut(_net(block, block.model(0)))
     net = _fresh(block, seed, "fresh", number)
     if isinstance(settings.defence, Adversarial | Information):
         inputs = torch.from_numpy(dataset.floats(members))
@@ -184,7 +184,14 @@ def _fresh(block: Block, seed: int, name: str, number: int) -> nn.Module:
         **initial(block.architecture, stream(seed, name, number)),
         **initial_buffers(block.architecture),
     }
-    return module_of(block.architecture, drawn)
+    return _net(block, drawn)
+
+
+def _net(block: Block, tensors: dict[str, Tensor]) -> nn.Module:
+    """Return a net of a block's architecture, laid out as the CPU is fast with."""
+    net = module_of(block.architecture, tensors)
+    laid_out(net, torch.device("cpu"))
+    return net
 
 
 @dataclass(frozen=True)
