@@ -52,18 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     path = args.out / "collaborate.json"
     cases = records.read_json(path)["cases"] if path.exists() else {}
-    how = {
-        "iterations": args.iterations, "threads": args.threads,
-        "versions": records.versions(),
-    }  # fmt: skip
+    how = {"iterations": args.iterations, "versions": records.versions()}
     with tempfile.TemporaryDirectory() as place:
         for name in args.cases:
-            case = CASES[name]
+            case = {"threads": args.threads, **CASES[name]}
             data = _prepared(case["data"], Path(place))
             measured = _measured(case, data, Path(place), args)
             print(f"{name}: {json.dumps(measured)}", flush=True)
             # at once, with how it was made: others may be of another run
-            cases[name] = {**measured, **how}
+            cases[name] = {**measured, **how, "threads": case["threads"]}
             records.write_json(path, {"cases": cases})
     print(f"written: {path}")
     return 0
@@ -101,7 +98,7 @@ def _measured(
         "seed": 0, "replicate": 0,
     }  # fmt: skip
     out = place / "joint"
-    threads = ["--threads", str(case.get("threads", args.threads))]
+    threads = ["--threads", str(case["threads"])]
     learned = _timed(
         _whatelse(
             "collaborate", "--spec", json.dumps(spec), "--data", str(data),
