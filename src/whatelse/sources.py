@@ -84,8 +84,7 @@ def _imports(module: str) -> tuple[str, ...]:
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
     """Walk statements alone: most of a module is expressions, which import nothing."""
     for place in ("body", "handlers", "cases", "orelse", "finalbody"):
-        parts = getattr(tree, place, ())
-        for part in parts if isinstance(parts, list) else ():
+        for part in getattr(tree, place, ()):
             yield part
             yield from _statements(part)
 

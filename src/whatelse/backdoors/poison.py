@@ -179,9 +179,8 @@ def _alike(chosen: Cluster, stage: Stage) -> tuple[Rows, Rows, Rows]:
         kmeans2(points, chosen.clusters, iter=100, minit="++", rng=rng)
         for _ in range(10)
     ]
-    _, found = min(
-        tries, key=lambda one: float(np.square(points - one[0][one[1]]).sum())
-    )
+    apart = [np.square(points - centres[own]).sum() for centres, own in tries]
+    _, found = tries[int(np.argmin(apart))]
     by_size = np.argsort(-np.bincount(found, minlength=chosen.clusters), kind="stable")
     own = rows[found == by_size[chosen.which]]
     if len(own) < chosen.folds:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.models.features import module_of
+from whatelse.models.features import laid_out, module_of
 from whatelse.models.layers import (
     Batch,
     Parameters,
@@ -418,11 +418,9 @@ class Stack:
 
     def update(self, active: Sequence[int], rate: float | Tensor) -> None:
         """Take one step with the models that had records in this batch."""
-        with torch.no_grad():
-            gradients = self._gradients
-            if self.settings.clip_gradient is not None:
-                _clip([gradients[i] for i in active], self.settings.clip_gradient)
-        self._descent.step(gradients, rate, active)
+        if self.settings.clip_gradient is not None:
+            _clip([self._gradients[i] for i in active], self.settings.clip_gradient)
+        self._descent.step(self._gradients, rate, active)
 
 
 def _clip(gradients: list[Tensor], longest: float) -> None:
@@ -612,10 +610,7 @@ def _train_plain(
     module = module_of(architecture, start, device)
     named = dict(zip(architecture.shapes, module.parameters(), strict=True))
     buffers = dict(zip(architecture.buffers, module.buffers(), strict=True))
-    # Convolutions on a CPU are faster on channels that lie last.
-    channels_last = device.type == "cpu" and any(v.dim() == 4 for v in named.values())
-    if channels_last:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    arranged = laid_out(module, device)
     chosen = settings.optimizer
     decay = 2 * settings.l2
     optimizer: torch.optim.Optimizer
@@ -631,10 +626,7 @@ def _train_plain(
     dropped = Dropped(module, architecture) if settings.dropout else None
 
     def features_of(index: Tensor) -> Tensor:
-        features = dense(data.gather(index.unsqueeze(0)))[0]
-        if channels_last:
-            features = features.contiguous(memory_format=torch.channels_last)
-        return features
+        return arranged(dense(data.gather(index.unsqueeze(0)))[0])
 
     def tensors() -> dict[str, Tensor]:
         return {
