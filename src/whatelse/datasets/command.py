@@ -19,12 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     listing = verbs.add_parser("list", help="show which data sets there are")
-    listing.add_argument("--raw", type=Path, help="where fetched files lie")
     listing.set_defaults(act=_list)
 
     fetching = verbs.add_parser("fetch", help="get the files of data sets")
     fetching.add_argument("names", nargs="+", metavar="NAME")
-    fetching.add_argument("--raw", type=Path, required=True, help="where to put files")
     fetching.add_argument(
         "--trust",
         action="store_true",
@@ -34,15 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     verifying = verbs.add_parser("verify", help="check the digests of fetched files")
     verifying.add_argument("names", nargs="+", metavar="NAME")
-    verifying.add_argument("--raw", type=Path, required=True, help="where they lie")
     verifying.set_defaults(act=_verify)
 
     preparing = verbs.add_parser("prepare", help="make a data set from raw files")
     preparing.add_argument(
         "--spec", required=True, help='settings as JSON, e.g. {"source": "digits"}'
-    )
-    preparing.add_argument(
-        "--raw", type=Path, required=True, help="where fetched files lie"
     )
     preparing.add_argument("--out", type=Path, required=True, help="folder to write")
     preparing.set_defaults(act=_prepare)
@@ -58,12 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--task", default="label", metavar="ATTRIBUTE",
         help="what models are to predict; the classes (label) if left out",
     )  # fmt: skip
-    showing.add_argument(
-        "--raw", type=Path, default=Path("resources"), help="where fetched files lie"
-    )
     showing.set_defaults(act=_show)
 
     for verb in (listing, fetching, verifying, preparing, showing):
+        verb.add_argument(
+            "--raw", type=Path, default=Path("resources"),
+            help="folder of fetched files; default: resources",
+        )  # fmt: skip
         verb.add_argument(
             "--registry", type=Path, help="default: data/datasets.yaml of the checkout"
         )
@@ -83,7 +78,7 @@ def _list(args: argparse.Namespace) -> None:
     from whatelse.datasets.registry import FETCHED, Entry, read_registry
 
     def state(name: str, entry: Entry) -> str:
-        fetched = args.raw is not None and (args.raw / name / FETCHED).is_file()
+        fetched = (args.raw / name / FETCHED).is_file()
         if not entry.files or fetched:
             return "here"
         if not all(file.urls for file in entry.files):
