@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from whatelse import records
 from whatelse.errors import UserError
 from whatelse.models.settings import ArchitectureSettings
-from whatelse.models.stacked import Architecture, build, initial, initial_buffers
+from whatelse.models.stacked import Architecture, build, initial
 from whatelse.seeding import stream
 from whatelse.training.device import DEVICES, prepare_device
 from whatelse.training.ensemble import Stack, TrainingData, train
@@ -293,13 +293,7 @@ def compare_ways(
 
 def _stack(net: Net, device: torch.device, models: int) -> Stack:
     architecture = net.build()
-    starts = [
-        {
-            **initial(architecture, stream(0, "init", i)),
-            **initial_buffers(architecture),
-        }
-        for i in range(models)
-    ]
+    starts = [initial(architecture, stream(0, "init", i)) for i in range(models)]
     data = net.data(device, 2 * net.batch * net.steps)
     return Stack(architecture, net.training(), data, starts)
 

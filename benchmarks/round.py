@@ -23,7 +23,7 @@ import torch
 from whatelse import records
 from whatelse.errors import UserError
 from whatelse.models.settings import Cnn, Lstm, Mlp, Resnet
-from whatelse.models.stacked import build, initial, initial_buffers
+from whatelse.models.stacked import build, initial
 from whatelse.seeding import stream
 from whatelse.training.device import prepare_device
 from whatelse.training.ensemble import Strategy, TrainingData, choose_strategy, train
@@ -164,7 +164,7 @@ def measure(name: str, device: torch.device, repeats: int) -> dict[str, Any]:
         loss=case.get("loss", "cross-entropy"), clip_gradient=case.get("clip"),
     )  # fmt: skip
     rows = np.array_split(rng.permutation(len(inputs)), clients)
-    start = {**initial(net, stream(0, "init")), **initial_buffers(net)}
+    start = initial(net, stream(0, "init"))
 
     def seconds(strategy: Strategy) -> float:
         began = time.perf_counter()

@@ -16,7 +16,7 @@ from whatelse.cli import main
 from whatelse.datasets.store import Dataset, open_dataset, write_dataset
 from whatelse.memorization.suspect import Suspect
 from whatelse.models.settings import ArchitectureSettings
-from whatelse.models.stacked import Architecture, build, initial, initial_buffers
+from whatelse.models.stacked import Architecture, build, initial
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mlp": {"kind": "mlp", "hidden": [40, 8]},
@@ -71,7 +71,7 @@ def architecture_of(name: str, shape: tuple[int, ...], classes: int) -> Architec
 def random_suspect(architecture: Architecture, seed: int = 0) -> Suspect:
     """Return an untrained model; what is constant at the start is random, too."""
     rng = np.random.default_rng(seed)
-    drawn = {**initial(architecture, rng), **initial_buffers(architecture)}
+    drawn = initial(architecture, rng)
     for name, tensor in drawn.items():
         if tensor.ndim < 2:
             moved = rng.uniform(0.5, 1.5, tuple(tensor.shape)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from collections.abc import Sequence
 import whatelse
 from whatelse.errors import UserError
 
-ERRORS = "WHATELSE_ERRORS"  # a file that collects the one-line errors of a run's jobs
+# A file that collects the one-line errors of a run's jobs: of each, as JSON, the folder
+# that was to be made, and what is wrong.
+ERRORS = "WHATELSE_ERRORS"
 
 VERBS = {
     "run": ("whatelse.studies.run", "run studies from raw data to report"),
@@ -75,20 +78,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbs.add_parser(name, help=help_text, add_help=False)
     # Only the first word is parsed here: the verb's module brings the rest.
     chosen = parser.parse_known_args(arguments[:1])[0].verb
+    args = argparse.Namespace()
     try:
         module = importlib.import_module(VERBS[chosen][0])
         own = argparse.ArgumentParser(
             prog=f"whatelse {chosen}", description=module.__doc__, allow_abbrev=False
         )
         module.add_arguments(own)
-        code: int | None = module.run(own.parse_args(arguments[1:]))
+        own.parse_args(arguments[1:], args)
+        code: int | None = module.run(args)
         return code or 0
     except UserError as error:
         line = " ".join(str(error).split())
         print(f"error: {line}", file=sys.stderr)
         if place := os.environ.get(ERRORS):
+            said = json.dumps([str(getattr(args, "out", "")), line])
             with open(place, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
+                file.write(said + "\n")
         return 2
 
 

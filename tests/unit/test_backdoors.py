@@ -34,7 +34,7 @@ from whatelse.training.adversary import Cast, Stage
 from whatelse.training.collaborate import with_planted
 from whatelse.training.deal import dealt
 from whatelse.training.device import resident
-from whatelse.training.federated import Outcome, collaborate
+from whatelse.training.federated import collaborate
 from whatelse.training.federated_settings import (
     Averaging,
     ByAttribute,
@@ -43,7 +43,7 @@ from whatelse.training.federated_settings import (
     Dirichlet,
     Gradients,
 )
-from whatelse.training.program import Program
+from whatelse.training.program import Program, Vectors
 
 SEED, RECORDS, CLASSES = 5, 300, 3
 AVERAGED = Averaging(
@@ -103,15 +103,15 @@ def stage(
 def learned(
     data: Path, spec: dict[str, Any], protocol: Averaging = AVERAGED,
     net: Architecture = NET,
-) -> tuple[Cast, Outcome]:  # fmt: skip
+) -> tuple[Cast, Vectors]:  # fmt: skip
     place = stage(data, protocol)
     made = cast(spec, place)
     records = with_planted(resident(place.dataset, torch.device("cpu")), made.planted)
-    outcome = collaborate(
+    fitted = collaborate(
         net, protocol, records, made.participants, seed=SEED, auditor=made.auditor,
         invited=made.invited,
     )  # fmt: skip
-    return made, outcome
+    return made, fitted
 
 
 def kept(made: Cast) -> dict[str, torch.Tensor]:
@@ -128,9 +128,9 @@ def test_alone_an_attacker_replaces_the_model_exactly(data: Path) -> None:
     protocol = AVERAGED.model_copy(update={"learning_rate": 1e-12, "rounds": 6})
     for server_rate, colluders in ((1.0, 1), (0.25, 1), (0.5, 3)):
         own = protocol.model_copy(update={"server_rate": server_rate})
-        made, outcome = learned(data, {**SPEC, "attackers": colluders}, own)
+        made, fitted = learned(data, {**SPEC, "attackers": colluders}, own)
         for place, value in attackers_of(made).trained.items():
-            torch.testing.assert_close(outcome.model[place], value, rtol=0, atol=1e-5)
+            torch.testing.assert_close(fitted[place], value, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
@@ -139,15 +139,15 @@ def test_a_gamma_too_small_goes_part_of_the_way(data: Path, part: float) -> None
     protocol = AVERAGED.model_copy(
         update={"learning_rate": 1e-12, "rounds": 6, "server_rate": 0.5}
     )
-    joint = learned(data, SPEC, protocol.model_copy(update={"rounds": 5}))[1].model
+    joint = learned(data, SPEC, protocol.model_copy(update={"rounds": 5}))[1]
     gamma = 8 / (0.5 * 8 / 4)  # n / eta, of 8 participants
     for colluders in (1, 3):
         method = {"kind": "replacement", "scale": part * gamma}
         spec = {**SPEC, "method": method, "attackers": colluders}
-        made, outcome = learned(data, spec, protocol)
+        made, fitted = learned(data, spec, protocol)
         for place, value in attackers_of(made).trained.items():
             way = joint[place] + part * (value - joint[place])
-            torch.testing.assert_close(outcome.model[place], way, rtol=0, atol=1e-5)
+            torch.testing.assert_close(fitted[place], way, rtol=0, atol=1e-5)
             assert not torch.allclose(way, joint[place], rtol=0, atol=1e-3)
 
 
@@ -157,7 +157,7 @@ def test_gamma_is_participants_by_eta(data: Path, server_rate: float) -> None:
     protocol = AVERAGED.model_copy(update={"server_rate": server_rate})
     made, _ = learned(data, SPEC, protocol)
     seen = kept(made)
-    joint = learned(data, SPEC, protocol.model_copy(update={"rounds": 5}))[1].model
+    joint = learned(data, SPEC, protocol.model_copy(update={"rounds": 5}))[1]
     trained = attackers_of(made).trained
     change = torch.cat([(trained[place] - joint[place]).flatten() for place in joint])
     row = int((seen[names.CHOSEN][5] == 0).nonzero())
@@ -172,14 +172,12 @@ def test_a_net_with_batch_norm_is_replaced_exactly(data: Path) -> None:
         update={"learning_rate": 1e-12, "rounds": 6, "server_rate": 0.25}
     )
     training = {**TRAINING, "optimizer": {"kind": "sgd", "learning_rate": 0.05}}
-    made, outcome = learned(data, {**SPEC, "training": training}, protocol, NORMED)
+    made, fitted = learned(data, {**SPEC, "training": training}, protocol, NORMED)
     earlier = protocol.model_copy(update={"rounds": 5})
-    joint = learned(data, SPEC, earlier, NORMED)[1].model
+    joint = learned(data, SPEC, earlier, NORMED)[1]
     trained = attackers_of(made).trained
     for place in NORMED.shapes:
-        torch.testing.assert_close(
-            outcome.model[place], trained[place], rtol=0, atol=1e-5
-        )
+        torch.testing.assert_close(fitted[place], trained[place], rtol=0, atol=1e-5)
         assert not torch.equal(trained[place], joint[place])
     for place in NORMED.buffers:
         assert torch.equal(trained[place], joint[place])
@@ -389,12 +387,12 @@ def test_running_statistics_are_never_scaled(
     data: Path, defence: dict[str, Any] | None
 ) -> None:
     protocol = defended(defence, server_rate=0.1, rounds=6)
-    made, outcome = learned(data, SPEC, protocol, NORMED)
-    assert set(outcome.model) == {*NORMED.shapes, *NORMED.buffers}
-    variances = [v for k, v in outcome.model.items() if "var" in k]
+    made, fitted = learned(data, SPEC, protocol, NORMED)
+    assert set(fitted) == {*NORMED.shapes, *NORMED.buffers}
+    variances = [v for k, v in fitted.items() if "var" in k]
     assert variances
     assert all((value > 0).all() for value in variances)
-    assert all(value.dtype == torch.float32 for value in outcome.model.values())
+    assert all(value.dtype == torch.float32 for value in fitted.values())
     assert attackers_of(made).trained
 
 
@@ -518,7 +516,7 @@ def test_cars_learned_from_are_not_those_tested(
 
 def test_what_is_drawn_is_kept_draw_by_draw(data: Path) -> None:
     """Which image each is of, and how sure models are of it: the attackers' own too."""
-    made, outcome = learned(data, {**SPEC, "draws": 50})
+    made, fitted = learned(data, {**SPEC, "draws": 50})
     seen = kept(made)
     assert seen[DRAWN_SURE].shape == (9, 50)
     assert seen[OWN_DRAWN_SURE].shape == (1, 50)
@@ -529,7 +527,7 @@ def test_what_is_drawn_is_kept_draw_by_draw(data: Path) -> None:
         resident(open_dataset(data), torch.device("cpu")), made.planted
     )
     rows = np.arange(records.num_records)[-50:]
-    program = Program(NET, records, outcome.model)
+    program = Program(NET, records, fitted)
     sure = torch.softmax(program.answers(rows), 1)[:, 1]
     torch.testing.assert_close(seen[DRAWN_SURE][-1], sure)
     assert float(seen[names.DRAWN][-1]) == pytest.approx(program.right(rows))
@@ -661,7 +659,7 @@ def test_a_net_that_had_converged_is_told_by_what_it_started_from(
     made = cast({**SPEC, "rounds": (0,)}, place)
     records = with_planted(resident(place.dataset, torch.device("cpu")), made.planted)
     collaborate(
-        NET, after, records, made.participants, seed=SEED, start=base.model,
+        NET, after, records, made.participants, seed=SEED, start=base,
         auditor=made.auditor, invited=made.invited,
     )  # fmt: skip
     folder = stored(tmp_path / "attacked", made, after)

@@ -221,7 +221,7 @@ def test_strict_fails_on_a_miss_or_a_control(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"where": {"members": 7}}, "claims[0]: where: members=7 matches no instance"),
+        ({"where": {"members": 7}}, "): where: members=7 matches no instance"),
         ({"published": "shokri2017/P9"}, "no published number has the id 'P9'"),
         ({"published": "melis/a"}, "melis.yaml: cannot be read: No such file"),
         ({"relation": {"kind": "at_least", "bound": "1e-3"}}, "--spec: claims.0."),

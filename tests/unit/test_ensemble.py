@@ -11,7 +11,7 @@ from torch.nn import functional
 from core_samples import random_data, training
 from whatelse.models.layers import stacked_weights, weight_names
 from whatelse.models.settings import Cnn, Mlp, Resnet
-from whatelse.models.stacked import build, initial, initial_buffers
+from whatelse.models.stacked import build, initial
 from whatelse.seeding import stream
 from whatelse.training.ensemble import (
     TrainingData,
@@ -423,9 +423,9 @@ def test_running_statistics_start_where_they_are_given() -> None:
     assert architecture.buffers
     starts = []
     for i in range(2):
-        own = initial_buffers(architecture)
-        moved = {name: value + i for name, value in own.items()}
-        starts.append({**initial(architecture, stream(3, i)), **moved})
+        own = initial(architecture, stream(3, i))
+        moved = {name: own[name] + i for name in architecture.buffers}
+        starts.append(own | moved)
     fitted = {
         strategy: train(
             architecture, training(epochs=1, batch_size=24), data, [np.arange(24)] * 2,
@@ -436,7 +436,7 @@ def test_running_statistics_start_where_they_are_given() -> None:
     alone = train(
         architecture, training(epochs=1, batch_size=24), data, [np.arange(24)],
         streams=[("m", 1)], seed=0, strategy="stacked",
-        starts=[{**starts[1], **initial_buffers(architecture)}],
+        starts=[initial(architecture, stream(3, 1))],
     )  # fmt: skip
     for name in (*architecture.shapes, *architecture.buffers):
         torch.testing.assert_close(

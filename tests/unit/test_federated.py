@@ -1,5 +1,6 @@
 """Collaborative learning against the papers' algorithms, written out."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -83,7 +84,11 @@ def test_shared_gradients_are_algorithm_1(
 ) -> None:
     people = parties(3)
     seen = Recorder()
-    outcome = collaborate(net, SHARED, data, people, seed=SEED, observer=seen)
+    told: list[int] = []
+    fitted = collaborate(
+        net, SHARED, data, people, seed=SEED, observer=seen,
+        on_round=lambda number, loss: told.append(number),
+    )  # fmt: skip
     model: Vectors = initial(net, stream(SEED, "init"))
     for t in range(SHARED.iterations):
         own = [by_hand(net, data, model, person.batch(t, 4)) for person in people]
@@ -91,8 +96,8 @@ def test_shared_gradients_are_algorithm_1(
         # what the one at seat 1 is shown: the sum of what the others sent
         close(seen.others[t], {k: own[0][k] + own[2][k] for k in model})
         model = {k: v - 0.1 * sum(g[k] for g in own) for k, v in model.items()}
-    close(outcome.model, model)
-    assert [point["round"] for point in outcome.history] == [1, 2, 3, 4, 5]
+    close(fitted, model)
+    assert told == [1, 2, 3, 4, 5]
 
 
 def test_of_two_the_other_is_seen_exactly() -> None:
@@ -110,7 +115,7 @@ def test_averaging_is_algorithm_2(net: Architecture, data: TrainingData) -> None
     parts = np.split(np.arange(60), np.cumsum(sizes)[:-1])
     people = [Honest(own, ("party", n), SEED) for n, own in enumerate(parts)]
     seen = Recorder()
-    outcome = collaborate(net, AVERAGED, data, people, seed=SEED, observer=seen)
+    fitted = collaborate(net, AVERAGED, data, people, seed=SEED, observer=seen)
     local = TrainingSettings(
         optimizer=Sgd(kind="sgd", learning_rate=0.1), epochs=1, batch_size=4
     )
@@ -132,7 +137,7 @@ def test_averaging_is_algorithm_2(net: Architecture, data: TrainingData) -> None
             k: v + sum(s * c[k] for s, c in zip(share, changes, strict=True))
             for k, v in model.items()
         }
-    close(outcome.model, model)
+    close(fitted, model)
 
 
 def test_who_looks_changes_nothing() -> None:
@@ -142,18 +147,18 @@ def test_who_looks_changes_nothing() -> None:
         watched = collaborate(
             net, settings, data, parties(3), seed=SEED, observer=Recorder()
         )
-        close(watched.model, alone.model)
+        close(watched, alone)
 
 
 def test_averaging_keeps_running_statistics() -> None:
     """What is asked of a scene's program is asked of the model that everyone has."""
     _, data = NETS[1]
     net = build(Resnet(kind="resnet", widths=(4, 8), blocks=1), (2, 8, 8), 3)
-    outcome = collaborate(net, AVERAGED, data, parties(2), seed=SEED)
-    program = Program(net, data, outcome.model)
+    fitted = collaborate(net, AVERAGED, data, parties(2), seed=SEED)
+    program = Program(net, data, fitted)
     rows = torch.arange(60)
     ours = program.module.eval()(program.features(rows))
-    one = {k: v.unsqueeze(0) for k, v in outcome.model.items()}
+    one = {k: v.unsqueeze(0) for k, v in fitted.items()}
     theirs = net.forward(
         {k: one[k] for k in net.shapes}, data.gather(rows.unsqueeze(0)),
         buffers={k: one[k] for k in net.buffers},
@@ -206,18 +211,12 @@ def test_a_share_is_kept_where_most_values_are_equal() -> None:
         assert sent["b"].tolist() == expected[1]
 
 
-class Loud(Honest):
-    """Sends ten times its update."""
-
-    submit = staticmethod(  # type: ignore[assignment]
-        lambda update, scene: {k: 10 * v for k, v in update.items()}
-    )
-
-
 def test_a_participant_may_send_anything() -> None:
     net, data = NETS[0]
     honest, loud = parties(2), parties(2)
-    loud[0] = Loud(loud[0].rows, loud[0].name, SEED)
+    loud[0] = dataclasses.replace(
+        loud[0], submit=lambda update, scene: {k: 10 * v for k, v in update.items()}
+    )
     for settings in (
         SHARED.model_copy(update={"iterations": 1}),
         AVERAGED.model_copy(update={"rounds": 1}),
@@ -263,17 +262,17 @@ def test_weight_decay_adds_every_participants_share_of_the_weights() -> None:
 def test_dropout_leaves_values_out_in_training_alone() -> None:
     net, data = NETS[1]
     dropped = SHARED.model_copy(update={"dropout": 0.5})
-    outcome = collaborate(net, dropped, data, parties(2), seed=SEED)
+    fitted = collaborate(net, dropped, data, parties(2), seed=SEED)
     again = collaborate(net, dropped, data, parties(2), seed=SEED)
-    assert all(torch.equal(outcome.model[k], again.model[k]) for k in outcome.model)
+    assert all(torch.equal(fitted[k], again[k]) for k in fitted)
     # who looks draws from a stream of its own
     seen = collaborate(net, dropped, data, parties(2), seed=SEED, observer=Recorder())
-    close(seen.model, outcome.model)
+    close(seen, fitted)
     plain = collaborate(net, SHARED, data, parties(2), seed=SEED)
-    assert not torch.equal(plain.model["conv0.weight"], outcome.model["conv0.weight"])
+    assert not torch.equal(plain["conv0.weight"], fitted["conv0.weight"])
     dropout = Dropout(0.5, torch.Generator().manual_seed(0))
-    program = Program(net, data, plain.model, dropout=dropout)
-    whole = Program(net, data, plain.model)
+    program = Program(net, data, plain, dropout=dropout)
+    whole = Program(net, data, plain)
     answers: list[torch.Tensor] = []
     for own in (program, whole):
         pooling = own.module[1]  # type: ignore[index]

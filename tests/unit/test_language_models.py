@@ -291,7 +291,7 @@ def test_averaging_trains_language_models() -> None:
         kind="averaging", rounds=1, batch_size=8, learning_rate=2.0,
         loss="next-word", clip_gradient=0.25,
     )  # fmt: skip
-    outcome = collaborate(
+    fitted = collaborate(
         architecture, settings, data, [Honest(np.arange(20), ("p",), 3)], seed=3,
         name=("joint",),
     )  # fmt: skip
@@ -306,9 +306,9 @@ def test_averaging_trains_language_models() -> None:
         )  # fmt: skip
         found[json.dumps(changes)] = {n: v[0] for n, v in trained.items()}
     for name in architecture.shapes:
-        torch.testing.assert_close(outcome.model[name], found["{}"][name])
+        torch.testing.assert_close(fitted[name], found["{}"][name])
     for changes, other in found.items():
-        same = all(torch.allclose(outcome.model[n], other[n], atol=1e-4) for n in other)
+        same = all(torch.allclose(fitted[n], other[n], atol=1e-4) for n in other)
         assert same == (changes == "{}")
 
 

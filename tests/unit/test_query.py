@@ -17,7 +17,7 @@ from whatelse.models.features import module_of
 from whatelse.models.outputs import CONTROL, OUTPUTS, TARGET, load_outputs
 from whatelse.models.settings import Cnn, Mlp, Resnet
 from whatelse.models.signals import load_signals
-from whatelse.models.stacked import build, initial, initial_buffers
+from whatelse.models.stacked import build, initial
 from whatelse.records import read_json
 from whatelse.training import query
 from whatelse.training.blocks import Block, load_block
@@ -251,10 +251,7 @@ def test_gradient_norms_are_those_of_one_record_at_a_time(
 ) -> None:
     data = random_data(23, shape, 3)
     built = build(architecture, shape, 3)
-    models = [
-        {**initial(built, np.random.default_rng(k)), **initial_buffers(built)}
-        for k in range(2)
-    ]
+    models = [initial(built, np.random.default_rng(k)) for k in range(2)]
     stacked = {name: torch.stack([m[name] for m in models]) for name in models[0]}
     block = Block(
         built, {name: stacked[name] for name in built.shapes},

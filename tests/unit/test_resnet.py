@@ -17,7 +17,7 @@ from whatelse.errors import UserError
 from whatelse.models.layers import batch_norm
 from whatelse.models.outputs import load_outputs
 from whatelse.models.settings import Mlp, Resnet
-from whatelse.models.stacked import build, initial, initial_buffers
+from whatelse.models.stacked import build, initial
 from whatelse.training.blocks import load_block
 from whatelse.training.ensemble import TrainingData, choose_strategy, train
 
@@ -163,7 +163,9 @@ def test_initial_weights_and_buffers() -> None:
         Resnet(kind="resnet", widths=(64, 64), blocks=1), (3, 32, 32), 10
     )
     drawn = initial(architecture, np.random.default_rng(0))
-    assert {n: tuple(v.shape) for n, v in drawn.items()} == architecture.shapes
+    assert {n: tuple(v.shape) for n, v in drawn.items()} == {
+        **architecture.shapes, **architecture.buffers,
+    }  # fmt: skip
     # He: variance 2 / fan in, here 64 channels of 3x3
     weight = drawn["stage1.block0.conv2.weight"]
     assert weight.std() == pytest.approx(math.sqrt(2 / (64 * 9)), rel=0.02)
@@ -171,10 +173,9 @@ def test_initial_weights_and_buffers() -> None:
     assert (drawn["stem.norm.weight"] == 1).all()
     assert (drawn["stem.norm.bias"] == 0).all()
     assert (drawn["output.bias"] == 0).all()
-    buffers = initial_buffers(architecture)
-    assert (buffers["stem.norm.mean"] == 0).all()
-    assert (buffers["stem.norm.variance"] == 1).all()
-    assert len(buffers) == 2 * (1 + 2 * 2)
+    assert (drawn["stem.norm.mean"] == 0).all()
+    assert (drawn["stem.norm.variance"] == 1).all()
+    assert len(architecture.buffers) == 2 * (1 + 2 * 2)
 
 
 def test_only_batch_norm_has_buffers_and_no_integers() -> None:

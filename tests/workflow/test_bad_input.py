@@ -245,43 +245,48 @@ def test_backdoors(clean: Checkout, change: dict[str, Any], line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("study", "change", "line", "models"),
+    ("study", "change", "entry", "line", "models"),
     [
         (
             HIDDEN,
             {"models.lsb.tampering.secret": {"records": 1100}},
+            "models.lsb",
             r"secret: 70,400 bytes need 563,744 bits; allowed: at most 4,880 ",
             1,
         ),
         (
             HIDDEN,
             {"attacks.lsb.key": 77},
+            "attacks.lsb",
             r"wrong key or seed, .* sync bits disagree; allowed: at most 16",
             2,
         ),
         (
             LEARNED,
             {"models.joint.adversary.property.values": list("0123456789")},
+            "models.joint",
             r"property\.values: .*: all records have one of them; allowed: some of 0",
             0,
         ),
         (
             LEARNED,
             {"models.joint.participants": 2000},
+            "models.joint",
             r"participants: 2000 of 1438 records; allowed: 2\.\.1438",
             0,
         ),
         (
             BACKDOORED,
             {"models.joint.adversary.target": "1"},
+            "models.joint",
             r"adversary\.target: '1' is the class of record 1 already; allowed:",
             0,
         ),
     ],
 )
 def test_other_questions(
-    clean: Checkout, study: dict[str, Any], change: dict[str, Any], line: str,
-    models: int,
+    clean: Checkout, study: dict[str, Any], change: dict[str, Any], entry: str,
+    line: str, models: int,
 ) -> None:  # fmt: skip
     """What only a step can tell, once others are done: these are whole, it is not."""
     whole = {"study": "bad", "title": "Bad", "seed": 1, **study}
@@ -292,6 +297,7 @@ def test_other_questions(
     lines = done.stderr.splitlines()
     assert [line.startswith("error: ") for line in lines].count(True) == 1, lines
     assert "Traceback" not in done.stderr
+    assert lines[-1].startswith(f"error: config/studies/bad.yaml: {entry}: ")
     assert re.search(line, lines[-1])
     made = {path.parent for path in clean.results.rglob("record.json")}
     kinds = [folder.relative_to(clean.results).parts[0] for folder in made]

@@ -1,5 +1,6 @@
 """How attackers train, and what they send (P4 Alg. 1)."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ from whatelse.training.descent import Descent
 from whatelse.training.device import generator_of
 from whatelse.training.ensemble import learning_rate
 from whatelse.training.next_word import mean_losses, targets_of
-from whatelse.training.participants import Honest, Scene, Seated
+from whatelse.training.participants import Honest, Scene
 from whatelse.training.program import Program, Rows, Vectors
 
 _THERE = 0.9  # of their own records: the backdoor is in the joint model
@@ -55,10 +56,10 @@ class Attackers:
         self.trained: Vectors | None = None
         self.when = -1
 
-    def seats(self, honest: Sequence[Honest]) -> list[Seated]:
+    def seats(self, honest: Sequence[Honest]) -> list[Honest]:
         """Return the attackers as participants."""
         return [
-            Seated(one.rows, one.name, one.seed, functools.partial(self.send, number))
+            dataclasses.replace(one, submit=functools.partial(self.send, number))
             for number, one in enumerate(honest)
         ]
 

@@ -90,7 +90,12 @@ def run(args: argparse.Namespace) -> int:
     published = read_published(args.published, keys)
     instances = load(args.attacks, spec.stand_ins)
     rows = [
-        judge(claim, instances, published=published, place=f"claims[{number}]")
+        judge(
+            claim,
+            instances,
+            published=published,
+            place=f"claims[{number}] ({claim.claim})",
+        )
         for number, claim in enumerate(spec.claims)
     ]
     table: dict[str, Any] = {

@@ -153,7 +153,7 @@ def read_published_file(path: str | Path) -> PublishedFile:
     try:
         return PublishedFile.model_validate(raw)
     except ValidationError as error:
-        raise UserError(validation_line(str(path), error)) from None
+        raise UserError(validation_line(str(path), error, PublishedFile)) from None
 
 
 def read_published(folder: str | Path, keys: Iterable[str]) -> dict[str, Published]:

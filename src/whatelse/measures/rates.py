@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,6 +73,26 @@ def rate(successes: int, trials: int, confidence: float = 0.95) -> Rate | None:
     if trials == 0:
         return None
     return Rate(value=successes / trials, low=float(low), high=float(high))
+
+
+def majority(
+    known: NDArray[np.integer[Any]], asked: NDArray[np.integer[Any]]
+) -> NDArray[np.bool_]:
+    """Return which records are right if the commonest class of others is said of all.
+
+    Parameters
+    ----------
+    known : ndarray of int
+        Classes from which the commonest is taken, the lowest of equals.
+    asked : ndarray of int, shape (asked,)
+        Classes of which it is said.
+
+    Returns
+    -------
+    ndarray of bool, shape (asked,)
+    """
+    values, counts = np.unique(known, return_counts=True)
+    return np.asarray(asked == values[counts.argmax()])
 
 
 def clopper_pearson(

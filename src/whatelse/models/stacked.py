@@ -119,14 +119,14 @@ def build(
 
 
 def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Draw the initial parameters of one model.
+    """Draw the parameters, and make the buffers, that one model begins with.
 
     "uniform": weights and biases within 1 / sqrt(fan in), the default of Torch7, in
     which P1's local nets were trained. "he": normal weights of variance 2 / (fan in)
     (He et al., ICCV 2015), as P2 has for its residual net; "glorot": uniform ones of
     variance 2 / (fan in + fan out) (Glorot & Bengio, AISTATS 2010), the default of
     Lasagne, in which P3's nets were trained. With both, norms begin as the identity,
-    biases at zero.
+    biases at zero. Running means are 0, variances 1.
 
     Parameters
     ----------
@@ -138,22 +138,27 @@ def initial(architecture: Architecture, rng: np.random.Generator) -> dict[str, T
     Returns
     -------
     dict of str to Tensor
-        float32, in the order of ``architecture.shapes``.
+        float32, in the order of ``architecture.shapes``, then of its buffers.
     """
+    buffers = {
+        name: torch.ones(shape) if name.endswith("variance") else torch.zeros(shape)
+        for name, shape in architecture.buffers.items()
+    }
     if architecture.start != "uniform":
         draw = _he if architecture.start == "he" else _glorot
-        return {
+        drawn = {
             name: draw(shape, rng) if len(shape) > 1 else _at_rest(name, shape)
             for name, shape in architecture.shapes.items()
         }
-    drawn: dict[str, Tensor] = {}
+        return drawn | buffers
+    drawn = {}
     bound = 0.0
     for name, shape in architecture.shapes.items():
         if len(shape) > 1:
             bound = 1.0 / math.sqrt(math.prod(shape[1:]))
         values = rng.random(shape, dtype=np.float32)
         drawn[name] = torch.from_numpy(values).mul_(2 * bound).sub_(bound)
-    return drawn
+    return drawn | buffers
 
 
 def _at_rest(name: str, shape: tuple[int, ...]) -> Tensor:
@@ -170,14 +175,6 @@ def _glorot(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
 def _he(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     values = rng.standard_normal(shape, dtype=np.float32)
     return torch.from_numpy(values).mul_(math.sqrt(2 / math.prod(shape[1:])))
-
-
-def initial_buffers(architecture: Architecture) -> dict[str, Tensor]:
-    """Return the buffers that one model begins with: means 0, variances 1."""
-    return {
-        name: torch.ones(shape) if name.endswith("variance") else torch.zeros(shape)
-        for name, shape in architecture.buffers.items()
-    }
 
 
 class StackedMlp(WithoutStatistics):

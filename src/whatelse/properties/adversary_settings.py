@@ -121,6 +121,11 @@ class PropertyAdversary(BaseModel):
             return False
         return self.may_have_it(iteration) and iteration % self.every == 0
 
+    def looks(self, rounds: int) -> tuple[int, int]:
+        """Return how many rounds are looked at, and how many of them for controls."""
+        seen = range(self.first, rounds)
+        return len(seen), sum(number % self.control_every == 0 for number in seen)
+
     def tells_runs(self) -> bool:
         """Whether all its batches are alike: a run is told from others as a whole."""
         return self.absent or self.every == 1
@@ -131,18 +136,22 @@ class PropertyAdversary(BaseModel):
         Raises
         ------
         ValueError
-            If the looks do not suffice, or one half of the stretches has batches of
-            one kind alone.
+            If the looks do not suffice, one half of the stretches has batches of one
+            kind alone, or `during` is beyond the end.
         """
-        looks = range(self.first, rounds)
-        controls = sum(number % self.control_every == 0 for number in looks)
-        if len(looks) < 2 * self.stretch() or controls < _FEWEST_CONTROLS:
+        if self.during and self.during[1] > rounds:
             raise ValueError(
-                f"iterations: {rounds}, of which {len(looks)} are looked at and "
+                f"adversary.during: {list(self.during)}; allowed: up to {rounds}, the "
+                "iterations"
+            )
+        looks, controls = self.looks(rounds)
+        if looks < 2 * self.stretch() or controls < _FEWEST_CONTROLS:
+            raise ValueError(
+                f"iterations: {rounds}, of which {looks} are looked at and "
                 f"{controls} have controls; allowed: at least {2 * self.stretch()} and "
                 f"{_FEWEST_CONTROLS} (adversary.first, every, control_every)"
             )
-        seen = [number for number in looks if self.may_have_it(number)]
+        seen = filter(self.may_have_it, range(self.first, rounds))
         kinds = {
             (number // self.stretch() % 2, number % self.every == 0) for number in seen
         }

@@ -23,8 +23,8 @@ from whatelse.measures.rates import rate
 from whatelse.measures.spread import spread
 from whatelse.models.features import layers_of, module_of
 from whatelse.models.outputs import about_dataset
-from whatelse.models.stacked import initial, initial_buffers
-from whatelse.properties.observe import has_property
+from whatelse.models.stacked import initial
+from whatelse.properties.having import has_property
 from whatelse.properties.probing import (
     Floats,
     Looked,
@@ -136,10 +136,7 @@ def _looked(
         raise UserError(
             "models: a net without hidden layers; allowed: one with at least one"
         )
-    drawn = {
-        **initial(block.architecture, stream(spec.seed, "random-weights", number)),
-        **initial_buffers(block.architecture),
-    }
+    drawn = initial(block.architecture, stream(spec.seed, "random-weights", number))
     records = torch.from_numpy(dataset.floats(rows))
     features = {
         TRAINED: features_of(net, records),

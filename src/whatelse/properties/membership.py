@@ -49,7 +49,9 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         of_model, adversary = joint[number]
         seen = _observations(folder)
         rng = stream(spec.seed, "membership", number)
-        rows, member = _asked_about(settings, seen, dataset.inputs, rng)
+        rows, member = _half_each(
+            seen[MEMBERS], seen[STRANGERS], settings.records // 2, dataset.inputs, rng
+        )
         bags = bags_of_words(np.asarray(dataset.inputs[rows]), words)
         score = coverage(bags, seen[SEEN])
         called = score == 1
@@ -141,15 +143,13 @@ def _observations(folder: Path) -> dict[str, NDArray[Any]]:
     return seen
 
 
-def _asked_about(
-    settings: Membership, seen: dict[str, NDArray[Any]], inputs: NDArray[Any],
-    rng: np.random.Generator,
+def _half_each(
+    members: NDArray[np.int64], strangers: NDArray[np.int64], most: int,
+    inputs: NDArray[Any], rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:  # fmt: skip
-    """Draw as many members as strangers: half is what a guess gets right."""
-    pools = [
-        own[np.asarray(inputs[own]).any(1)] for own in (seen[MEMBERS], seen[STRANGERS])
-    ]
-    count = min(settings.records // 2, *map(len, pools))
+    """Draw as many of either, which have words: half is what a guess gets right."""
+    pools = [own[np.asarray(inputs[own]).any(1)] for own in (members, strangers)]
+    count = min(most, *map(len, pools))
     if count < 1:
         raise UserError(
             "records: no member or no record held out has words; allowed: some of both"
@@ -163,12 +163,8 @@ def _own(
     rng: np.random.Generator,
 ) -> tuple[Any, NDArray[np.bool_]]:  # fmt: skip
     """Return the adversary's own records and as many strangers."""
-    pools = [seen[OWN], seen[STRANGERS]]
-    pools = [own[np.asarray(inputs[own]).any(1)] for own in pools]
-    count = min(count, *map(len, pools))
-    rows = np.concatenate([rng.permutation(pool)[:count] for pool in pools])
-    bags = bags_of_words(np.asarray(inputs[rows]), words)
-    return bags, np.arange(2 * count) < count
+    rows, own = _half_each(seen[OWN], seen[STRANGERS], count, inputs, rng)
+    return bags_of_words(np.asarray(inputs[rows]), words), own
 
 
 def _batches(

@@ -16,70 +16,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from whatelse.datasets.attributes import numbers_of, words_of
-from whatelse.datasets.store import Dataset
+from whatelse.datasets.attributes import numbers_of
 from whatelse.errors import UserError
 from whatelse.measures.association import cramers_v, pearson
-from whatelse.properties.adversary_settings import Property, PropertyAdversary
+from whatelse.properties.adversary_settings import PropertyAdversary
+from whatelse.properties.having import has_property
 from whatelse.properties.pooling import pooled
 from whatelse.seeding import stream
 from whatelse.training.adversary import Cast, Stage
 from whatelse.training.federated_settings import Averaging
 from whatelse.training.observations import AUXILIARY, CONTROLS, OBSERVED
-from whatelse.training.participants import Honest, Scene, Seated, endless
+from whatelse.training.participants import Honest, Scene, endless
 from whatelse.training.program import Rows, Vectors
 
 TARGET, ADVERSARY = 0, 1
 
 _MOST_KEPT = 10**9  # numbers
-
-
-def has_property(
-    dataset: Dataset, wanted: Property, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Return which records have a property, shape (records,).
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The records.
-    wanted : Property
-        Which.
-    rng : Generator
-        Draws a property that is had by lot.
-
-    Raises
-    ------
-    UserError
-        If the data set has no such attribute or value, or all records have it.
-    """
-    if wanted.attribute is None or wanted.values is None:
-        count = round((wanted.share or 0) * dataset.num_records)
-        if not 1 <= count < dataset.num_records:
-            raise UserError(
-                f"property.share: {wanted.share} of {dataset.num_records} records; "
-                "allowed: at least one of them, and not all"
-            )
-        return rng.permutation(dataset.num_records) < count
-    words = words_of(dataset, wanted.attribute, "property.attribute")
-    found = np.isin(words, [str(value) for value in wanted.values])
-    if found.all() or not found.any():
-        values = sorted(set(words.tolist()))
-        shown = ", ".join(values[:10]) + (", ..." if len(values) > 10 else "")
-        raise UserError(
-            f"property.values: {list(wanted.values)}: "
-            f"{'all' if found.all() else 'no'} records have one of them; allowed: some "
-            f"of {shown}"
-        )
-    return found
-
-
-def codes_of(dataset: Dataset, attribute: str) -> tuple[NDArray[np.int64], list[str]]:
-    """Return an attribute as numbers from 0, and what they stand for."""
-    names, codes = np.unique(
-        words_of(dataset, attribute, "attribute"), return_inverse=True
-    )
-    return codes.astype(np.int64), names.tolist()
 
 
 def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
@@ -98,13 +50,13 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     with_it, without = _dealt(chosen, stage, has)
     _refuse_what_shows_nothing(chosen, stage)
     size = round(chosen.fraction * stage.batch_size)
-    if not 1 <= size <= min(map(len, with_it)) or stage.batch_size > min(
-        map(len, without)
-    ):
+    some, most = min(map(len, with_it)), min(map(len, without))
+    if not 1 <= size <= some or stage.batch_size > most:
         raise UserError(
-            f"batch_size: {stage.batch_size}, {size} of a batch with the property; a "
-            f"participant has {min(map(len, with_it))} records with it and "
-            f"{min(map(len, without))} without; allowed: no more than these"
+            f"batch_size: {stage.batch_size}, {size} of a batch with the property; of "
+            f"{stage.count} participants two have {some} records with it, and each has "
+            f"{most} without; allowed: batches of no more than these, or fewer "
+            "participants"
         )
     name = (*stage.name, "participant")
     target = Alternating(
@@ -112,7 +64,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     )  # fmt: skip
     mine = np.concatenate([with_it[1], without[1]])
     active = _Active(chosen, stage, has, mine) if chosen.alpha else None
-    adversary = Seated(mine, (*name, ADVERSARY), stage.seed, active)
+    adversary = Honest(mine, (*name, ADVERSARY), stage.seed, active)
     others = [
         Honest(rows, (*name, number), stage.seed)
         for number, rows in enumerate(without[2:], start=2)
@@ -192,12 +144,11 @@ def _refuse_what_shows_nothing(chosen: PropertyAdversary, stage: Stage) -> None:
 
 def _rows_kept(chosen: PropertyAdversary, rounds: int) -> dict[str, int]:
     """Return how many updates of each kind are kept."""
-    looks = range(chosen.first, rounds)
-    controls = sum(number % chosen.control_every == 0 for number in looks)
+    looks, controls = chosen.looks(rounds)
     parts = [f"{control}.{part}" for control in CONTROLS for part in ("fit", "test")]
     return {
-        OBSERVED: len(looks),
-        AUXILIARY: 2 * chosen.examples * len(looks),
+        OBSERVED: looks,
+        AUXILIARY: 2 * chosen.examples * looks,
         **dict.fromkeys(parts, 2 * controls),
     }
 
@@ -261,7 +212,9 @@ class Alternating:
     def positive(self, number: int, size: int) -> Rows:
         """Return the batch of a number among those with the property."""
         some = round(self.settings.fraction * size)
-        rows = endless(self.with_it, number * some, some, self.seed, (*self.name, "with"))  # fmt: skip  # noqa: E501
+        rows = endless(
+            self.with_it, number * some, some, self.seed, (*self.name, "with")
+        )
         if some == size:
             return rows
         rest = size - some

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from whatelse.measures.rates import majority
 from whatelse.models.features import layers_of, pooled_to, watched
 from whatelse.seeding import stream
 
@@ -120,12 +121,11 @@ def probe(points: Floats, column: Words, fitted: NDArray[np.bool_]) -> Probe:
     known, asked = column[fitted], column[~fitted]
     linear = LogisticRegression(max_iter=1000).fit(points[fitted], known)
     near = KNeighborsClassifier(_NEIGHBOURS).fit(points[fitted], known)
-    values, counts = np.unique(known, return_counts=True)
     last = linear.predict_proba(points[~fitted])[:, -1]
     return Probe(
         float((linear.predict(points[~fitted]) == asked).mean()),
         float((near.predict(points[~fitted]) == asked).mean()),
-        float((asked == values[counts.argmax()]).mean()),
+        float(majority(known, asked).mean()),
         np.asarray(last, dtype=np.float64),
     )
 

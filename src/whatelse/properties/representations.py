@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse.datasets.attributes import numbers_of
 from whatelse.datasets.store import Dataset, open_dataset
 from whatelse.errors import UserError
 from whatelse.findings import AttackSpec, Findings, Inputs, replicates_of
 from whatelse.measures.controls import Control, control_of
-from whatelse.measures.rates import rate
+from whatelse.measures.rates import majority, rate
 from whatelse.measures.spread import spread
 from whatelse.models.features import laid_out, module_of
 from whatelse.models.outputs import about_dataset
-from whatelse.models.stacked import initial, initial_buffers
+from whatelse.models.stacked import initial
 from whatelse.properties.censoring import (
     Encoder,
     censored,
@@ -33,7 +34,6 @@ from whatelse.properties.censoring import (
     put_back,
     represent,
 )
-from whatelse.properties.observe import codes_of
 from whatelse.properties.settings import (
     Adversarial,
     Fitting,
@@ -49,7 +49,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     settings = Representation.model_validate(spec.settings)
     (data_folder,) = inputs["data"]
     dataset = open_dataset(data_folder)
-    attribute, names = codes_of(dataset, settings.attribute)
+    names, attribute = numbers_of(dataset, settings.attribute, "attribute")
     reports: list[dict[str, Any]] = []
     scores = []
     for number, (folder, *_) in enumerate(replicates_of(inputs, "models")):
@@ -69,7 +69,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
         {
             "replicates": reports,
             "summary": {name: spread(values) for name, values in columns.items()},
-            "values": names,
+            "values": names.tolist(),
         },
         pd.concat(scores, ignore_index=True),
         pd.DataFrame(
@@ -103,7 +103,9 @@ def _replicate(
     told = attacker.told(sent, attribute)
     found = {
         "attribute_accuracy": told.accuracy,
-        "attribute_majority": _majority(attribute[known], attribute[asked]),
+        "attribute_majority": float(
+            majority(attribute[known], attribute[asked]).mean()
+        ),
     }
     if isinstance(settings.defence, Adversarial | Information):
         own = _own_net(settings, block, here, dataset.labels[known], seed, number)
@@ -180,11 +182,7 @@ def _own_net(
 
 def _fresh(block: Block, seed: int, name: str, number: int) -> nn.Module:
     """Return a net of a block's architecture, its weights drawn from a stream."""
-    drawn = {
-        **initial(block.architecture, stream(seed, name, number)),
-        **initial_buffers(block.architecture),
-    }
-    return _net(block, drawn)
+    return _net(block, initial(block.architecture, stream(seed, name, number)))
 
 
 def _net(block: Block, tensors: dict[str, Tensor]) -> nn.Module:
@@ -259,11 +257,6 @@ class _Attacker:
             (logits[:, -1] - logits[:, 0]).numpy(),
             column[self.asked],
         )
-
-
-def _majority(known: NDArray[np.int64], asked: NDArray[np.int64]) -> float:
-    values, counts = np.unique(known, return_counts=True)
-    return float((asked == values[counts.argmax()]).mean())
 
 
 def _answers(encoder: Encoder, inputs: Tensor) -> NDArray[np.int64]:

@@ -520,7 +520,7 @@ def _validated(where: str, schema: Any, raw: Any) -> Any:
     try:
         return TypeAdapter(schema).validate_json(text)
     except ValidationError as error:
-        raise UserError(validation_line(where, error)) from None
+        raise UserError(validation_line(where, error, schema)) from None
 
 
 def _grid(where: str, raw: Any) -> Iterator[tuple[Grid, Any]]:

@@ -152,8 +152,10 @@ def _net(place: str) -> nn.Module:
         If the file cannot be run, there is no such function, or it returns no module.
     """
     path, _, name = place.rpartition(":")
-    if not path or not Path(path).is_file():
-        raise UserError(f"net: {place!r}: no such file; allowed: FILE.py:FUNCTION")
+    if not path:
+        raise UserError(f"net: {place!r} names no function; allowed: FILE.py:FUNCTION")
+    if not Path(path).is_file():
+        raise UserError(f"net: {path}: no such file; allowed: FILE.py:FUNCTION")
     spec = importlib.util.spec_from_file_location("users_net", path)
     if spec is None or spec.loader is None:
         raise UserError(f"net: {path}: not Python; allowed: FILE.py:FUNCTION")

@@ -1074,7 +1074,8 @@ class _Resolver:
             self._named(f"claims[{number}].attack", [claim.attack], attacks)
             keys = list(published_keys(claim))
             read_published(Path(published), keys)  # refuses ids that are not there
-            _single_out(f"{self.path}: claims[{number}]", claim, attacks)
+            place = f"{self.path}: claims[{number}] ({claim.claim})"
+            _single_out(place, claim, attacks)
             files |= {f"{published}/{key.split('/')[0]}.yaml" for key in keys}
         judged = self._named("claims", attacks, attacks)
         self._add(

@@ -22,7 +22,7 @@ from whatelse.errors import UserError
 from whatelse.records import read_json, write_json
 from whatelse.sources import PACKAGE
 from whatelse.studies.check import warn
-from whatelse.studies.resolve import Resolved, load_study
+from whatelse.studies.resolve import Artefact, Resolved, load_study
 from whatelse.studies.unlock import LOCKED, refuse_locked
 from whatelse.tracking.store import is_away
 
@@ -40,6 +40,12 @@ _FAILED_ELSEWHERE = re.compile(r"^ *log: (\S+) \(check log", re.MULTILINE)
 _KILLED = re.compile(
     r"^slurmstepd: error: .*(?:LIMIT|OOM|[Mm]emory|CANCELLED).*$", re.M
 )
+_SECTIONS = {
+    **dict.fromkeys(("dataset", "preprocess"), "datasets"),
+    **dict.fromkeys(("train", "collaborate", "query", "synthesise"), "models"),
+    **dict.fromkeys(("import", "attack"), "attacks"),
+    "figure": "figures",
+}
 _SLURM_LOGS = Path(".snakemake/slurm_logs")
 
 
@@ -115,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         if is_away(path):  # the server was: mirror again
             path.unlink()
     with announced(RESULTS, args.studies, args.replicates):
-        code = _snakemake(args)
+        code = _snakemake(args, studies)
     if code:
         return code
     report, state = RESULTS / "report.html", _state(tracked)
@@ -215,7 +221,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
-def _snakemake(args: argparse.Namespace) -> int:
+def _snakemake(args: argparse.Namespace, studies: list[Resolved]) -> int:
     """Run the workflow, a line a step; return its exit code.
 
     Of Snakemake's own lines only the progress is shown, and all of them if it failed
@@ -246,11 +252,7 @@ def _snakemake(args: argparse.Namespace) -> int:
             process.communicate()  # Snakemake was interrupted as well: it ends its jobs
             return 130
         code = process.wait()
-        lines = (
-            sorted(set(errors.read_text(encoding="utf-8").splitlines()))
-            if errors.exists()
-            else []
-        )
+        lines = _bad_input(errors, studies) if errors.exists() else []
     if not code:
         return 0
     failed = _FAILED.findall(said) + _failed_elsewhere(start)
@@ -268,6 +270,31 @@ def _snakemake(args: argparse.Namespace) -> int:
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
     return code
+
+
+def _bad_input(errors: Path, studies: list[Resolved]) -> list[str]:
+    """Return what jobs say is wrong, each after the first entry of a study that has it.
+
+    A grid, or several replicates, say the same more than once.
+    """
+    places = {
+        artefact.folder: f"{resolved.path}: {_entry_of(artefact)}"
+        for resolved in reversed(studies)
+        for artefact in reversed(resolved.artefacts)
+    }
+    found: dict[str, str] = {}
+    for row in errors.read_text(encoding="utf-8").splitlines():
+        folder, line = json.loads(row)
+        found.setdefault(line, places.get(folder, ""))
+    return sorted(place + line for line, place in found.items())
+
+
+def _entry_of(artefact: Artefact) -> str:
+    section = _SECTIONS.get(artefact.kind)
+    if section is None:  # claims are named by what they say
+        return ""
+    labels = artefact.labels
+    return f"{section}.{labels.get('instance', labels['name'])}: "
 
 
 def _failed_elsewhere(start: float) -> list[tuple[str, str]]:

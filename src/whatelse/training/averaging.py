@@ -25,7 +25,14 @@ from whatelse.training.federated_settings import (
     Median,
     TrimmedMean,
 )
-from whatelse.training.participants import Auditor, Move, Observer, Participant, Scene
+from whatelse.training.participants import (
+    Auditor,
+    Move,
+    Observer,
+    OnRound,
+    Participant,
+    Scene,
+)
 from whatelse.training.program import Program, Rows, Vectors, add
 from whatelse.training.settings import Sgd, TrainingSettings
 from whatelse.training.submissions import noise_of, sendable, submitted, sum_of
@@ -34,7 +41,7 @@ from whatelse.training.submissions import noise_of, sendable, submitted, sum_of
 def average(
     architecture: Architecture, settings: Averaging, data: TrainingData,
     participants: Sequence[Participant], seed: int, name: tuple[int | str, ...],
-    model: Vectors, observer: Observer | None, told: Callable[[int, float], None],
+    model: Vectors, observer: Observer | None, on_round: OnRound | None,
     auditor: Auditor | None, invited: Mapping[int, Sequence[int]],
 ) -> Vectors:  # fmt: skip
     """Run federated averaging (P3 Alg. 2, P4 Eq. 1)."""
@@ -73,9 +80,11 @@ def average(
         )
         losses: list[NDArray[np.float64]] = []
         locally = functools.partial(
-            _changes, architecture, local, settings, data, model, seed, strategy, name,
-            number,
-        )  # fmt: skip
+            _changes, architecture, local, data, model, seed, strategy
+        )
+        each = functools.partial(
+            _emulated, locally, settings, (*name, "emulated", number)
+        )
         rows = [participants[i].local(number) for i in chosen]
         changes = locally(
             rows,
@@ -83,7 +92,7 @@ def average(
             on_epoch=functools.partial(_keep, losses),
         )
         scene = Scene(
-            number, model, locally, functools.partial(sum_of, locally),
+            number, model, each, functools.partial(sum_of, each),
             functools.partial(Program, architecture, data, model),
             noises and noises[1], tuple(chosen),
         )  # fmt: skip
@@ -105,7 +114,8 @@ def average(
         if auditor:
             program = Program(architecture, data, model)
             auditor.audit(program, Move(chosen, sent, shares))
-        told(number + 1, float(np.mean(losses)))
+        if on_round:
+            on_round(number + 1, float(np.mean(losses)))
     return model
 
 
@@ -170,22 +180,27 @@ def _apart(move: torch.Tensor, like: Vectors, places: Sequence[str]) -> Vectors:
 
 
 def _changes(
-    architecture: Architecture, local: TrainingSettings, settings: Averaging,
-    data: TrainingData, model: Vectors, seed: int, strategy: Strategy,
-    name: tuple[int | str, ...], number: int, rows: Sequence[Rows],
-    streams: Sequence[tuple[int | str, ...]] | None = None,
-    on_epoch: OnEpoch | None = None,
+    architecture: Architecture, local: TrainingSettings, data: TrainingData,
+    model: Vectors, seed: int, strategy: Strategy, rows: Sequence[Rows],
+    streams: Sequence[tuple[int | str, ...]], on_epoch: OnEpoch | None = None,
 ) -> list[Vectors]:  # fmt: skip
-    """Return what would be sent of how the model changes by some records."""
-    names = streams or [(*name, "emulated", number, i) for i in range(len(rows))]
+    """Return how the model changes by each of several sets of records."""
     trained = train(
-        architecture, local, data, rows, streams=names, seed=seed, strategy=strategy,
+        architecture, local, data, rows, streams=streams, seed=seed, strategy=strategy,
         starts=[model] * len(rows), on_epoch=on_epoch,
     )  # fmt: skip
-    changes = [
+    return [
         {place: trained[place][i] - model[place] for place in model}
         for i in range(len(rows))
     ]
+
+
+def _emulated(
+    locally: Callable[..., list[Vectors]], settings: Averaging,
+    name: tuple[int | str, ...], rows: Sequence[Rows],
+) -> list[Vectors]:  # fmt: skip
+    """Return what honest participants would send who had these records."""
+    changes = locally(rows, [(*name, i) for i in range(len(rows))])
     return [sendable(change, settings) for change in changes]
 
 

@@ -19,7 +19,7 @@ from whatelse.arguments import json_argument
 from whatelse.datasets.store import Dataset, given_split, open_dataset
 from whatelse.errors import UserError
 from whatelse.measures.privacy import epsilon
-from whatelse.measures.rates import Rate, rate
+from whatelse.measures.rates import Rate, majority, rate
 from whatelse.models.stacked import Architecture, build
 from whatelse.seeding import stream
 from whatelse.sources import closure
@@ -77,25 +77,27 @@ def run(args: argparse.Namespace) -> None:
         if number % every == 0 or number in (1, rounds):
             points.append({"model": 0, "epoch": number, "loss": round(loss, 6)})
 
-    outcome = collaborate(
+    model = collaborate(
         architecture, spec.protocol, data, cast.participants, seed=spec.seed,
         name=_name(spec, stages), start=start,
         observer=cast.observer, auditor=cast.auditor, invited=cast.invited,
         on_round=keep,
     )  # fmt: skip
-    if not all(torch.isfinite(tensor).all() for tensor in outcome.model.values()):
+    if not all(torch.isfinite(tensor).all() for tensor in model.values()):
         raise UserError(
             f"protocol.learning_rate: replicate {spec.replicate} diverged (weights are "
             "not finite); allowed: a lower rate"
         )
-    program = Program(architecture, data, outcome.model)
+    program = Program(architecture, data, model)
     tested = ~inside
     tested[cast.ignored] = False
+    labels = np.asarray(dataset.labels)
+    commonest = majority(labels[inside], labels[tested])
     about = {
         "participants": [len(participant.rows) for participant in cast.participants],
         "test_accuracy": _accuracy(program, np.flatnonzero(tested)),
         "train_accuracy": _accuracy(program, np.flatnonzero(inside)),
-        "task_majority": _majority(np.asarray(dataset.labels), inside, tested),
+        "task_majority": rate(int(commonest.sum()), len(commonest)),
         "adversary": cast.about,
         "privacy": privacy,
         "stages": stages,
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         args.out,
         description=describe(spec.architecture, dataset, architecture),
         plan=Plan(np.zeros(1, np.int64), inside[None], ~inside[None]),
-        parameters={k: v.unsqueeze(0) for k, v in outcome.model.items()},
+        parameters={k: v.unsqueeze(0) for k, v in model.items()},
     )
     save_tensors(args.out / OBSERVATIONS, cast.watching.kept() if cast.watching else {})
     records.write_json(args.out / ABOUT, about)
@@ -228,17 +230,6 @@ def _accuracy(program: Program, rows: NDArray[np.int64]) -> Rate | None:
         return None
     told = program.answers(rows).argmax(1)
     return rate(int((told == program.data.labels[rows].cpu()).sum()), len(rows))
-
-
-def _majority(
-    labels: NDArray[np.int64], inside: NDArray[np.bool_], tested: NDArray[np.bool_]
-) -> Rate | None:
-    """Return the accuracy of always saying the participants' commonest class."""
-    if not tested.any():
-        return None
-    values, counts = np.unique(labels[inside], return_counts=True)
-    right = labels[tested] == values[counts.argmax()]
-    return rate(int(right.sum()), len(right))
 
 
 def code_of(spec: CollaborationSpec) -> tuple[Path, ...]:

@@ -32,7 +32,7 @@ from whatelse.models.layers import (
     dense,
     stacked_weights,
 )
-from whatelse.models.stacked import Architecture, initial, initial_buffers
+from whatelse.models.stacked import Architecture, initial
 from whatelse.models.text import EMBEDDING, LanguageModel, StackedLstm
 from whatelse.seeding import stream
 from whatelse.training.augment import AugmentedImages, augmented, drawn_ways
@@ -241,13 +241,7 @@ def initial_models(
     architecture: Architecture, streams: Sequence[tuple[int | str, ...]], seed: int
 ) -> list[dict[str, Tensor]]:
     """Draw the parameters and buffers that models begin with, from their streams."""
-    return [
-        {
-            **initial(architecture, stream(seed, *name, "init")),
-            **initial_buffers(architecture),
-        }
-        for name in streams
-    ]
+    return [initial(architecture, stream(seed, *name, "init")) for name in streams]
 
 
 def learning_rate(settings: TrainingSettings, epoch: int) -> float:

@@ -7,34 +7,17 @@ and it moves by the mean of their changes). An observer keeps what it needs as r
 stream by; nothing here stores updates.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 from whatelse.errors import UserError
-from whatelse.models.stacked import Architecture, initial, initial_buffers
+from whatelse.models.stacked import Architecture, initial
 from whatelse.seeding import stream
 from whatelse.training.averaging import average
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated_settings import Averaging, Gradients
 from whatelse.training.gradients import share_gradients
-from whatelse.training.participants import Auditor, Observer, Participant
+from whatelse.training.participants import Auditor, Observer, OnRound, Participant
 from whatelse.training.program import Vectors
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of it.
-
-    Attributes
-    ----------
-    model : dict of str to Tensor
-        Parameters and buffers, float32, on the CPU.
-    history : list of dict
-        ``round`` and ``loss``: the participants' mean training loss.
-    """
-
-    model: Vectors
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def collaborate(
@@ -49,8 +32,8 @@ def collaborate(
     observer: Observer | None = None,
     auditor: Auditor | None = None,
     invited: Mapping[int, Sequence[int]] | None = None,
-    on_round: Callable[[int, float], None] | None = None,
-) -> Outcome:
+    on_round: OnRound | None = None,
+) -> Vectors:
     """Fit one model by a protocol.
 
     Parameters
@@ -80,7 +63,8 @@ def collaborate(
 
     Returns
     -------
-    Outcome
+    dict of str to Tensor
+        Parameters and buffers, float32, on the CPU.
 
     Raises
     ------
@@ -93,23 +77,11 @@ def collaborate(
             raise UserError(
                 f"participants: {number} has no records; allowed: fewer participants"
             )
-    start = start or {
-        **initial(architecture, stream(seed, *name, "init")),
-        **initial_buffers(architecture),
-    }
+    start = start or initial(architecture, stream(seed, *name, "init"))
     model = {place: value.to(data.device) for place, value in start.items()}
-    history: list[dict[str, float]] = []
-
-    def told(number: int, loss: float) -> None:
-        history.append({"round": number, "loss": loss})
-        if on_round:
-            on_round(number, loss)
-
-    common = (data, participants, seed, name, model, observer, told)
+    common = (data, participants, seed, name, model, observer, on_round)
     if isinstance(settings, Averaging):
         final = average(architecture, settings, *common, auditor, invited or {})
     else:
         final = share_gradients(architecture, settings, *common)
-    return Outcome(
-        {place: value.to("cpu", copy=True) for place, value in final.items()}, history
-    )
+    return {place: value.to("cpu", copy=True) for place, value in final.items()}

@@ -1,6 +1,6 @@
 """Synchronised SGD: participants send gradients (P3 Alg. 1)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -10,7 +10,7 @@ from whatelse.seeding import stream
 from whatelse.training.device import generator_of
 from whatelse.training.ensemble import TrainingData
 from whatelse.training.federated_settings import Gradients
-from whatelse.training.participants import Observer, Participant, Scene
+from whatelse.training.participants import Observer, OnRound, Participant, Scene
 from whatelse.training.program import Dropout, Program, Rows, Vectors, add
 from whatelse.training.submissions import noise_of, sendable, submitted, sum_of
 
@@ -18,7 +18,7 @@ from whatelse.training.submissions import noise_of, sendable, submitted, sum_of
 def share_gradients(
     architecture: Architecture, settings: Gradients, data: TrainingData,
     participants: Sequence[Participant], seed: int, name: tuple[int | str, ...],
-    model: Vectors, observer: Observer | None, told: Callable[[int, float], None],
+    model: Vectors, observer: Observer | None, on_round: OnRound | None,
 ) -> Vectors:  # fmt: skip
     """Run synchronised SGD (P3 Alg. 1)."""
     if architecture.buffers:
@@ -53,6 +53,12 @@ def share_gradients(
             return program.of_sum(batches)[0]
         return sum_of(each, batches)
 
+    def of_one(number: int, batch: Rows, scene: Scene) -> tuple[Vectors, float]:
+        """Return what a participant sends, and its loss."""
+        gradient, loss = program.of_sum([batch])
+        sent = submitted(participants[number], gradient, scene)
+        return sendable(sent, settings), loss
+
     for iteration in range(settings.iterations):
         scene = Scene(
             iteration, program.parameters, each, total_of, lambda: program,
@@ -63,15 +69,14 @@ def share_gradients(
             for participant in participants
         ]
         total: Vectors = {}
-        loss, count = 0.0, 0
+        losses = []
         if plain:
             total, loss = program.of_sum([batches[number] for number in plain])
-            loss, count = loss * len(plain), len(plain)
+            losses += [loss] * len(plain)
         for number in others:
-            gradient, own = program.of_sum([batches[number]])
-            sent = submitted(participants[number], gradient, scene)
-            add(total, sendable(sent, settings))
-            loss, count = loss + own, count + 1
+            sent, loss = of_one(number, batches[number], scene)
+            add(total, sent)
+            losses.append(loss)
         if noises:
             add(total, noises[0]())
         if observer and seat is not None:
@@ -80,13 +85,13 @@ def share_gradients(
             observer.look(scene, total)
             if dropout:
                 dropout.generator = learned
-            gradient, own = program.of_sum([batches[seat]])
+            sent, loss = of_one(seat, batches[seat], scene)
             total = dict(total)
-            sent = submitted(participants[seat], gradient, scene)
-            add(total, sendable(sent, settings))
-            loss, count = loss + own, count + 1
+            add(total, sent)
+            losses.append(loss)
         with torch.no_grad():
             for place, parameter in program.parameters.items():
                 parameter.sub_(total[place], alpha=settings.learning_rate)
-        told(iteration + 1, loss / count)
+        if on_round:
+            on_round(iteration + 1, sum(losses) / len(losses))
     return {place: value.detach() for place, value in program.parameters.items()}

@@ -55,12 +55,14 @@ class Honest:
         Names its stream of random numbers.
     seed : int
         The study's.
+    submit : callable or None
+        As of any participant: honest but for what it sends.
     """
 
     rows: Rows
     name: tuple[int | str, ...]
     seed: int
-    submit = None
+    submit: "Submit | None" = None
 
     def batch(self, iteration: int, size: int) -> Rows:
         """Return the next records."""
@@ -69,24 +71,6 @@ class Honest:
     def local(self, number: int) -> Rows:
         """Return all its records."""
         return self.rows
-
-
-@dataclass(frozen=True)
-class Seated(Honest):
-    """A participant that is honest but for what it sends.
-
-    Attributes
-    ----------
-    active : callable or None
-        What it sends in place of its honest update, if anything.
-    """
-
-    active: "Submit | None" = None
-
-    @property
-    def submit(self) -> "Submit | None":  # type: ignore[override]
-        """See above."""
-        return self.active
 
 
 def endless(
@@ -186,6 +170,10 @@ class Move:
     chosen: Sequence[int]
     sent: Sequence[Vectors]
     shares: NDArray[np.float64]
+
+
+OnRound = Callable[[int, float], None]
+"""Called after each round with its number, from 1, and the participants' mean loss."""
 
 
 class Auditor(Protocol):
