@@ -276,15 +276,22 @@ def test_editions_are_told_apart_by_content_or_bytes(tmp_path: Path) -> None:
 
 
 def test_the_list_says_what_is_here(
-    tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     registry = repository / "data" / "datasets.yaml"
+    for file in read_registry(registry)["adult"].files:
+        mirrored = tmp_path / "mirror" / file.paths[-1]
+        mirrored.parent.mkdir(parents=True, exist_ok=True)
+        mirrored.touch()
+    monkeypatch.setenv("WHATELSE_MIRROR", str(tmp_path / "mirror"))
     (tmp_path / "location").mkdir()
     (tmp_path / "location" / "fetched.json").write_text("{}")
     whatelse("list", "--raw", tmp_path, "--registry", registry)
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert " here " in lines["digits"]
     assert " here " in lines["location"]
+    assert " in the mirror " in lines["adult"]
     assert "5,010" in lines["location"]
     assert " to fetch " in lines["mnist"]
     assert " to fetch with --trust " in lines["texas100"]

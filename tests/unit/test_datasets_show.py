@@ -73,13 +73,15 @@ def test_the_table(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bad_input_is_one_line(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("WHATELSE_MIRROR", "none")
     for words, line in (
         ([str(data), "--task", "hat"], "--task: 'hat': no attribute of toy; allowed"),
         (["nothing"], "nothing: no folder, and "),
         (["digits"], "digits: its records have no attributes beside label"),
-        (["lfw", "--raw", str(tmp_path)], "fetch the data first"),
+        (["utkface", "--raw", str(tmp_path)], "is missing (not in WHATELSE_MIRROR="),
     ):
         assert main(["datasets", "show", *words]) == 2
         (said,) = capsys.readouterr().err.splitlines()

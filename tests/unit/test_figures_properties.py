@@ -117,6 +117,7 @@ def make_layers(folder: Path, depth: int = 3) -> Path:
         [
             {
                 "model": model, "depth": number, "layer": name, "column": column,
+                "convolutional": number < depth - 1,
                 "linear": 0.9 - 0.1 * number, "majority": 0.7,
                 "neighbours": 0.75 if model == "trained" else 0.625, "replicate": 0,
             }
@@ -125,7 +126,10 @@ def make_layers(folder: Path, depth: int = 3) -> Path:
             for column in ("task", "property")
         ]
     )  # fmt: skip
-    summary = {"property_probe": [0.8], "task_correlation": [0.25]}
+    summary = {
+        "property_probe": [0.8], "property_probe_random": [0.75],
+        "task_correlation": [0.25],
+    }  # fmt: skip
     return write(folder, "properties.layers", "look", summary, scores, curves)
 
 
@@ -170,6 +174,7 @@ def test_a_timeline_says_when(tmp_path: Path) -> None:
     assert "the target's batches have it" in words
     assert "Means over 20 iterations." in words
     assert "Replicate 0 alone." in words
+    assert "AUC 0.950" in words  # of that replicate
     (panel,) = (axes for part in figure.subfigs for axes in part.axes)
     # nothing is drawn where nothing had the property
     line = next(own for own in panel.lines if own.get_linestyle() == "-")
@@ -279,7 +284,9 @@ def test_layers_are_mapped_and_probed(tmp_path: Path, depth: int) -> None:
         assert near[1].get_color() == style.GREY
     assert f"layer {depth - 1}" in words
     assert f"layer {depth} " not in words  # the last one is the output
-    assert "Correlation of task and property: 0.250." in words
+    assert "Correlation of task and property in these records: 0.250." in words
+    assert "convolutional layers tell the property of 80.0%" in words
+    assert "with random weights of 75.0%" in words
     # by name, and by number where there is none
     assert "task: below" in words
     assert "task: class 1" in words

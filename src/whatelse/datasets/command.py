@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     showing.add_argument(
         "data", metavar="NAME|FOLDER",
-        help="a data set, which is prepared for it, or the folder of a prepared one",
+        help="a data set, which is fetched and prepared for it, or the folder of a "
+        "prepared one",
     )  # fmt: skip
     showing.add_argument(
         "--task", default="label", metavar="ATTRIBUTE",
@@ -75,12 +76,20 @@ def run(args: argparse.Namespace) -> int | None:
 
 
 def _list(args: argparse.Namespace) -> None:
+    from whatelse.datasets.fetch import MIRROR
     from whatelse.datasets.registry import FETCHED, Entry, read_registry
+
+    mirror = os.environ.get(MIRROR)
 
     def state(name: str, entry: Entry) -> str:
         fetched = (args.raw / name / FETCHED).is_file()
         if not entry.files or fetched:
             return "here"
+        if mirror and all(
+            any(Path(mirror, path).is_file() for path in (*file.paths, *file.mirrored))
+            for file in entry.files
+        ):
+            return "in the mirror"
         if not all(file.urls for file in entry.files):
             return "to be had by hand"
         known = all(file.editions for file in entry.files)
@@ -107,15 +116,9 @@ def _fetch(args: argparse.Namespace) -> None:
 
     registry = read_registry(args.registry)
     entries = {name: entry_of(registry, name) for name in args.names}
+    mirror = os.environ.get(MIRROR)
     for name, entry in entries.items():
-        found = fetch(
-            name,
-            entry,
-            raw=args.raw,
-            mirror=os.environ.get(MIRROR),
-            trust=args.trust,
-        )
-        for file in found:
+        for file in fetch(name, entry, raw=args.raw, mirror=mirror, trust=args.trust):
             print(f"{file.path}: {file.remark or 'the published bytes'}")
         if not entry.files:
             print(f"{name}: bundled, nothing to fetch")
@@ -157,7 +160,9 @@ def _show(args: argparse.Namespace) -> None:
     import json
     import tempfile
 
+    from whatelse.datasets.fetch import MIRROR, fetch
     from whatelse.datasets.prepare import prepare
+    from whatelse.datasets.registry import FETCHED, entry_of, read_registry
     from whatelse.datasets.settings import DatasetSettings
     from whatelse.datasets.store import open_dataset
 
@@ -169,6 +174,9 @@ def _show(args: argparse.Namespace) -> None:
         settings = json_argument(DatasetSettings)(spec)
     except UserError as error:
         raise UserError(f"{args.data}: no folder, and {error}") from None
+    entry = entry_of(read_registry(args.registry), args.data)
+    if entry.files and not (args.raw / args.data / FETCHED).exists():
+        fetch(args.data, entry, raw=args.raw, mirror=os.environ.get(MIRROR))
     with tempfile.TemporaryDirectory() as place:
         out = Path(place, "data")
         prepare(settings, raw=args.raw, out=out, registry=args.registry)

@@ -20,7 +20,7 @@ _REPLICATE = 0
 _MOST = 5  # maps in a row
 _MAP, _PROBES, _LEGEND = 1.55, 2.35, 0.9  # inches
 _NUMBERS = 0.66  # inches of the head of the numbers
-_HAS, _LACKS = style.looks(2)[1].color, style.looks(2)[0].color
+_LACKS, _HAS, _TASK = (look.color for look in style.looks(3))
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 _MODELS = {"trained": "-", "random weights": ":"}
 _NEAR: dict[str, dict[str, Any]] = {
@@ -102,27 +102,34 @@ def draw(
         if first is None:
             first = panel
             panel.set_ylabel("accuracy (%)")
-    part.legend(
-        handles=_handles(_class_words(result, classes)),
-        loc="outside lower center",
-        ncols=4,
-    )
+    for handles, side, title in (
+        (_of_maps(_class_words(result, classes)), "left", "maps"),
+        (_of_probes(), "right", "curves"),
+    ):
+        part.legend(
+            handles=handles, loc=f"outside lower {side}", ncols=2, title=title,
+            alignment="left",
+        )  # fmt: skip
     _numbers(Sketch(foot, numbers), curves, words)
     table = curves.drop(columns="replicate")
     return figure, pd.DataFrame({**result.identity(), "replicate": _REPLICATE, **table})
 
 
-def _handles(classes: Sequence[str]) -> list[Line2D]:
-    """Return the samples of the legend, of maps and of probes."""
+def _of_maps(classes: Sequence[str]) -> list[Line2D]:
+    """Return the samples of the legend of maps."""
     marks: dict[str, Any] = {"linestyle": "none", "marker": "s"}
-    found = [
-        Line2D([], [], **{**marks, "marker": _MARKERS[index]}, color=style.GREY,
-               label=f"task: {value}")
-        for index, value in enumerate(classes[: len(_MARKERS)])
-    ]  # fmt: skip
-    found += [
+    return [
+        *(Line2D([], [], **{**marks, "marker": _MARKERS[index]}, color=style.GREY,
+                 label=f"task: {value}")
+          for index, value in enumerate(classes[: len(_MARKERS)])),
         Line2D([], [], **marks, color=_HAS, label="has the property"),
         Line2D([], [], **marks, color=_LACKS, label="lacks it"),
+    ]  # fmt: skip
+
+
+def _of_probes() -> list[Line2D]:
+    """Return the samples of the legend of accuracies."""
+    return [
         Line2D([], [], color="black", label="linear probe"),
         Line2D([], [], **_NEAR["trained"], color="black", label="k-NN"),
         Line2D(
@@ -131,7 +138,6 @@ def _handles(classes: Sequence[str]) -> list[Line2D]:
         Line2D([], [], **_NEAR["random weights"], label="k-NN, random weights"),
         Line2D([], [], **style.GUESSING, label="majority"),
     ]  # fmt: skip
-    return found
 
 
 def _class_words(result: AttackResult, classes: Sequence[int]) -> list[str]:
@@ -172,18 +178,17 @@ def _map(panel: Axes, own: pd.DataFrame, classes: Sequence[int]) -> None:
 
 
 def _probes(panel: Axes, own: pd.DataFrame, column: str, words: dict[str, str]) -> None:
-    look = style.looks(2)[column == "property"]
+    color = _HAS if column == "property" else _TASK
     for model, dashes in _MODELS.items():
         rows = own[own["model"] == model].sort_values("depth")
-        panel.plot(
-            rows["depth"], 100 * rows["linear"], color=look.color, linestyle=dashes
-        )
+        panel.plot(rows["depth"], 100 * rows["linear"], color=color, linestyle=dashes)
         panel.plot(
             rows["depth"], 100 * rows["neighbours"],
-            **{"color": look.color, **_NEAR[model]},
+            **{"color": color, **_NEAR[model]},
         )  # fmt: skip
     names = [words[layer] for layer in rows["layer"]]
     panel.set_xticks(np.arange(len(names)), names)
+    panel.margins(x=0.09)
     style.baseline(panel, 100 * float(own["majority"].iloc[0]))
     panel.set_title(f"telling the {column}")
 
@@ -228,11 +233,17 @@ def _numbers(sketch: Sketch, curves: pd.DataFrame, words: dict[str, str]) -> Non
 
 def _notes(result: AttackResult) -> list[str]:
     correlation = result.mean("task_correlation")
+    trained, drawn = (result.mean(f"property_probe{end}") for end in ("", "_random"))
+    below = result.curves[result.curves["depth"] < result.curves["depth"].max()]
+    which = "convolutional layers" if below["convolutional"].any() else "hidden layers"
     several = f"Replicate {_REPLICATE} alone." if result.num_seeds > 1 else ""
     return [
+        "" if trained is None or drawn is None else f"Linear probes of {which} tell "
+        f"the property of {100 * trained:.1f}%, with random weights of "
+        f"{100 * drawn:.1f}%.",
         several,
         "Maps: t-SNE of 50 principal components at most; only neighbourhoods mean "
         "anything.",
-        "" if correlation is None else f"Correlation of task and property: "
-        f"{correlation:.3f}.",
+        "" if correlation is None else "Correlation of task and property in "
+        f"these records: {correlation:.3f}.",
     ]  # fmt: skip

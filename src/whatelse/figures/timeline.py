@@ -17,6 +17,7 @@ _REPLICATE = 0
 _WITH, _WITHOUT = style.looks(2)[1].color, style.looks(2)[0].color
 _BAND = "#f6dcc9"
 _PANEL = 1.7  # inches
+_LEAST_SPAN = 0.2  # of a score's axis: of less, noise would look like something
 
 
 @style.context()
@@ -48,10 +49,14 @@ def draw(
         height=_PANEL * len(results) + 0.6,
     )
     panels = part.subplots(len(results), 1, squeeze=False, sharex=True).ravel()
-    for panel, table, name in zip(panels, tables, named(results), strict=True):
+    for panel, table, name, auc in zip(
+        panels, tables, named(results), map(_auc, results), strict=True
+    ):
         _panel(panel, table, settings.window)
         if len(results) > 1:
             panel.set_title(name, parse_math=False)
+        if auc is not None:
+            panel.set_title(f"AUC {auc:.3f}", loc="right")
         panel.set_ylabel("mean score")
     panels[-1].set_xlabel("iteration")
     part.legend(
@@ -70,6 +75,12 @@ def draw(
         ],
         ignore_index=True,
     )
+
+
+def _auc(result: AttackResult) -> float | None:
+    """Return the AUC of the replicate that is drawn, where it has one."""
+    found = result.summary.get("auc")
+    return None if found is None else float(found["values"][_REPLICATE])
 
 
 def _table(result: AttackResult, window: int) -> pd.DataFrame:
@@ -96,13 +107,16 @@ def _panel(panel: Axes, table: pd.DataFrame, window: int) -> None:
             color=color,
             linestyle=dashes,
         )
-    panel.set_ylim(0, 1)
+    low, high = table["mean"].min(), table["mean"].max()
+    room = max(_LEAST_SPAN - (high - low), 0.1 * (high - low)) / 2
+    panel.set_ylim(max(low - room, -0.02), min(high + room, 1.02))
 
 
 def _notes(settings: Timeline, results: Sequence[AttackResult]) -> list[str]:
     several = any(result.num_seeds > 1 for result in results)
     return [
-        f"Means over {settings.window} iterations.",
+        f"Means over {settings.window} iterations"
+        f"{', every panel by its own scale' if len(results) > 1 else ''}.",
         f"Replicate {_REPLICATE} alone." if several else "",
         "Score: what the classifier gives for the property, 0 to 1.",
     ]

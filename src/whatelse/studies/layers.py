@@ -124,7 +124,7 @@ def _draw(args: argparse.Namespace, looked: Looked, columns: dict[str, Words]) -
     said = {"task": columns[TASK], "has_it": (columns[PROPERTY] > 0).astype(np.int64)}
     places = maps_of(looked.points, np.sort(order[:_MAPPED]), said, args.seed)
     correlation = cramers_v(columns[TASK], columns[PROPERTY] > 0)
-    name = Path(args.net.rpartition(":")[0]).stem
+    name = args.net.rpartition(":")[2]
     metrics = {
         "kind": "properties.layers", "name": name, "grid": {},
         "dataset": {"name": args.data.stem, "title": args.data.name},
