@@ -35,7 +35,7 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "load_study", study)
-    monkeypatch.setattr(run, "_snakemake", lambda args: 0)
+    monkeypatch.setattr(run, "_snakemake", lambda args, studies: 0)
     monkeypatch.setattr(run.subprocess, "run", snakemake)
     monkeypatch.setattr(show, "print_results", lambda resolved: None)
     return made

@@ -240,7 +240,7 @@ def _snakemake(args: argparse.Namespace, studies: list[Resolved]) -> int:
     with tempfile.TemporaryDirectory(dir=shared, prefix="errors-") as place:
         errors = Path(place, "errors")
         process = subprocess.Popen(
-            _command(args, "--quiet", "rules", "host"),
+            _command(args, "--quiet", "rules", "host", *_seldom(studies)),
             env={**_environment(), ERRORS: str(errors)},
             stderr=subprocess.PIPE,
             text=True,
@@ -270,6 +270,17 @@ def _snakemake(args: argparse.Namespace, studies: list[Resolved]) -> int:
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
     return code
+
+
+def _seldom(studies: list[Resolved]) -> list[str]:
+    """Return an option by which Snakemake looks for free slots less often.
+
+    Whenever a job ends, its scheduler begins to look again once in every timespan, and
+    does not cease: with a second for it, a thousand jobs keep it busy with nothing
+    else. Nor does it end before the timespan is over, hence a short one for few jobs.
+    """
+    seconds = min(60, 1 + sum(len(resolved.artefacts) for resolved in studies) // 40)
+    return ["--max-jobs-per-timespan", f"{100 * seconds}/{seconds}s"]
 
 
 def _bad_input(errors: Path, studies: list[Resolved]) -> list[str]:
