@@ -240,7 +240,7 @@ def _notes(result: AttackResult) -> list[str]:
     return [
         "" if trained is None or drawn is None else f"Linear probes of {which} tell "
         f"the property of {100 * trained:.1f}%, with random weights of "
-        f"{100 * drawn:.1f}%.",
+        f"{100 * drawn:.1f}%{', mean over seeds' if several else ''}.",
         several,
         "Maps: t-SNE of 50 principal components at most; only neighbourhoods mean "
         "anything.",

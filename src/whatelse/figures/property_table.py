@@ -12,6 +12,13 @@ from whatelse.figures.settings import PropertyTable
 
 _PLAIN = "{:.3f}".format
 _MODEL, _ATTACK = "joint model", "attack"
+
+
+def _epsilon(value: float) -> str:
+    """Return one that may promise nothing, whose digits then say nothing either."""
+    return f"{value:.1f}" if value < 1000 else f"{value:.0e}"
+
+
 _COLUMNS = {
     "task_correlation": Column("", "corr.", "", _PLAIN, None),
     "task_pearson": Column("", "r", "", "{:+.3f}".format, None),
@@ -19,7 +26,7 @@ _COLUMNS = {
     "test_accuracy": share(_MODEL, "test acc."),
     "alone_test_accuracy": share(_MODEL, "test alone"),
     "task_majority": share(_MODEL, "majority"),
-    "epsilon": Column(_MODEL, "epsilon", "", "{:,.1f}".format, None),
+    "epsilon": Column(_MODEL, "epsilon", "", _epsilon, None),
     "words_seen": Column(_ATTACK, "words seen", "", "{:,.0f}".format, None),
     "dense_rounds": share(_ATTACK, "dense rounds"),
     "precision": share(_ATTACK, "precision"),

@@ -201,7 +201,8 @@ def _cell(
             f"{spread[part] or 0:,.1f}".removesuffix(".0") for part in ("mean", "std")
         )
         return mean if std == "0" else f"{mean} ±{std}"
-    text = f"{spread['mean']:{'+' if key in _SIGNED else ''}.3f}"
+    form = ",.0f" if abs(spread["mean"]) >= 1000 else ".3f"  # an epsilon may be large
+    text = f"{spread['mean']:{'+' if key in _SIGNED else ''}{form}}"
     if spread["std"] is not None:
         text += f" ±{spread['std']:.3f}"
     return text + (_ROUGH if is_rough(key, replicates) else "")
