@@ -458,7 +458,12 @@ def compare_devices(net: Net, device: torch.device) -> dict[str, Any]:
 
     expected = fit(torch.device("cpu"), "loop")
     drawn = [initial(architecture, stream(0, "model", i, "init")) for i in range(2)]
-    start = torch.stack([torch.cat([v.flatten() for v in d.values()]) for d in drawn])
+    start = torch.stack(
+        [
+            torch.cat([own[name].flatten() for name in architecture.shapes])
+            for own in drawn
+        ]
+    )
 
     def difference(way: str) -> dict[str, Any]:
         found = _difference(fit(device, way), expected, start)
