@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -92,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = " ".join(str(error).split())
         print(f"error: {line}", file=sys.stderr)
         if place := os.environ.get(ERRORS):
+            import json  # not at every start
+
             said = json.dumps([str(getattr(args, "out", "")), line])
             with open(place, "a", encoding="utf-8") as file:
                 file.write(said + "\n")
