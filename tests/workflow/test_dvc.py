@@ -61,6 +61,7 @@ def shared(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout
     joint = yaml.safe_load((pristine / JOINT).read_text())
     del joint["models"]["crowd"], joint["attacks"]["layers"]
     joint["models"]["joint"]["collaboration"]["iterations"] = 130
+    joint["models"]["joint"]["adversary"]["during"] = [50, 130]
     joint["attacks"]["primes"]["models"] = "joint"
     joint |= {"figures": {"timeline": joint["figures"]["timeline"]}, "claims": []}
     (checkout.root / JOINT).write_text(yaml.safe_dump(joint, sort_keys=False))

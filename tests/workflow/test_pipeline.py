@@ -89,6 +89,7 @@ def test_joint_models_from_data_to_mlflow(clean: Checkout) -> None:
     small = yaml.safe_load(study.read_text())
     joint = small["models"]["joint"]
     joint["collaboration"]["iterations"] = 130
+    joint["adversary"]["during"] = [50, 130]
     crowd = {**joint, "foreach": {"participants": [2, 3]}}
     small |= {
         "models": {"joint": joint, "crowd": crowd},
