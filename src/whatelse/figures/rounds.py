@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from whatelse.figures import style
 from whatelse.figures.results import AttackResult, named, remarks, shared
@@ -52,6 +53,7 @@ def draw(
         for panel in panels:
             panel.axvline(start, color=style.GREY, linestyle=":", linewidth=0.9)
     panels[1].set_xlabel("rounds since the start")
+    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     style.legend(part, labels, looks)
     return figure, pd.concat(
         [

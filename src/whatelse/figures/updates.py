@@ -56,8 +56,9 @@ def draw(
         _panel(panel, table)
         if len(results) > 1:
             panel.set_title(name, parse_math=False)
-    for panel in panels[-1]:
+    for panel in panels.ravel()[max(len(results) - across, 0) : len(results)]:
         panel.set_xlabel("length of the change")
+        panel.tick_params(labelbottom=True)  # where the row below is not full
     for panel in panels[:, 0]:
         panel.set_ylabel("cosine with the others")
     part.legend(
