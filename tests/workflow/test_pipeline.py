@@ -79,7 +79,7 @@ def test_report_stands_alone(undisturbed: Checkout) -> None:
     ):  # fmt: skip
         assert words in text, words
     # the start page lists what was found, and nothing went wrong in making it
-    assert "Three epochs give nobody away: <strong>" in text
+    assert "Three epochs give nobody away: auc <strong>" in text
     assert "System Message" not in text
 
 

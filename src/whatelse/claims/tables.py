@@ -129,8 +129,8 @@ def headlines(title: str, table: Table) -> dict[str, Any]:
         "title": _rst(title),
         "counts": _rst(_counts_line(table)),
         "claims": [
-            f"{_sign(row['verdict'])} {_rst(row['claim'])}: **{_rst(_ours(row)[0])}** "
-            f"({_rst(_verdict(row))})"
+            f"{_sign(row['verdict'])} {_rst(row['claim'])}: {_rst(row['metric'])} "
+            f"**{_rst(_ours(row)[0])}** ({_rst(_verdict(row))})"
             for row in table["claims"]
         ],
     }
