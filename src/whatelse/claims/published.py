@@ -18,6 +18,7 @@ FROM_MEMORY: Mark = "M"
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Numbers = Annotated[tuple[Number, ...], Field(min_length=2, strict=False)]
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
 _NUMBERS = {"range": "two ends", "series": "a value for each of 'at'"}
 
 
@@ -145,7 +146,7 @@ def read_published_file(path: str | Path) -> PublishedFile:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -16,7 +16,7 @@ from whatelse.adversaries import ADVERSARIES
 from whatelse.attack_kinds import KINDS
 from whatelse.backdoors.adversary_settings import Sentence
 from whatelse.claims.command import published_keys
-from whatelse.claims.published import read_published
+from whatelse.claims.published import published_files, read_published
 from whatelse.claims.results import Instance as Found
 from whatelse.claims.results import looked_at
 from whatelse.claims.settings import Claim, FallsWith, GrowsWith, Several
@@ -1069,14 +1069,14 @@ class _Resolver:
 
     def _claims(self, attacks: Mapping[str, list[Artefact]]) -> None:
         published = os.path.relpath(PUBLISHED)
-        files = set()
+        keys = set()
         for number, claim in enumerate(self.study.claims):
             self._named(f"claims[{number}].attack", [claim.attack], attacks)
-            keys = list(published_keys(claim))
-            read_published(Path(published), keys)  # refuses ids that are not there
             place = f"{self.path}: claims[{number}] ({claim.claim})"
             _single_out(place, claim, attacks)
-            files |= {f"{published}/{key.split('/')[0]}.yaml" for key in keys}
+            keys |= {*published_keys(claim)}
+        read_published(published, keys)  # refuses ids that are not there
+        files = published_files(published, keys).values()
         judged = self._named("claims", attacks, attacks)
         self._add(
             Artefact(
@@ -1090,6 +1090,6 @@ class _Resolver:
                 {"attacks": [attack.folder for attack in judged]},
                 ("whatelse.claims.command",),
                 {"name": self.study.study},
-                tuple(sorted(files)),
+                tuple(str(file) for file in files),
             )
         )
