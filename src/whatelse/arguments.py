@@ -1,12 +1,16 @@
 """Types of command-line arguments that several verbs share."""
 
 import argparse
+import difflib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from whatelse.errors import UserError
+
+_LONG = 300  # characters of a list of choices that nobody reads
 
 
 def validation_line(where: str, error: ValidationError, schema: Any) -> str:
@@ -32,22 +36,30 @@ def validation_line(where: str, error: ValidationError, schema: Any) -> str:
         key=lambda own: own["type"] != "extra_forbidden",
     )
     first = findings[0]
-    field = ".".join(str(part) for part in first["loc"]) or "(whole)"
+    field, known = _place(schema, first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        known = _keys(schema, first["loc"][:-1])
         message = (
             f"unknown key; allowed: {', '.join(known)}" if known else "unknown key"
+        )
+    elif first["type"] == "literal_error" and len(message) > _LONG:
+        wanted = re.findall(r"'([^']*)'", message)
+        near = difflib.get_close_matches(str(first["input"]), wanted, n=5, cutoff=0.4)
+        message = f"none of {len(wanted)} words" + (
+            f"; close to it: {', '.join(near)}" if near else ""
         )
     got = (
         "" if first["type"] in ("missing", "extra_forbidden") else _got(first["input"])
     )
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return f"{where}: {field}: {message}{got}{more}"
+    return f"{where}: {field or '(whole)'}: {message}{got}{more}"
 
 
-def _keys(schema: Any, place: Sequence[str | int]) -> list[str]:
-    """Return which keys there may be at a place, as pydantic names it."""
+def _place(schema: Any, loc: Sequence[str | int]) -> tuple[str, list[str]]:
+    """Return a place as the file names it, and the keys there may be around it.
+
+    Pydantic puts the kind of a union's member before its fields; no file does.
+    """
     whole = TypeAdapter(schema).json_schema()
 
     def choices(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -60,26 +72,36 @@ def _keys(schema: Any, place: Sequence[str | int]) -> list[str]:
             for choice in several:
                 yield from choices(choice)
 
-    nodes = [*choices(whole)]
-    for part in place:
+    field, around, nodes = [], [], [*choices(whole)]
+    for part in loc:
+        if not any(part in _kinds(node) for node in nodes):
+            field.append(str(part))
+        around = nodes
         nodes = [
             choice for node in nodes for inner in _inside(node, part)
             for choice in choices(inner)
         ]  # fmt: skip
-    return sorted({name for node in nodes for name in node.get("properties", ())})
+    known = {name for node in around for name in node.get("properties", ())}
+    return ".".join(field), sorted(known)
+
+
+def _kinds(node: dict[str, Any]) -> dict[str, str]:
+    kinds: dict[str, str] = node.get("discriminator", {}).get("mapping", {})
+    return kinds
 
 
 def _inside(node: dict[str, Any], part: str | int) -> Iterator[dict[str, Any]]:
     """Yield the schemas of a part: a kind of a union, a key, or a place of a list."""
-    kinds = node.get("discriminator", {}).get("mapping", {})
+    kinds = _kinds(node)
     if part in kinds:
         yield {"$ref": kinds[part]}
     elif part in node.get("properties", {}):
         yield node["properties"][part]
     else:
-        inner = node.get("items" if isinstance(part, int) else "additionalProperties")
-        if isinstance(inner, dict):
-            yield inner
+        rest = "items" if isinstance(part, int) else "additionalProperties"
+        for inner in (node.get(rest), *node.get("patternProperties", {}).values()):
+            if isinstance(inner, dict):
+                yield inner
 
 
 def _got(value: Any) -> str:

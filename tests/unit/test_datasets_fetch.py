@@ -340,8 +340,8 @@ def test_prepare_writes_the_artefact_and_telemetry(
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ('{"source": "retail", "classes": "1e-3"}', "retail.classes: "),
-        ('{"source": "digits", "colour": 3}', "digits.colour: unknown key"),
+        ('{"source": "retail", "classes": "1e-3"}', "--spec: classes: "),
+        ('{"source": "digits", "colour": 3}', "--spec: colour: unknown key"),
         ("{", "Invalid JSON"),
     ],
 )

@@ -85,7 +85,16 @@ MODEL, TRAIN = "models/net", "models/net/training"
         ((f"{MODEL}/membres", 2), "toy.yaml: models.net: membres: unknown key"),
         ((f"{TRAIN}/epoch", 2), "models.net: training.epoch: unknown key"),
         (("attacks/shadow/min_row", 2), "attacks.shadow: .*min_row: unknown key"),
-        ((f"{TRAIN}/optimizer/learning_rate", "1e-3"), "valid number, got '1e-3'"),
+        # where the file has it, without the kind that pydantic puts before it
+        (
+            (f"{TRAIN}/optimizer/learning_rate", "1e-3"),
+            "net: training.optimizer.learning_rate: .*valid number, got '1e-3'",
+        ),
+        ((f"{TRAIN}/optimizer/rate", 1), "training.optimizer.rate: unknown key; .*, learning_rate"),
+        (
+            ("claims", [{"claim": "x", "attack": "shadow", "metric": "presicion"}]),
+            "claims.0.metric: none of [0-9]+ words; close to it: precision, ",
+        ),
         (("seed", "1"), "seed: Input should be a valid integer, got '1'"),
         (("seed", -1), "seed: .*greater than or equal to 0, got -1"),
         (("seed", 2**63), "seed: .*less than"),

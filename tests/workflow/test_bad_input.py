@@ -224,9 +224,9 @@ BACKDOORED: dict[str, Any] = {
     [
         ({"attackers": 4}, "adversary.attackers: 4; allowed: 1..3, fewer than"),
         ({"method": {"kind": "replacement", "scale": float("inf")}},
-         "method.replacement.scale: Input should be a finite number"),
+         "method.scale: Input should be a finite number"),
         ({"method": {"kind": "replacement", "scale": float("nan")}},
-         "method.replacement.scale: Input should be a finite number"),
+         "method.scale: Input should be a finite number"),
         ({"backdoor": {"kind": "cluster", "of": "2"}},
          "adversary.target: '2' is the class of the backdoor's records already"),
         ({"backdoor": {"kind": "records", "train": [1, 11], "held_out": [11]}},
