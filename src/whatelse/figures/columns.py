@@ -106,13 +106,17 @@ def draw_table(
         if any(result.mean(name) is not None for result in results)
     }
     names = [
-        [
-            *wrap_parts(name, _LABEL_CHARACTERS),
-            *wrap_parts(source_words(result.dataset), _LABEL_CHARACTERS),
-        ]
-        for name, result in zip(named(results, data=False), results, strict=True)
+        wrap_parts(name, _LABEL_CHARACTERS) for name in named(results, data=False)
     ]
-    heights = [row_height(lines) for lines in names]
+    sources = [source_words(result.dataset) for result in results]
+    # of one source the subtitle tells
+    data = [
+        wrap_parts(source, _LABEL_CHARACTERS) if len({*sources}) > 1 else []
+        for source in sources
+    ]
+    labels = [[*own, *source] for own, source in zip(names, data, strict=True)]
+    # a mean stands above its deviation
+    heights = [max(row_height(lines), row_height(["", ""])) for lines in labels]
     height = _HEAD + sum(heights) + 0.03
     figure, part = style.sheet(
         title,
@@ -121,14 +125,14 @@ def draw_table(
         height=height,
     )
     sketch = Sketch(part, height)
-    edges = _edges(names, len(shown))
+    edges = _edges(labels, len(shown))
     _head(sketch, shown, edges)
     y = _HEAD
-    for number, (result, lines) in enumerate(zip(results, names, strict=True)):
+    for number, (result, lines) in enumerate(zip(results, labels, strict=True)):
         if number % 2:
             sketch.shade(y, heights[number])
         for index, line in enumerate(lines):
-            color = style.GREY if index == len(lines) - 1 else "black"
+            color = "black" if index < len(names[number]) else style.GREY
             sketch.text(TEXT, y + LINE * (index + 0.85), line, color=color)
         for (name, column), edge in zip(shown.items(), edges, strict=True):
             for index, words in enumerate(_cell(result, name, column)):
