@@ -92,8 +92,8 @@ MODEL, TRAIN = "models/net", "models/net/training"
         ),
         ((f"{TRAIN}/optimizer/rate", 1), "training.optimizer.rate: unknown key; .*, learning_rate"),
         (
-            ("claims", [{"claim": "x", "attack": "shadow", "metric": "presicion"}]),
-            "claims.0.metric: none of [0-9]+ words; close to it: precision, ",
+            ("claims", [{"claim": "x", "attack": "shadow", "metric": "exposurez"}]),
+            "claims.0.metric: none of [0-9]+ words; close to it: exposure, ",
         ),
         (("seed", "1"), "seed: Input should be a valid integer, got '1'"),
         (("seed", -1), "seed: .*greater than or equal to 0, got -1"),
