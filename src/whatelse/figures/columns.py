@@ -105,9 +105,7 @@ def draw_table(
         for name, column in columns.items()
         if any(result.mean(name) is not None for result in results)
     }
-    names = [
-        wrap_parts(name, _LABEL_CHARACTERS) for name in named(results, data=False)
-    ]
+    names = [wrap_parts(name, _LABEL_CHARACTERS) for name in named(results, data=False)]
     sources = [source_words(result.dataset) for result in results]
     # of one source the subtitle tells
     data = [
