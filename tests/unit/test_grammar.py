@@ -90,7 +90,7 @@ MODEL, TRAIN = "models/net", "models/net/training"
             (f"{TRAIN}/optimizer/learning_rate", "1e-3"),
             "net: training.optimizer.learning_rate: .*valid number, got '1e-3'",
         ),
-        ((f"{TRAIN}/optimizer/rate", 1), "optimizer.rate: unknown key; .*, learning_rate"),
+        ((f"{TRAIN}/optimizer/rate", 1), "optimizer.rate: unknown key; .*, learning"),
         (
             ("claims", [{"claim": "x", "attack": "shadow", "metric": "exposurez"}]),
             "claims.0.metric: none of [0-9]+ words; close to it: exposure, ",
