@@ -4,7 +4,7 @@ Snakemake does not see edits to an imported package. Each rule therefore takes t
 import closure of the module that does its work as an input: an edit reruns exactly
 what it touches. Kinds that a registry imports by name (a loader, an attack, a
 figure) are not part of the closure of the registry: a rule adds the one that it runs.
-`DESCRIPTIONS` are part of no closure.
+`DESCRIPTIONS` and `WORDS` are part of no closure.
 """
 
 import ast
@@ -21,11 +21,14 @@ They compute nothing. What they resolve to is in the spec, and so in an artefact
 with them in the code, a new source would make every data set anew.
 """
 
+WORDS = frozenset({"whatelse.arguments"})
+"""What reads options and words what is wrong with them: in no result."""
+
 
 def closure(*modules: str) -> tuple[Path, ...]:
     """Return the files of some modules and of all that they import from here.
 
-    An import of one of `DESCRIPTIONS` is passed over.
+    An import of one of `DESCRIPTIONS` or `WORDS` is passed over.
 
     Parameters
     ----------
@@ -49,7 +52,7 @@ def closure(*modules: str) -> tuple[Path, ...]:
         if module in found:
             continue
         found.add(module)
-        waiting.extend(set(_imports(module)) - DESCRIPTIONS)
+        waiting.extend(set(_imports(module)) - DESCRIPTIONS - WORDS)
     return tuple(sorted(_file(module) for module in found))
 
 

@@ -32,6 +32,12 @@ def test_nothing_on_the_ground_floor_imports_a_question() -> None:
             assert not above, (module, above)
 
 
+def test_better_words_make_nothing_stale() -> None:
+    verbs = ("training.command", "training.collaborate", "datasets.prepare")
+    for verb in (*verbs, "attacks", "figures.command", "claims.command"):
+        assert "arguments.py" not in names(f"whatelse.{verb}")
+
+
 def test_an_edit_of_the_attack_retrains_nothing() -> None:
     attack = names("whatelse.attacks", *KINDS["membership.shadow"].modules)
     assert {"membership/shadow.py", "membership/evaluate.py"} <= attack

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from whatelse.arguments import validation_line
 from whatelse.errors import UserError
 
 FETCHED = "fetched.json"
@@ -131,7 +132,7 @@ def read_registry(path: str | Path) -> Registry:
     try:
         registry = TypeAdapter(Registry).validate_python(raw)
     except ValidationError as error:
-        raise UserError(_problem(path, error)) from None
+        raise UserError(validation_line(str(path), error, Registry)) from None
     for name, entry in registry.items():
         for file in entry.files:
             for place in file.paths:
@@ -140,14 +141,6 @@ def read_registry(path: str | Path) -> Registry:
                         f"{path}: {name}: paths: {place!r}; allowed: '{name}/...'"
                     )
     return registry
-
-
-def _problem(path: Path, error: ValidationError) -> str:
-    # Not from whatelse.arguments: that would make every data set depend on the
-    # command line.
-    first = error.errors(include_url=False)[0]
-    field = ".".join(map(str, first["loc"]))
-    return f"{path}: {field}: {first['msg']}, got {str(first['input'])[:60]!r}"
 
 
 def entry_of(registry: Mapping[str, Entry], name: str) -> Entry:
