@@ -148,6 +148,14 @@ def test_krum_is_the_papers() -> None:
     assert set(np.flatnonzero(shares)) == set(np.argsort(scores)[:3])
 
 
+def test_of_an_even_number_the_median_is_between_the_middle_two() -> None:
+    ahead = np.linspace(1.0, 1.001, 8, dtype=np.float32)
+    sent = torch.from_numpy(np.outer([1.0, 1.0, 3.0, 3.0], ahead).astype(np.float32))
+    moved, _ = move(Flame(kind="flame", noise=0.0), sent)
+    # the long two are cut to 2
+    np.testing.assert_allclose(moved, 1.5 * ahead, rtol=1e-5)
+
+
 def test_flame_keeps_the_largest_cluster_and_cuts_to_the_median() -> None:
     sent = changes(1.0, toward=-5.0)
     _, shares = move(Flame(kind="flame", noise=0.0), sent)

@@ -269,6 +269,9 @@ def test_constrain_and_scale_stays_near_or_alike(data: Path) -> None:
     assert near[0] < 0.7 * free[0]
     assert abs(free[1]) < 0.1
     assert alike[1] > 0.3
+    # before the first step no direction is asked for: the class loss alone moves it
+    one = {**TRAINING, "epochs": 1, "batch_size": 64}
+    assert moved(alpha=1e-6, detector="cosine", training=one)[0] < 1e-4
 
 
 def test_growth_raises_gamma_until_the_backdoor_is_there(data: Path) -> None:

@@ -1183,6 +1183,8 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
          "which: 3; allowed: 0..2"),
         ({"backdoor": {"kind": "records", "train": [1, 2], "held_out": [2]}}, {},
          "held_out: 2 is also in train"),
+        ({"backdoor": {"kind": "records", "train": [1], "held_out": [7, 7]}}, {},
+         "held_out: 7 stands 2 times; allowed: each record once"),
         ({"training": {"optimizer": {"kind": "adam"}, "epochs": 1}}, {},
          "training.optimizer.kind: adam; allowed: sgd"),
         ({}, {"collaboration": {"kind": "gradients", "iterations": 40}},

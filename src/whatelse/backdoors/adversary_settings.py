@@ -1,5 +1,6 @@
 """Settings of what an attacker does inside federated averaging (P4 Sec. 4)."""
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -32,6 +33,12 @@ class Records(_Settings):
 
     @model_validator(mode="after")
     def _apart(self) -> "Records":
+        for name in ("train", "held_out"):
+            row, times = Counter(getattr(self, name)).most_common(1)[0]
+            if times > 1:
+                raise ValueError(
+                    f"{name}: {row} stands {times} times; allowed: each record once"
+                )
         if both := sorted({*self.train} & {*self.held_out}):
             raise ValueError(
                 f"held_out: {both[0]} is also in train; allowed: records apart"

@@ -229,7 +229,7 @@ def _strangeness(
     if settings.detector == "norm":
         return moved.norm()
     usual = torch.cat([honest[place].flatten() for place in program.parameters])
-    # Before the first step nothing has moved, and a cosine has no slope there.
+    # Before the first step nothing has moved: a cosine has no slope there, nor this.
     if not moved.any():
-        return moved.sum()
+        return 0 * moved.sum()
     return 1 - torch.cosine_similarity(moved, usual.to(moved), dim=0)

@@ -164,12 +164,15 @@ def _hostile(seen: Seen, adversary: dict[str, Any]) -> NDArray[np.bool_]:
     return hostile
 
 
-def _ratio(seen: Seen, hostile: NDArray[np.bool_]) -> float:
-    """Return how much longer malicious changes are than benign ones, by medians."""
+def _ratio(seen: Seen, hostile: NDArray[np.bool_]) -> float | None:
+    """Return how much longer malicious changes are than benign ones, by medians.
+
+    None where no round of the attack has a benign change.
+    """
     rounds = hostile.any(1)
     norms = seen[names.NORMS]
     benign = norms[rounds][~hostile[rounds]]
-    return float(np.median(norms[hostile]) / np.median(benign)) if len(benign) else 1.0
+    return float(np.median(norms[hostile]) / np.median(benign)) if len(benign) else None
 
 
 def _controls(

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from whatelse.figures import style
 from whatelse.figures.results import AttackResult, named, remarks, shared
@@ -97,3 +98,8 @@ def _panel(panel: Axes, table: pd.DataFrame) -> None:
             linewidths=0,
         )  # fmt: skip
     panel.set_xscale("log")
+    # powers of ten alone would leave a narrow span without a number
+    span = table["norm"].max() / table["norm"].min()
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 30 else (1,)))
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())

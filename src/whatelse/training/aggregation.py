@@ -70,14 +70,23 @@ def _mean_of(kept_K: Tensor) -> Tensor:
     return kept_K.double() / kept_K.sum()
 
 
+def _median(values_K: Tensor) -> Tensor:
+    """Return the median over the first axis, of an even number the middle two's mean.
+
+    PyTorch's own takes the lower of the two.
+    """
+    order_K = values_K.sort(0).values
+    return (order_K[(len(order_K) - 1) // 2] + order_K[len(order_K) // 2]) / 2
+
+
 def _inliers(defence: Outliers, changes_KP: Tensor) -> Tensor:
     if defence.by == "norm":
         suspicion_K = changes_KP.norm(dim=1)
     else:
-        middle_P = changes_KP.median(0).values
+        middle_P = _median(changes_KP)
         suspicion_K = -torch.cosine_similarity(changes_KP, middle_P.unsqueeze(0))
-    middle = suspicion_K.median()
-    deviation = (suspicion_K - middle).abs().median()
+    middle = _median(suspicion_K)
+    deviation = _median((suspicion_K - middle).abs())
     return suspicion_K <= middle + defence.deviations * deviation
 
 
@@ -132,7 +141,7 @@ def _flame(
     ).fit_predict(distance_KK)  # fmt: skip
     # all are noise to it where none is near another: then nothing stands out
     kept_K = torch.from_numpy((clusters == 0) | (clusters.max() < 0))
-    norm = changes_KP.norm(dim=1).median()
+    norm = _median(changes_KP.norm(dim=1))
     shares_K = _cut(changes_KP, norm) * _mean_of(kept_K)
     moved_P = shares_K.to(changes_KP) @ changes_KP
     noise_P = rng.standard_normal(moved_P.shape, dtype=np.float32)
