@@ -752,6 +752,9 @@ def test_who_goes_on_twice_draws_anew_each_time(data: Path, tmp_path: Path) -> N
     about = [read_json(folder / names.ABOUT) for folder in folders]
     assert [own["stages"] for own in about] == [0, 1, 2]
     assert len({tuple(own["participants"]) for own in about}) == 1
+    # of what participants have of their own: the backdoor's records are not counted
+    right = about[2]["train_accuracy"]["value"] * sum(about[2]["participants"])
+    assert right == pytest.approx(round(right), abs=1e-6)
     # each begins where the one before ended
     for before, after in itertools.pairwise(seen):
         assert torch.equal(before[names.TOLD][-1], after[names.TOLD][0])

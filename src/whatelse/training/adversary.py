@@ -78,7 +78,7 @@ class Cast:
     invited : mapping of int to sequence of int
         Participants that are among those selected in a round.
     ignored : ndarray of int64
-        Held-out records on which the model's accuracy is not measured.
+        Records on which the model's accuracy is not measured: nobody honest has them.
     """
 
     participants: Sequence[Participant]

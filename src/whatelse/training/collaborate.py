@@ -89,14 +89,14 @@ def run(args: argparse.Namespace) -> None:
             "not finite); allowed: a lower rate"
         )
     program = Program(architecture, data, model)
-    tested = ~inside
-    tested[cast.ignored] = False
+    fitted, tested = inside.copy(), ~inside
+    fitted[cast.ignored] = tested[cast.ignored] = False
     labels = np.asarray(dataset.labels)
-    commonest = majority(labels[inside], labels[tested])
+    commonest = majority(labels[fitted], labels[tested])
     about = {
         "participants": [len(participant.rows) for participant in cast.participants],
         "test_accuracy": _accuracy(program, np.flatnonzero(tested)),
-        "train_accuracy": _accuracy(program, np.flatnonzero(inside)),
+        "train_accuracy": _accuracy(program, np.flatnonzero(fitted)),
         "task_majority": rate(int(commonest.sum()), len(commonest)),
         "adversary": cast.about,
         "privacy": privacy,
