@@ -48,11 +48,13 @@ def validation_line(where: str, error: ValidationError, schema: Any) -> str:
         message = f"none of {len(wanted)} words" + (
             f"; close to it: {', '.join(near)}" if near else ""
         )
-    got = (
-        "" if first["type"] in ("missing", "extra_forbidden") else _got(first["input"])
+    # of a whole section that does not fit together the message names what
+    told = first["type"] in ("missing", "extra_forbidden") or (
+        first["type"] == "value_error" and isinstance(first["input"], dict)
     )
+    got = "" if told else _got(first["input"])
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return f"{where}: {field or '(whole)'}: {message}{got}{more}"
+    return f"{where}: {field + ': ' if field else ''}{message}{got}{more}"
 
 
 def _place(schema: Any, loc: Sequence[str | int]) -> tuple[str, list[str]]:

@@ -159,9 +159,9 @@ def test_several_findings_are_counted(tmp_path: Path) -> None:
     ("text", "line"),
     [
         ("study: [", "not YAML"),
-        ("", r"\(whole\)"),
-        ("- a\n- b", r"\(whole\)"),
-        ("just words", r"\(whole\)"),
+        ("", "toy.yaml: Input should be an object, got None"),
+        ("- a\n- b", "toy.yaml: Input should be an object, got"),
+        ("just words", "toy.yaml: Input should be an object, got"),
         ("study: toy\nseed: 1\nseed: 2\n", "line 3: the key seed stands twice"),
         ("a: {b: 1, b: 2}", "line 1: the key b stands twice"),
         ("2020-01-01: x", "line 1: a key is no text"),

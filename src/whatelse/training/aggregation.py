@@ -96,9 +96,9 @@ def _nearest(defence: Krum, changes_KP: Tensor) -> Tensor:
     near = count - defence.attackers - 2
     if near < 1 or defence.kept > count:
         raise UserError(
-            f"defence: krum of {count} selected, {defence.attackers} attackers, "
-            f"{defence.kept} kept; allowed: at least {defence.attackers + 3} selected, "
-            f"at most {count} kept"
+            f"collaboration.defence.attackers: {defence.attackers} of {count} "
+            f"selected, {defence.kept} kept; allowed: at least "
+            f"{defence.attackers + 3} selected, at most {count} kept"
         )
     squares_KK = torch.cdist(changes_KP.double(), changes_KP.double()) ** 2
     # the first is the change itself
@@ -116,8 +116,8 @@ def _by_weight(
     trim = (count - 1) // 2 if isinstance(defence, Median) else defence.trim
     if 2 * trim >= count:
         raise UserError(
-            f"defence.trim: {trim} at either end of {count} selected; allowed: "
-            f"1..{(count - 1) // 2}"
+            f"collaboration.defence.trim: {trim} at either end of {count} selected; "
+            f"allowed: 1..{(count - 1) // 2}"
         )
     order_KP = changes_KP.argsort(dim=0, stable=True)[trim : count - trim]
     taken_K = torch.bincount(order_KP.flatten(), minlength=count).double()
@@ -131,7 +131,9 @@ def _flame(
 
     count = len(changes_KP)
     if count < 3:
-        raise UserError(f"selected: {count}; allowed with defence flame: at least 3")
+        raise UserError(
+            f"collaboration.selected: {count}; allowed with flame: at least 3"
+        )
     units_KP = torch.nn.functional.normalize(changes_KP.double(), dim=1)
     distance_KK = (1 - units_KP @ units_KP.T).clamp(min=0).numpy()
     np.fill_diagonal(distance_KK, 0)

@@ -215,12 +215,14 @@ def _selected(
     """Return who takes part in a round, those invited for certain."""
     wanted = settings.selected or count
     if wanted > count:
-        raise UserError(f"selected: {wanted}; allowed: 1..{count}, the participants")
+        raise UserError(
+            f"collaboration.selected: {wanted}; allowed: 1..{count}, the participants"
+        )
     if wanted == count:
         return list(range(count))
     if len(invited) > wanted:
         raise UserError(
-            f"selected: {wanted}; allowed: at least {len(invited)}, who attack at once"
+            f"collaboration.selected: {wanted}; allowed: at least {len(invited)}, who attack at once"
         )
     drawn = stream(seed, *name, "selected", number).permutation(count).tolist()
     others = [number for number in drawn if number not in invited]
