@@ -222,7 +222,8 @@ def _selected(
         return list(range(count))
     if len(invited) > wanted:
         raise UserError(
-            f"collaboration.selected: {wanted}; allowed: at least {len(invited)}, who attack at once"
+            f"collaboration.selected: {wanted}; allowed: at least {len(invited)}, who "
+            "attack at once"
         )
     drawn = stream(seed, *name, "selected", number).permutation(count).tolist()
     others = [number for number in drawn if number not in invited]
