@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,10 +44,7 @@ def validation_line(where: str, error: ValidationError, schema: Any) -> str:
         )
     elif first["type"] == "literal_error" and len(message) > _LONG:
         wanted = re.findall(r"'([^']*)'", message)
-        near = difflib.get_close_matches(str(first["input"]), wanted, n=5, cutoff=0.4)
-        message = f"none of {len(wanted)} words" + (
-            f"; close to it: {', '.join(near)}" if near else ""
-        )
+        message = f"none of {len(wanted)} words{close_to(str(first['input']), wanted)}"
     # of a whole section that does not fit together the message names what
     told = first["type"] in ("missing", "extra_forbidden") or (
         first["type"] == "value_error" and isinstance(first["input"], dict)
@@ -55,6 +52,12 @@ def validation_line(where: str, error: ValidationError, schema: Any) -> str:
     got = "" if told else _got(first["input"])
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return f"{where}: {field + ': ' if field else ''}{message}{got}{more}"
+
+
+def close_to(word: str, known: Iterable[str]) -> str:
+    """Return what a line about an unknown word ends in: which known ones are near."""
+    near = difflib.get_close_matches(word, list(known), n=5, cutoff=0.4)
+    return f"; close to it: {', '.join(near)}" if near else ""
 
 
 def _place(schema: Any, loc: Sequence[str | int]) -> tuple[str, list[str]]:

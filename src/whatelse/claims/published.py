@@ -1,6 +1,5 @@
 """Numbers that papers published, each with how well it is attested."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from whatelse.arguments import validation_line
+from whatelse.arguments import close_to, validation_line
 from whatelse.errors import UserError
 
 Mark = Literal["V", "E", "C", "S", "D", "M"]
@@ -187,13 +186,10 @@ def read_published(folder: str | Path, keys: Iterable[str]) -> dict[str, Publish
             if start != name:
                 continue
             if wanted not in numbers:
-                raise UserError(_unknown(path, wanted, numbers))
+                raise UserError(
+                    f"{path}: no published number has the id {wanted!r}"
+                    f"{close_to(wanted, numbers)}"
+                )
             number = numbers[wanted]
             found[key] = Published(key, file.paper, number, file.marks[number.mark])
     return found
-
-
-def _unknown(path: Path, wanted: str, numbers: Iterable[str]) -> str:
-    near = difflib.get_close_matches(wanted, list(numbers), n=5, cutoff=0.4)
-    hint = f"; close to it: {', '.join(near)}" if near else ""
-    return f"{path}: no published number has the id {wanted!r}{hint}"

@@ -60,6 +60,13 @@ def draw(
     for panel in panels.ravel()[max(len(results) - across, 0) : len(results)]:
         panel.set_xlabel("length of the change")
         panel.tick_params(labelbottom=True)  # where the row below is not full
+    # One axis for all. Powers of ten alone would leave a narrow span without a number.
+    norms = pd.concat([table["norm"] for table in tables])
+    narrow = norms.max() < 30 * norms.min()
+    axis = panels[0, 0].xaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
     for panel in panels[:, 0]:
         panel.set_ylabel("cosine with the others")
     part.legend(
@@ -98,8 +105,3 @@ def _panel(panel: Axes, table: pd.DataFrame) -> None:
             linewidths=0,
         )  # fmt: skip
     panel.set_xscale("log")
-    # powers of ten alone would leave a narrow span without a number
-    span = table["norm"].max() / table["norm"].min()
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 30 else (1,)))
-    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panel.xaxis.set_minor_formatter(NullFormatter())
