@@ -61,7 +61,7 @@ def dataset(
 def words_of_users(
     folder: Path, inputs: Any, labels: Any, *, users: int, words: int
 ) -> None:
-    """Write windows of words of `users` authors, u00, u01, ..., as many of each."""
+    """Write windows of words of authors 100, 101, ..., as many of each."""
     vocabulary = ["<unk>", "<eos>", *(f"w{number}" for number in range(words - 2))]
     owners = np.arange(users).repeat(len(labels) // users)
     write_dataset(
@@ -71,7 +71,7 @@ def words_of_users(
             "vocabulary": vocabulary,
         },
         settings={"source": "blogs-words"},
-        attributes={"author": [f"u{number:02}" for number in owners]},
+        attributes={"author": 100 + owners},  # numbers, as bloggers have
     )  # fmt: skip
 
 

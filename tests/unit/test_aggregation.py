@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from whatelse.errors import UserError
 from whatelse.seeding import stream
 from whatelse.training.aggregation import aggregate
 from whatelse.training.federated_settings import (
@@ -175,11 +174,11 @@ def test_flame_keeps_the_largest_cluster_and_cuts_to_the_median() -> None:
 @pytest.mark.parametrize(
     ("defence", "message"),
     [
-        (Krum(kind="krum", attackers=7), "at least 10 selected"),
-        (Krum(kind="krum", attackers=1, kept=10), "at most 9 kept"),
+        (Krum(kind="krum", attackers=4), "4 of 9 selected; allowed: at least 11"),
+        (Krum(kind="krum", attackers=1, kept=10), "kept: 10; allowed: 1..9"),
         (TrimmedMean(kind="trimmed-mean", trim=5), "allowed: 1..4"),
     ],
 )
 def test_too_few_changes_are_refused(defence: Defence, message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         move(defence, changes(1.0))

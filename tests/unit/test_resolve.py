@@ -1075,10 +1075,11 @@ def hidden(
     """Return a study of a model that starts from a converged one."""
     changed = {**HIDDEN["adversary"], "rounds": [3], **(adversary or {})}  # type: ignore[dict-item]
     attacked = {**HIDDEN, "from": "converged", "adversary": changed, **entry}
+    alone = {key: value for key, value in HIDDEN.items() if key != "adversary"}
     study = {
         "study": "toy", "question": "backdoors", "title": "Toy", "seed": 4,
         "datasets": {"digits": {"source": "digits"}},
-        "models": {"converged": HIDDEN, "attacked": attacked},
+        "models": {"converged": HIDDEN, "alone": alone, "attacked": attacked},
         "attacks": {"backdoor": {"kind": "backdoors.evaluate", "models": "attacked"}},
     }  # fmt: skip
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
@@ -1173,6 +1174,8 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
         ({"attackers": 4}, {}, "adversary.attackers: 4; allowed: 1..3"),
         ({"attackers": 3}, {}, "adversary.attackers: 3; allowed: 1..2, the selected"),
         ({"rounds": [9]}, {}, "adversary.rounds: 9; allowed: 0..8"),
+        ({"rounds": []}, {},
+         "attacks.backdoor.models: 'attacked' has adversary.rounds: [], no round"),
         ({"method": {"kind": "replacement", "scale": float("inf")}}, {}, "scale"),
         ({"poisoned": 40}, {}, "poisoned: 40; allowed: 1..32, the batch"),
         ({"target": "1"}, {},
@@ -1191,6 +1194,23 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
          "collaboration.kind: gradients; allowed: averaging"),
         ({}, {"participants": 5},
          "models.attacked.from: 'converged' has another participants"),
+        ({"backdoor": {"kind": "cluster", "of": "1", "which": 1}}, {},
+         "models.attacked.from: 'converged' has no adversary that keeps the same "),
+        ({}, {"from": "alone"},
+         "models.attacked.from: 'alone' has no adversary that keeps the same records"),
+        ({"share": 0.6, "attackers": 2}, {},
+         "adversary.share: 0.6 of 2 attackers each; allowed: below 0.5"),
+        ({"share": 0.3}, {"deal": {"kind": "attribute", "attribute": "author"}},
+         "deal.kind: attribute; allowed with adversary.share: lot, dirichlet"),
+        ({}, {"collaboration": {"kind": "averaging", "rounds": 9,
+                                "weights": "records"}},
+         "collaboration.weights: records; allowed with a backdoor: equal"),
+        ({}, {"collaboration": {"kind": "averaging", "rounds": 9, "defence": {
+            "kind": "krum", "attackers": 1}}},
+         "collaboration.defence.attackers: 1 of 4 selected; allowed: at least 5"),
+        ({}, {"collaboration": {"kind": "averaging", "rounds": 9, "selected": 2,
+                                "defence": {"kind": "flame"}}},
+         "collaboration.defence.kind: flame of 2 selected; allowed: at least 3"),
         ({}, {"replicates": 3}, "'converged' has 2 replicates; allowed: at least 3"),
         ({}, {"from": "attacked"}, "leads back to itself"),
         ({}, {"collaboration": {

@@ -166,7 +166,7 @@ def test_a_part_of_a_user_is_refused(
     ]  # fmt: skip
     assert main(arguments) == 2
     said = capsys.readouterr().err
-    assert "learned from a part of 'u" in said
+    assert "learned from a part of '" in said
     assert "allowed: models with unit: author" in said
 
 

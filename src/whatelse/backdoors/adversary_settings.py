@@ -149,8 +149,9 @@ class TrainAndScale(_Settings):
 
     kind: Literal["train-and-scale"]
     norm: float = Field(
-        ..., gt=0, le=1e6, allow_inf_nan=False, description="S, of the whole change."
-    )
+        ..., gt=0, le=1e6, allow_inf_nan=False,
+        description="S, of the whole change that each attacker sends.",
+    )  # fmt: skip
 
 
 class Poisoning(_Settings):
@@ -166,7 +167,8 @@ class BackdoorAdversary(_Settings):
     """Participants who put a backdoor into the joint model (P4 Alg. 1).
 
     They are honest in all rounds but those of the attack. Several split one
-    replacement among them; by poisoning each sends a change of its own.
+    replacement among them; by train-and-scale each sends the longest that passes, by
+    poisoning a change of its own.
     """
 
     kind: Literal["backdoor"]

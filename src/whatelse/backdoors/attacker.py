@@ -15,6 +15,7 @@ from whatelse.backdoors.adversary_settings import (
     Poisoning,
     TrainAndScale,
 )
+from whatelse.errors import UserError
 from whatelse.seeding import stream
 from whatelse.training.augment import augmented, drawn_ways
 from whatelse.training.descent import Descent
@@ -77,7 +78,7 @@ class Attackers:
         if self.when != scene.number:
             company = [number for number in scene.chosen if number < len(self._members)]
             whole = self._change(scene, company, update)
-            factor = self._gamma(scene, whole) / len(company)
+            factor = self._factor(scene, whole, len(company))
             self._part = {place: value * factor for place, value in whole.items()}
         return self._part
 
@@ -96,17 +97,27 @@ class Attackers:
             self._seed, name,
         )  # fmt: skip
         self.trained, self.when = program.vectors(), scene.number
+        if not all(torch.isfinite(value).all() for value in self.trained.values()):
+            raise UserError(
+                f"adversary.training.optimizer.learning_rate: attackers diverged in "
+                f"round {scene.number} (weights are not finite); allowed: a lower rate"
+            )
         return {
             place: value - scene.model[place] for place, value in self.trained.items()
         }
 
-    def _gamma(self, scene: Scene, change: Vectors) -> float:
+    def _factor(self, scene: Scene, change: Vectors, company: int) -> float:
+        """Return what each of the attackers of a round multiplies the change by.
+
+        They split one replacement; a detector of lengths lets each of them pass.
+        """
         method = self._settings.method
         if isinstance(method, TrainAndScale):
             parts = [change[k].square().sum() for k in scene.program.parameters]
             return method.norm / float(torch.stack(parts).sum().sqrt())
         exact = len(scene.chosen) / self._server_rate
-        return (getattr(method, "scale", None) or exact) * self._growth
+        gamma = getattr(method, "scale", None) or exact
+        return float(gamma * self._growth / company)
 
 
 def train_poisoned(

@@ -130,8 +130,8 @@ def _cause(rounds: int, server_rate: float) -> str:
         return f"no benign round came before; {converged}"
     if server_rate < 1:
         return (
-            f"server_rate {server_rate:g}, which P4's eta of 1 is too, moves it by so "
-            "much of the mean change a round; learn at server_rate 1 and lower it for "
-            f"the attack, or {converged}"
+            f"server_rate {server_rate:g} moves it by no more of the mean change a "
+            "round; learn at server_rate 1 and lower it for the attack (P4's eta of 1 "
+            f"is selected / participants), or {converged}"
         )
     return f"raise rounds or change learning_rate, or {converged}"

@@ -35,12 +35,7 @@ def cast(settings: Mapping[str, Any], stage: Stage) -> Cast:
     """
     chosen = BackdoorAdversary.model_validate(settings)
     protocol = stage.protocol
-    if not isinstance(protocol, Averaging):
-        raise UserError("collaboration.kind: gradients; allowed: averaging")
-    if protocol.weights != "equal":
-        raise UserError(
-            "collaboration.weights: records; allowed with a backdoor: equal, as P4"
-        )
+    assert isinstance(protocol, Averaging)  # a study's grammar sees to it
     selection = selection_of(chosen, stage)
     rows = np.setdiff1d(stage.rows, selection.reserved)
     honest = _dealt(chosen, stage, rows)
@@ -106,10 +101,7 @@ def _dealt(chosen: BackdoorAdversary, stage: Stage, rows: Rows) -> list[Honest]:
     """
     if chosen.share is None:
         return stage.dealt(rows, stage.count)
-    if isinstance(stage.deal, ByAttribute):
-        raise UserError(
-            "deal.kind: attribute; allowed with adversary.share: lot, dirichlet"
-        )
+    assert not isinstance(stage.deal, ByAttribute)  # the grammar, again
     each, others = round(chosen.share * len(rows)), stage.count - chosen.attackers
     theirs = each * chosen.attackers
     if not each or len(rows) - theirs < others:

@@ -106,6 +106,12 @@ def inputs_of(
     if not isinstance(chosen, Pixels):
         return np.array(inputs[selection.train]), np.array(inputs[selection.held_out])
     donors = mine[stage.labels[mine] != selection.target]
+    if not len(donors):
+        raise UserError(
+            f"adversary.target: {settings.wanted!r} is the class of all {len(mine)} "
+            "records that the attackers hold; allowed: a class whose records are not "
+            "all they have to stamp"
+        )
     stamped = np.array(inputs[donors]), np.array(inputs[selection.held_out])
     brightest = max(images.max() for images in stamped)
     for images in stamped:
@@ -169,7 +175,7 @@ def _alike(chosen: Cluster, stage: Stage) -> tuple[Rows, Rows, Rows]:
     if len(rows) < chosen.clusters * chosen.folds:
         raise UserError(
             f"adversary.backdoor.clusters: {chosen.clusters} of {len(rows)} records, "
-            f"each in {chosen.folds} folds; allowed: fewer"
+            f"each in {chosen.folds} folds; allowed: 2..{len(rows) // chosen.folds}"
         )
     inputs = np.asarray(stage.dataset.inputs[rows], dtype=np.float64)
     points = inputs.reshape(len(rows), -1)

@@ -71,9 +71,11 @@ def derive(settings: Mapping[str, Any], dataset: Dataset) -> Derived:
     rows[:, : chosen.length - 1] = phrases[:, :-1]
     times = chosen.copies
     added = chosen.count * times
+    column = dataset.attributes[chosen.attribute]
+    of_name = {str(value): value for value in column}  # numbers stay numbers
     own = {
-        str(name): [*column, *[None] * added]
-        for name, column in dataset.attributes.items()
+        str(name): [*values, *[None] * added]
+        for name, values in dataset.attributes.items()
     }
     numbers = np.arange(1, chosen.count + 1).repeat(times)
     return Derived(
@@ -82,8 +84,8 @@ def derive(settings: Mapping[str, Any], dataset: Dataset) -> Derived:
         attributes={
             **own,
             chosen.attribute: [
-                *dataset.attributes[chosen.attribute],
-                *(str(owner) for owner in owners.repeat(times)),
+                *column,
+                *(of_name[str(owner)] for owner in owners.repeat(times)),
             ],
             PHRASE: [0] * dataset.num_records + numbers.tolist(),
         },

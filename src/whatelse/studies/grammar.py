@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from whatelse.arguments import validation_line
-from whatelse.backdoors.adversary_settings import BackdoorAdversary, Cars
+from whatelse.backdoors.adversary_settings import BackdoorAdversary, Cars, Records
 from whatelse.backdoors.cars import CLASS as CARS_ARE
 from whatelse.backdoors.settings import BackdoorAttack
 from whatelse.claims.settings import Claim
@@ -53,6 +53,7 @@ from whatelse.properties.adversary_settings import (
 from whatelse.properties.settings import PropertyAttack
 from whatelse.training.federated_settings import (
     Averaging,
+    ByAttribute,
     ByLot,
     Deal,
     Protocol,
@@ -296,12 +297,36 @@ class Collaborative(_Entry):
         return self
 
     @model_validator(mode="after")
+    def _defence_has_enough(self) -> "Collaborative":
+        if defence := getattr(self.collaboration, "defence", None):
+            selected = getattr(self.collaboration, "selected", None)
+            try:
+                defence.refuse(selected or self.participants)
+            except ValueError as error:
+                raise ValueError(f"collaboration.defence.{error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _backdoor_can_be_done(self) -> "Collaborative":
         adversary, protocol = self.adversary, self.collaboration
         if not isinstance(adversary, BackdoorAdversary):
             return self
         if not isinstance(protocol, Averaging):
             raise ValueError("collaboration.kind: gradients; allowed: averaging")
+        if protocol.weights != "equal":
+            raise ValueError(
+                "collaboration.weights: records; allowed with a backdoor: equal, as P4"
+            )
+        if adversary.share and adversary.share * adversary.attackers >= 1:
+            raise ValueError(
+                f"adversary.share: {adversary.share} of {adversary.attackers} "
+                f"attackers each; allowed: below {1 / adversary.attackers:.3g}, which "
+                "leaves the others some"
+            )
+        if adversary.share and isinstance(self.deal, ByAttribute):
+            raise ValueError(
+                "deal.kind: attribute; allowed with adversary.share: lot, dirichlet"
+            )
         if adversary.attackers >= self.participants:
             raise ValueError(
                 f"adversary.attackers: {adversary.attackers}; allowed: "
@@ -334,6 +359,19 @@ class Collaborative(_Entry):
                 "backdoor's records already; allowed: another"
             )
         return self
+
+    @property
+    def withheld(self) -> dict[str, Any] | None:
+        """Which records attackers alone hold; None without a backdoor."""
+        if not isinstance(self.adversary, BackdoorAdversary):
+            return None
+        chosen = self.adversary.backdoor
+        if isinstance(chosen, Records):
+            return {"rows": {*chosen.train, *chosen.held_out, *chosen.excluded}}
+        # all groups of cars, and the whole cluster; a pattern or a sentence needs none
+        return chosen.model_dump(include={"of", "clusters", "which"}) | (
+            {"cars": True} if isinstance(chosen, Cars) else {}
+        )
 
 
 class External(_Entry):

@@ -479,6 +479,11 @@ class _Resolver:
                 f"{f'an adversary of kind {found}' if found else 'no adversary'}; "
                 f"allowed: an entry with one of kind {KINDS[kind].adversary}"
             )
+        if need == "observations" and getattr(settings.adversary, "rounds", 1) == ():
+            raise UserError(
+                f"{place}.models: {point.entry!r} has adversary.rounds: [], no round "
+                "of an attack; allowed: an entry that has some, or leaves rounds out"
+            )
         for data, grid in self._datasets(points, point, settings.dataset):
             own = self._joined(point, grid, point.grid)
             joined = self._joined(attack, own, *grids)
@@ -584,6 +589,15 @@ class _Resolver:
                         f"{place}: {base.entry!r} has another {name}; allowed: the "
                         "same, so that everybody has the records they had"
                     )
+            if settings.withheld is not None and (
+                base.settings.withheld != settings.withheld
+            ):
+                raise UserError(
+                    f"{place}: {base.entry!r} has no adversary that keeps the same "
+                    "records from the others, and nobody looks whether it has "
+                    "converged; allowed: one with the same adversary.backdoor, and "
+                    "rounds: []"
+                )
             if replicate >= base.settings.replicates:
                 raise UserError(
                     f"{place}: {base.entry!r} has {base.settings.replicates} "

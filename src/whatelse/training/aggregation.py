@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from whatelse.errors import UserError
 from whatelse.training.federated_settings import (
     Clip,
     Defence,
@@ -44,10 +43,11 @@ def aggregate(
 
     Raises
     ------
-    UserError
+    ValueError
         If there are too few changes for the defence.
     """
     count = len(changes_KP)
+    defence.refuse(count)
     if isinstance(defence, Clip):
         shares = _cut(changes_KP, defence.norm) / count
     elif isinstance(defence, Outliers):
@@ -94,12 +94,6 @@ def _nearest(defence: Krum, changes_KP: Tensor) -> Tensor:
     """Return which changes lie nearest to their K - f - 2 nearest (Krum, Sec. 4)."""
     count = len(changes_KP)
     near = count - defence.attackers - 2
-    if near < 1 or defence.kept > count:
-        raise UserError(
-            f"collaboration.defence.attackers: {defence.attackers} of {count} "
-            f"selected, {defence.kept} kept; allowed: at least "
-            f"{defence.attackers + 3} selected, at most {count} kept"
-        )
     squares_KK = torch.cdist(changes_KP.double(), changes_KP.double()) ** 2
     # the first is the change itself
     scores_K = squares_KK.sort(1).values[:, 1 : near + 1].sum(1)
@@ -114,11 +108,6 @@ def _by_weight(
     count = len(changes_KP)
     # the median of an even number is the mean of the middle two
     trim = (count - 1) // 2 if isinstance(defence, Median) else defence.trim
-    if 2 * trim >= count:
-        raise UserError(
-            f"collaboration.defence.trim: {trim} at either end of {count} selected; "
-            f"allowed: 1..{(count - 1) // 2}"
-        )
     order_KP = changes_KP.argsort(dim=0, stable=True)[trim : count - trim]
     taken_K = torch.bincount(order_KP.flatten(), minlength=count).double()
     return changes_KP.gather(0, order_KP).mean(0), (taken_K / taken_K.sum()).numpy()
@@ -130,10 +119,6 @@ def _flame(
     from sklearn.cluster import HDBSCAN
 
     count = len(changes_KP)
-    if count < 3:
-        raise UserError(
-            f"collaboration.selected: {count}; allowed with flame: at least 3"
-        )
     units_KP = torch.nn.functional.normalize(changes_KP.double(), dim=1)
     distance_KK = (1 - units_KP @ units_KP.T).clamp(min=0).numpy()
     np.fill_diagonal(distance_KK, 0)

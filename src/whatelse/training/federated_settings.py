@@ -32,7 +32,18 @@ class Privacy(_Settings):
     )  # fmt: skip
 
 
-class Clip(_Settings):
+class _Defence(_Settings):
+    def refuse(self, selected: int) -> None:
+        """Refuse rounds of so many changes.
+
+        Raises
+        ------
+        ValueError
+            If they are too few for the defence; it names a field of its own.
+        """
+
+
+class Clip(_Defence):
     """Changes are cut to a length; the bare half of `privacy`."""
 
     kind: Literal["clip"]
@@ -41,20 +52,28 @@ class Clip(_Settings):
     )
 
 
-class Median(_Settings):
+class Median(_Defence):
     """The median of the changes, weight by weight (Yin et al., ICML 2018)."""
 
     kind: Literal["median"]
 
 
-class TrimmedMean(_Settings):
+class TrimmedMean(_Defence):
     """The mean without the largest and smallest, by weight (Yin et al., ICML 2018)."""
 
     kind: Literal["trimmed-mean"]
     trim: int = Field(..., ge=1, le=50_000, description="Left out at either end.")
 
+    def refuse(self, selected: int) -> None:
+        """Refuse rounds of which nothing would be left."""
+        if 2 * self.trim >= selected:
+            raise ValueError(
+                f"trim: {self.trim} at either end of {selected} selected; allowed: "
+                f"1..{(selected - 1) // 2}"
+            )
 
-class Krum(_Settings):
+
+class Krum(_Defence):
     """The changes nearest to their neighbours (Blanchard et al., NeurIPS 2017)."""
 
     kind: Literal["krum"]
@@ -65,8 +84,18 @@ class Krum(_Settings):
         1, ge=1, le=100_000, description="1 is Krum; more, their mean, multi-Krum."
     )
 
+    def refuse(self, selected: int) -> None:
+        """Refuse rounds for which its proposition says nothing (2 f + 2 < n)."""
+        if selected < (least := 2 * self.attackers + 3):
+            raise ValueError(
+                f"attackers: {self.attackers} of {selected} selected; allowed: at "
+                f"least {least} selected (2 f + 3)"
+            )
+        if self.kept > selected:
+            raise ValueError(f"kept: {self.kept}; allowed: 1..{selected}, the selected")
 
-class Outliers(_Settings):
+
+class Outliers(_Defence):
     """Changes that stand out are left out.
 
     By their length, or by their cosine with the median change: further from the
@@ -78,7 +107,7 @@ class Outliers(_Settings):
     deviations: float = Field(3.0, gt=0, le=1000, allow_inf_nan=False)
 
 
-class Flame(_Settings):
+class Flame(_Defence):
     """Clusters by cosine, cuts to the median length, adds noise (Nguyen et al., 2022).
 
     The largest cluster of more than half of a round's changes is kept.
@@ -90,6 +119,11 @@ class Flame(_Settings):
         description="Standard deviation of the noise on every weight, in units of the "
         "median length.",
     )  # fmt: skip
+
+    def refuse(self, selected: int) -> None:
+        """Refuse rounds in which there is no majority to find."""
+        if selected < 3:
+            raise ValueError(f"kind: flame of {selected} selected; allowed: at least 3")
 
 
 Defence = Annotated[
