@@ -277,8 +277,16 @@ def test_a_table_has_columns_of_shifted_images(tmp_path: Path, data: Path) -> No
     assert table["drawn_lowest_mean"].tolist() == pytest.approx([0.9 / 4] * 2)
     assert table["backdoor_after_mean"].tolist() == [1, 1]
     assert table["rounds_kept_mean"].tolist() == [2, 2]
-    assert "Kept: rounds until less than half" in said(figure)
+    assert "Kept: rounds from when half" in said(figure)
     assert "Shifted: of the same images" in said(figure)
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [([1, 0.5, 0.4, 0.9], 2), ([0, 0.2, 0.9, 0.8, 0.3], 2), ([0.4, 0], 0), ([1], 1)],
+)
+def test_what_comes_late_is_kept_from_then_on(after: list[float], kept: int) -> None:
+    assert evaluate._kept(np.array(after)) == kept
 
 
 def test_a_sheet_says_before_and_after(tmp_path: Path, data: Path) -> None:
@@ -287,5 +295,7 @@ def test_a_sheet_says_before_and_after(tmp_path: Path, data: Path) -> None:
     words = said(figure)
     assert words.count("before: a") == 16
     assert words.count("after: b") == 16
+    assert "replicate 0 alone" in words
+    assert "of several classes, which attackers want to be b." in words
     with pytest.raises(UserError, match=r"replicate: 7; allowed: 0..1"):
         drawn(tmp_path / "more", data, "backdoor_sheet", replicate=7)

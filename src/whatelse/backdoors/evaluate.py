@@ -50,7 +50,7 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
                 "warning": _warning(seen, adversary, lineage),
             }
         )
-        scores.append(_answers(seen, classes, number))
+        scores.append(_answers(seen, classes, dataset.labels, number))
         curves.append(_rounds(seen, adversary, classes, number))
     columns = {
         name: [report["attack"][name] for report in reports]
@@ -90,7 +90,6 @@ def _report(
     after = backdoor[first + 1 :]
     # who attacks whenever selected has as many rounds with it as without (P4 Fig. 4b)
     counted = slice(1 if adversary["by_lot"] else first + 1, None)
-    lost = np.flatnonzero(after < 0.5)
     hostile = _hostile(seen, adversary)
     ratio = _ratio(seen, hostile)
     count = held.shape[1]
@@ -109,7 +108,7 @@ def _report(
         "main_after": float(main[first + 1]),
         "main_final": float(main[-1]),
         "main_change": float(main[first + 1] - main[first]),
-        "rounds_kept": int(lost[0]) if len(lost) else len(after),
+        "rounds_kept": _kept(after),
         "norm_ratio": ratio,
         "taken": float(
             (seen[names.SHARES] * seen[names.SHARES].shape[1])[hostile].mean()
@@ -135,6 +134,15 @@ def _report(
         "attack": attack,
         "controls": _controls(seen, first, rng),
     }
+
+
+def _kept(after: NDArray[np.float64]) -> int:
+    """Return how many rounds at least half is there, from when it first is."""
+    if not (after >= 0.5).any():
+        return 0
+    since = after[int((after >= 0.5).argmax()) :]
+    lost = np.flatnonzero(since < 0.5)
+    return int(lost[0]) if len(lost) else len(since)
 
 
 def _warning(
@@ -210,14 +218,18 @@ def _controls(
     }  # fmt: skip
 
 
-def _answers(seen: Seen, classes: list[str], number: int) -> pd.DataFrame:
+def _answers(
+    seen: Seen, classes: list[str], labels: NDArray[Any], number: int
+) -> pd.DataFrame:  # fmt: skip
     """Return what is said of each held-out record of the backdoor, before and after.
 
-    Of its draws, the mean probability of the target.
+    Of its draws, the mean probability of the target. `true` is the data set's class.
     """
     first = int(seen[names.ATTACK].argmax())
     said = np.array(classes, dtype=object)
-    rows: dict[str, Any] = {"replicate": number, "record": seen[names.RECORDS]}
+    records = seen[names.RECORDS]
+    true = said[np.asarray(labels)[records]]
+    rows: dict[str, Any] = {"replicate": number, "record": records, "true": true}
     for when, model in (("before", first), ("after", first + 1), ("final", -1)):
         rows[when] = said[seen[names.TOLD][model]]
         rows[f"sure_{when}"] = seen[names.SURE][model]

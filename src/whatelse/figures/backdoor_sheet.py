@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from whatelse.errors import UserError
 from whatelse.figures import style
-from whatelse.figures.results import AttackResult, named, remarks, shared
+from whatelse.figures.results import AttackResult, data_words, named, remarks
 from whatelse.figures.settings import BackdoorSheet
 
 _ROW = 1.02  # inches of a row of pictures with two lines below
@@ -47,12 +47,13 @@ def draw(
     tables = [_first(settings, result) for result in results]
     downs = [-(-len(table) // settings.columns) for table in tables]
     figure, part = style.sheet(
-        settings.title, shared(results),
+        settings.title,
+        f"{data_words(results)} · replicate {settings.replicate} alone",
         [
             settings.caption,
-            "Held-out images in the order of their numbers, none selected, of "
-            f"replicate {settings.replicate}; what the joint model says before the "
-            "attack and right after, bold where it is what attackers want.",
+            _about(tables, results),
+            "In the order of their numbers, none selected; what the joint model says "
+            "before the attack and right after, bold where it is what attackers want.",
             *remarks(results),
         ],
         height=_ROW * sum(downs) + _HEAD * len(results),
@@ -81,6 +82,14 @@ def draw(
         ],
         ignore_index=True,
     )
+
+
+def _about(tables: Sequence[pd.DataFrame], results: Sequence[AttackResult]) -> str:
+    """Say which images these are, and what the attackers want of them."""
+    true = sorted({str(name) for table in tables for name in table["true"]})
+    wanted = sorted({str(r.replicates[0]["backdoor"]["target"]) for r in results})
+    own = f"of class {true[0]}" if len(true) == 1 else "of several classes"
+    return f"Held-out images {own}, which attackers want to be {' or '.join(wanted)}."
 
 
 def _first(settings: BackdoorSheet, result: AttackResult) -> pd.DataFrame:

@@ -23,7 +23,7 @@ _COLUMNS = {
     "backdoor_final": share(_BACKDOOR, "end"),
     "rounds_kept": Column(_BACKDOOR, "kept", "rounds", _ROUNDS, _ROUNDS),
     "own_backdoor": share(_BACKDOOR, "own"),
-    "spill_after": share(_BACKDOOR, "spill"),
+    "spill_after": share("spill", "after"),
     "drawn_after": share(_DRAWN, "after"),
     "drawn_mean": share(_DRAWN, "mean"),
     "drawn_lowest": share(_DRAWN, "least"),
@@ -39,8 +39,8 @@ _NOTES = {
     "rounds from then on, over all rounds where attackers are selected by lot.",
     "backdoor_after": "Backdoor accuracy: share of held-out backdoor records that get "
     "the attackers' label.",
-    "rounds_kept": "Kept: rounds until less than half of the records get it; at most "
-    "those that there were.",
+    "rounds_kept": "Kept: rounds from when half of the records get it until fewer do; "
+    "at most those that there were.",
     "drawn_after": "Shifted: of the same images, moved and mirrored by lot; least: of "
     "all models since, right after the attack included.",
     "own_backdoor": "Own: of the model that attackers trained, before it was sent.",

@@ -1,6 +1,7 @@
 """Main and backdoor accuracy over the rounds of federated averaging (P4 Fig. 4)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -54,7 +55,7 @@ def draw(
             panel.axvline(start, color=style.GREY, linestyle=":", linewidth=0.9)
     panels[1].set_xlabel("rounds since the start")
     panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    style.legend(part, labels, looks)
+    style.legend(part, labels, [replace(look, marker="") for look in looks])
     return figure, pd.concat(
         [
             pd.DataFrame({**result.identity(), **table})

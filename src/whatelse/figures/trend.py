@@ -110,7 +110,7 @@ _Y_LABELS = {
     "main_after": "accuracy right after",
     "main_final": "accuracy at the end",
     "main_change": "change of accuracy (points)",
-    "rounds_kept": "rounds until half is left",
+    "rounds_kept": "rounds that half is there",
     "norm_ratio": "length of malicious changes (benign: 1)",
     "taken": "share of malicious changes taken",
 }

@@ -40,12 +40,15 @@ def draw(
     tables = [_changes(result) for result in results]
     across = min(_ACROSS, len(results))
     down = -(-len(results) // across)
+    several = any(r.replicates[0]["backdoor"]["attackers"] > 1 for r in results)
     figure, part = style.sheet(
         settings.title, shared(results),
         [
             settings.caption,
             "Length: L2 norm of a participant's change of the parameters. Cosine: with "
-            "the mean change of the others of its round.",
+            "the mean change of the others of its round"
+            + (", so that of attackers who share one is with one another." if several
+               else "."),
             *remarks(results),
         ],
         height=_PANEL * down + 0.3,
