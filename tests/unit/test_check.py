@@ -157,6 +157,20 @@ def test_a_wrong_file_ends_it(
     assert not (tmp_path / "s.json").exists()
 
 
+def test_the_manuals_studies_are_studies(repository: Path, tmp_path: Path) -> None:
+    manual = (repository / "config" / "README.md").read_text()
+    found = [
+        part.removeprefix("yaml\n")
+        for part in manual.split("```")
+        if part.startswith("yaml\nstudy: ")
+    ]
+    assert len(found) >= 2
+    for text in found:
+        path = tmp_path / f"{yaml.safe_load(text)['study']}.yaml"
+        path.write_text(text)
+        assert main(["check", str(path)]) == 0
+
+
 @pytest.mark.parametrize(
     ("rate", "rounds", "warned"),
     [(0.1, [9], True), (0.1, [10], False), (1.0, [0], True), (1.0, [1], False),
