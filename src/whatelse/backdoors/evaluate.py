@@ -25,6 +25,40 @@ from whatelse.training.observations import OBSERVATIONS, load_observations
 Seen = dict[str, NDArray[Any]]
 
 
+class _Attacked:
+    """What was observed of a joint model, row r of models being that before round r.
+
+    Attributes
+    ----------
+    seen : dict of str to ndarray
+        Observations.
+    adversary : dict
+        Who attacked, and how.
+    classes : ndarray of object
+        Their names.
+    first : int
+        The first round of the attack.
+    target : int
+        The number of the class that the attackers want.
+    held : ndarray of bool, shape (models, held-out records)
+        Which records of the backdoor get the label that the attackers want.
+    hostile : ndarray of bool, shape (rounds, selected)
+        Which changes were malicious.
+    """
+
+    def __init__(
+        self, folder: Path, adversary: dict[str, Any], classes: Sequence[str]
+    ) -> None:  # fmt: skip
+        self.seen, self.adversary = _seen(folder), adversary
+        self.classes = np.array(classes, dtype=object)
+        self.first = int(self.seen[names.ATTACK].argmax())
+        self.target = list(classes).index(adversary["target"])
+        self.held: NDArray[np.bool_] = self.seen[names.TOLD] == self.target
+        self.hostile: NDArray[np.bool_] = (
+            self.seen[names.CHOSEN] < adversary["attackers"]
+        ) & self.seen[names.ATTACK][:, None].astype(bool)
+
+
 def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     """Measure each joint model of a study.
 
@@ -38,20 +72,20 @@ def find(spec: AttackSpec, inputs: Inputs) -> Findings:
     reports, scores, curves = [], [], []
     joint = about_joint(inputs)
     for number, (folder,) in enumerate(replicates_of(inputs, "observations")):
-        seen = _seen(folder)
         of_model, adversary = joint[number]
+        attacked = _Attacked(folder, adversary, classes)
         rng = stream(spec.seed, "control", number)
         lineage = [folder, *inputs.get(f"before.{number}", ())]
         reports.append(
             {
                 "replicate": number,
                 **of_model,
-                **_report(seen, adversary, classes, rng),
-                "warning": _warning(seen, adversary, lineage),
+                **_report(attacked, rng),
+                "warning": _warning(attacked, lineage),
             }
         )
-        scores.append(_answers(seen, classes, dataset.labels, number))
-        curves.append(_rounds(seen, adversary, classes, number))
+        scores.append(_answers(attacked, dataset.labels, number))
+        curves.append(_rounds(attacked, number))
     columns = {
         name: [report["attack"][name] for report in reports]
         for name in reports[0]["attack"]
@@ -78,20 +112,13 @@ def _seen(folder: Path) -> Seen:
     return seen
 
 
-def _report(
-    seen: Seen, adversary: dict[str, Any], classes: list[str],
-    rng: np.random.Generator,
-) -> dict[str, Any]:  # fmt: skip
-    target = classes.index(adversary["target"])
-    # Row r of models is that before round r.
-    first = int(seen[names.ATTACK].argmax())
-    main, held = seen[names.MAIN], seen[names.TOLD] == target
-    backdoor = held.mean(1)
+def _report(attacked: _Attacked, rng: np.random.Generator) -> dict[str, Any]:
+    seen, first, held = attacked.seen, attacked.first, attacked.held
+    main, backdoor = seen[names.MAIN], held.mean(1)
     after = backdoor[first + 1 :]
     # who attacks whenever selected has as many rounds with it as without (P4 Fig. 4b)
-    counted = slice(1 if adversary["by_lot"] else first + 1, None)
-    hostile = _hostile(seen, adversary)
-    ratio = _ratio(seen, hostile)
+    counted = slice(1 if attacked.adversary["by_lot"] else first + 1, None)
+    taken = seen[names.SHARES] * seen[names.SHARES].shape[1]
     count = held.shape[1]
     attack: dict[str, Any] = {
         "first_round": first,
@@ -102,17 +129,15 @@ def _report(
         "backdoor_lowest": float(after.min()),
         "backdoor_final": float(after[-1]),
         "backdoor_mean": float(backdoor[counted].mean()),
-        "own_backdoor": float((seen[names.OWN_TOLD][0] == target).mean()),
+        "own_backdoor": float((seen[names.OWN_TOLD][0] == attacked.target).mean()),
         "own_main": float(seen[names.OWN_MAIN][0]),
         "main_before": float(main[first]),
         "main_after": float(main[first + 1]),
         "main_final": float(main[-1]),
         "main_change": float(main[first + 1] - main[first]),
         "rounds_kept": _kept(after),
-        "norm_ratio": ratio,
-        "taken": float(
-            (seen[names.SHARES] * seen[names.SHARES].shape[1])[hostile].mean()
-        ),
+        "norm_ratio": _ratio(attacked),
+        "taken": float(taken[attacked.hostile].mean()),
     }
     if names.DRAWN in seen:
         drawn = seen[names.DRAWN]
@@ -130,7 +155,7 @@ def _report(
             "spill_after": float(spill[first + 1]),
         }
     return {
-        "backdoor": adversary,
+        "backdoor": attacked.adversary,
         "attack": attack,
         "controls": _controls(seen, first, rng),
     }
@@ -145,40 +170,30 @@ def _kept(after: NDArray[np.float64]) -> int:
     return int(lost[0]) if len(lost) else len(since)
 
 
-def _warning(
-    seen: Seen, adversary: dict[str, Any], lineage: Sequence[Path]
-) -> str | None:
+def _warning(attacked: _Attacked, lineage: Sequence[Path]) -> str | None:
     """Say why little can be seen where the model had not converged (P4's trap).
 
     `lineage` are the folder of the joint model and of those that it goes back to.
     """
     before = [load_observations(folder) for folder in lineage[1:]]
-    main = benign_accuracy(seen, before)
+    main = benign_accuracy(attacked.seen, before)
     # of the first, which had to learn: what goes on from it has only to keep that
     protocol = read_json(lineage[-1] / RECORD)["spec"]["protocol"]
     return not_converged(
         main,
-        majority=adversary["majority"],
-        tested=seen[names.USUAL_SURE].shape[1],
+        majority=attacked.adversary["majority"],
+        tested=attacked.seen[names.USUAL_SURE].shape[1],
         server_rate=protocol.get("server_rate", 1.0),
     )
 
 
-def _hostile(seen: Seen, adversary: dict[str, Any]) -> NDArray[np.bool_]:
-    """Return which changes were malicious, shape (rounds, selected)."""
-    hostile: NDArray[np.bool_] = (seen[names.CHOSEN] < adversary["attackers"]) & seen[
-        names.ATTACK
-    ][:, None].astype(bool)
-    return hostile
-
-
-def _ratio(seen: Seen, hostile: NDArray[np.bool_]) -> float | None:
+def _ratio(attacked: _Attacked) -> float | None:
     """Return how much longer malicious changes are than benign ones, by medians.
 
     None where no round of the attack has a benign change.
     """
+    hostile, norms = attacked.hostile, attacked.seen[names.NORMS]
     rounds = hostile.any(1)
-    norms = seen[names.NORMS]
     benign = norms[rounds][~hostile[rounds]]
     return float(np.median(norms[hostile]) / np.median(benign)) if len(benign) else None
 
@@ -219,14 +234,13 @@ def _controls(
 
 
 def _answers(
-    seen: Seen, classes: list[str], labels: NDArray[Any], number: int
+    attacked: _Attacked, labels: NDArray[Any], number: int
 ) -> pd.DataFrame:  # fmt: skip
     """Return what is said of each held-out record of the backdoor, before and after.
 
     Of its draws, the mean probability of the target. `true` is the data set's class.
     """
-    first = int(seen[names.ATTACK].argmax())
-    said = np.array(classes, dtype=object)
+    seen, first, said = attacked.seen, attacked.first, attacked.classes
     records = seen[names.RECORDS]
     true = said[np.asarray(labels)[records]]
     rows: dict[str, Any] = {"replicate": number, "record": records, "true": true}
@@ -255,18 +269,16 @@ def _of_each(seen: Seen, model: int) -> NDArray[np.float64]:
     return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
 
-def _rounds(
-    seen: Seen, adversary: dict[str, Any], classes: list[str], number: int
-) -> pd.DataFrame:
+def _rounds(attacked: _Attacked, number: int) -> pd.DataFrame:
     """Return a row for every model, and one for every change that was sent."""
-    target = classes.index(adversary["target"])
+    seen = attacked.seen
     models = pd.DataFrame(
         {
             "replicate": number,
             "what": "model",
             "round": np.arange(len(seen[names.MAIN])),
             "main": seen[names.MAIN],
-            "backdoor": (seen[names.TOLD] == target).mean(1),
+            "backdoor": attacked.held.mean(1),
         }
     )
     models["attacked"] = np.append(False, seen[names.ATTACK].astype(bool))
@@ -282,7 +294,7 @@ def _rounds(
             "norm": seen[names.NORMS].ravel(),
             "cosine": seen[names.COSINES].ravel(),
             "share": seen[names.SHARES].ravel(),
-            "malicious": _hostile(seen, adversary).ravel(),
+            "malicious": attacked.hostile.ravel(),
         }
     )
     return pd.concat([models, sent], ignore_index=True)
