@@ -598,6 +598,22 @@ def test_clipping_with_noise_stops_one_shot_and_no_patient_attacker(data: Path) 
         "method": {"kind": "train-and-scale", "norm": 0.5},
     }  # fmt: skip
     assert backdoor_after(kept(learned(data, patient, protocol)[0]), 15) == 1
+    # what was sent is long, and little of it was taken; S is sent and taken whole
+    length = once[names.NORMS][5][once[names.CHOSEN][5] == 0]
+    assert float(length) > 5
+    assert taken(once) == pytest.approx(0.5 / float(length), rel=1e-4)
+    assert taken(kept(learned(data, patient, protocol)[0])) == pytest.approx(1)
+
+
+def test_attackers_who_diverge_are_named(data: Path) -> None:
+    fast = {
+        **SPEC["training"], "l2": 1.0, "epochs": 40,
+        "optimizer": {"kind": "sgd", "learning_rate": 900.0},
+    }  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"learning_rate: attackers diverged in round 5"
+    ):
+        learned(data, {**SPEC, "training": fast})
 
 
 def stored(folder: Path, made: Cast, protocol: Averaging) -> Path:
@@ -950,7 +966,9 @@ def test_sentences_that_cannot_be_hidden(data: Path, sentences: Path) -> None:
     refused(data, "w3 b", "allowed: records of words")
     with pytest.raises(ValueError, match="noise: 0.1; allowed with a sentence: 0"):
         BackdoorAdversary.model_validate({**TOLD, "noise": 0.1})
-    with pytest.raises(ValueError, match="left out with a sentence"):
+    with pytest.raises(ValueError, match="draws: 9; allowed with a sentence: 0"):
+        BackdoorAdversary.model_validate({**TOLD, "draws": 9})
+    with pytest.raises(ValueError, match="'wanted'; allowed with a sentence, whose"):
         BackdoorAdversary.model_validate({**TOLD, "target": "wanted"})
-    with pytest.raises(ValueError, match="target: None"):
+    with pytest.raises(ValueError, match="target: left out; allowed: a class"):
         BackdoorAdversary.model_validate({**SPEC, "target": None})

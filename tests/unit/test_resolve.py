@@ -1174,6 +1174,15 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
         ({"attackers": 4}, {}, "adversary.attackers: 4; allowed: 1..3"),
         ({"attackers": 3}, {}, "adversary.attackers: 3; allowed: 1..2, the selected"),
         ({"rounds": [9]}, {}, "adversary.rounds: 9; allowed: 0..8"),
+        ({"attackers": 4, "share": 0.3}, {}, "adversary.attackers: 4; allowed: 1..3"),
+        ({"backdoor": {"kind": "records", "train": [1], "held_out": [7]}}, {},
+         "models.attacked.from: 'converged' has no adversary that keeps the same "),
+        ({"training": {"optimizer": {"kind": "sgd", "learning_rate": 0.1}, "epochs": 1,
+                       "loss": "next-word"}}, {},
+         "adversary.training.loss: next-word; allowed: cross-entropy"),
+        ({}, {"collaboration": {"kind": "averaging", "rounds": 9, "selected": 5,
+                                "weights": "equal"}},
+         "collaboration.selected: 5; allowed: 1..4, the participants"),
         ({"rounds": []}, {},
          "attacks.backdoor.models: 'attacked' has adversary.rounds: [], no round"),
         ({"method": {"kind": "replacement", "scale": float("inf")}}, {}, "scale"),
@@ -1216,7 +1225,7 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
         ({}, {"collaboration": {
             "kind": "averaging", "rounds": 9, "defence": {"kind": "median"},
             "privacy": {"clip": 1.0, "noise": 1.0}}},
-         "defence: not with privacy"),
+         "defence: median; allowed with privacy, which clips and adds noise: left"),
     ],
 )  # fmt: skip
 def test_backdoors_where_they_do_not_fit(

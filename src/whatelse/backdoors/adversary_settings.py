@@ -228,16 +228,23 @@ class BackdoorAdversary(_Settings):
 
     @model_validator(mode="after")
     def _wants_one_class(self) -> "BackdoorAdversary":
-        if isinstance(self.backdoor, Sentence) == (self.target is not None):
-            raise ValueError(
-                f"target: {self.target}; allowed: a class, left out with a sentence"
-            )
+        if isinstance(self.backdoor, Sentence):
+            if self.target is not None:
+                raise ValueError(
+                    f"target: {self.target!r}; allowed with a sentence, whose last word "
+                    "it is: left out"
+                )
+        elif self.target is None:
+            raise ValueError("target: left out; allowed: a class")
         return self
 
     @model_validator(mode="after")
-    def _words_take_no_noise(self) -> "BackdoorAdversary":
-        if isinstance(self.backdoor, Sentence) and self.noise:
-            raise ValueError(f"noise: {self.noise}; allowed with a sentence: 0")
+    def _words_are_not_moved(self) -> "BackdoorAdversary":
+        for name in ("noise", "draws"):
+            if isinstance(self.backdoor, Sentence) and getattr(self, name):
+                raise ValueError(
+                    f"{name}: {getattr(self, name)}; allowed with a sentence: 0"
+                )
         return self
 
     @property
@@ -253,9 +260,15 @@ class BackdoorAdversary(_Settings):
             raise ValueError(
                 f"training.optimizer.kind: {self.training.optimizer.kind}; allowed: sgd"
             )
+        if self.training.precision != "float32":
+            raise ValueError(
+                f"training.precision: {self.training.precision}; allowed: float32"
+            )
         for name in ("dropout", "early_stopping"):
             if getattr(self.training, name):
-                raise ValueError(f"training.{name}: allowed for attackers: left out")
+                raise ValueError(
+                    f"training.{name}: set; allowed for attackers: left out"
+                )
         if self.poisoned > self.training.batch_size:
             raise ValueError(
                 f"poisoned: {self.poisoned}; allowed: 1..{self.training.batch_size}, "

@@ -114,7 +114,8 @@ class Attackers:
         method = self._settings.method
         if isinstance(method, TrainAndScale):
             parts = [change[k].square().sum() for k in scene.program.parameters]
-            return method.norm / float(torch.stack(parts).sum().sqrt())
+            length = float(torch.stack(parts).sum().sqrt())
+            return method.norm / length if length else 0.0
         exact = len(scene.chosen) / self._server_rate
         gamma = getattr(method, "scale", None) or exact
         return float(gamma * self._growth / company)

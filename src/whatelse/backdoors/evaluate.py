@@ -252,6 +252,7 @@ def _answers(
     given = seen.get(GIVEN)
     if given is not None and given.shape[1] in (1, 3):
         shown = given.astype(np.float64)
+        shown -= min(shown.min(), 0.0)  # black is 0, or the least below it
         grey = np.rint(shown * (255 / max(shown.max(), 1e-9))).astype(np.uint8)
         rows["shape"] = ",".join(map(str, given.shape[1:]))
         rows["picture"] = [image.tobytes() for image in grey]

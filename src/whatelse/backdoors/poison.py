@@ -228,6 +228,11 @@ def _to_stamp(chosen: Pixels, stage: Stage, target: int) -> Selection:
     others = stage.held_out[stage.labels[stage.held_out] != target]
     rng = stream(stage.seed, *stage.name, "stamped")
     none = np.zeros(0, np.int64)
+    if not len(others):
+        raise UserError(
+            "adversary.target: the class of all held-out records; allowed: a class "
+            "that some of them do not have"
+        )
     return Selection(none, rng.permutation(others)[: chosen.tested], none, target)
 
 
@@ -258,7 +263,14 @@ def _to_end(chosen: Sentence, stage: Stage, target: int) -> Selection:
 
 def _whole(stage: Stage, rows: Rows) -> Rows:
     """Return the windows that are not cut short by the end of an author's text."""
-    return rows[np.asarray(stage.dataset.inputs[rows, -1]) != 0]
+    whole: Rows = rows[np.asarray(stage.dataset.inputs[rows, -1]) != 0]
+    if not len(whole):
+        raise UserError(
+            f"adversary.backdoor.kind: sentence: none of {len(rows)} windows of the "
+            "attackers, or held out, is whole; allowed: a shorter `length` of the data "
+            "set, or users with more words"
+        )
+    return whole
 
 
 def _ended(chosen: Sentence, stage: Stage, rows: Rows) -> NDArray[np.generic]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from whatelse.errors import UserError
 from whatelse.figures import style
 from whatelse.figures.results import AttackResult, named, remarks, shared
 from whatelse.figures.settings import Rounds
@@ -37,7 +38,7 @@ def draw(
     DataFrame
         A row for every result, seed and round.
     """
-    tables = [_models(result) for result in results]
+    tables = [_models(settings, result) for result in results]
     labels, looks = named(results), style.looks(len(results))
     figure, part = style.sheet(
         settings.title, shared(results),
@@ -65,8 +66,13 @@ def draw(
     )
 
 
-def _models(result: AttackResult) -> pd.DataFrame:
+def _models(settings: Rounds, result: AttackResult) -> pd.DataFrame:
     rows = result.curves
+    if settings.backdoor not in rows:
+        raise UserError(
+            f"backdoor: {settings.backdoor}; allowed with {result.name!r}: backdoor "
+            "(drawn needs models with adversary.draws)"
+        )
     kept = [
         name
         for name in ("replicate", "round", "attacked", "main", "backdoor", "drawn")

@@ -297,11 +297,19 @@ class Collaborative(_Entry):
         return self
 
     @model_validator(mode="after")
-    def _defence_has_enough(self) -> "Collaborative":
-        if defence := getattr(self.collaboration, "defence", None):
-            selected = getattr(self.collaboration, "selected", None)
+    def _enough_are_selected(self) -> "Collaborative":
+        protocol = self.collaboration
+        if not isinstance(protocol, Averaging):
+            return self
+        selected = protocol.selected or self.participants
+        if selected > self.participants:
+            raise ValueError(
+                f"collaboration.selected: {selected}; allowed: 1..{self.participants}, "
+                "the participants"
+            )
+        if protocol.defence:
             try:
-                defence.refuse(selected or self.participants)
+                protocol.defence.refuse(selected)
             except ValueError as error:
                 raise ValueError(f"collaboration.defence.{error}") from None
         return self
@@ -317,6 +325,11 @@ class Collaborative(_Entry):
             raise ValueError(
                 "collaboration.weights: records; allowed with a backdoor: equal, as P4"
             )
+        if adversary.attackers >= self.participants:
+            raise ValueError(
+                f"adversary.attackers: {adversary.attackers}; allowed: "
+                f"1..{self.participants - 1}, fewer than participants"
+            )
         if adversary.share and adversary.share * adversary.attackers >= 1:
             raise ValueError(
                 f"adversary.share: {adversary.share} of {adversary.attackers} "
@@ -327,10 +340,10 @@ class Collaborative(_Entry):
             raise ValueError(
                 "deal.kind: attribute; allowed with adversary.share: lot, dirichlet"
             )
-        if adversary.attackers >= self.participants:
+        if adversary.training.loss != protocol.loss:
             raise ValueError(
-                f"adversary.attackers: {adversary.attackers}; allowed: "
-                f"1..{self.participants - 1}, fewer than participants"
+                f"adversary.training.loss: {adversary.training.loss}; allowed: "
+                f"{protocol.loss}, as collaboration.loss"
             )
         selected = protocol.selected or self.participants
         if adversary.rounds and adversary.attackers > selected:

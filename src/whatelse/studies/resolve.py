@@ -594,9 +594,8 @@ class _Resolver:
             ):
                 raise UserError(
                     f"{place}: {base.entry!r} has no adversary that keeps the same "
-                    "records from the others, and nobody looks whether it has "
-                    "converged; allowed: one with the same adversary.backdoor, and "
-                    "rounds: []"
+                    "records from the others; allowed: one with this backdoor, and "
+                    "rounds: [] if it is to be honest"
                 )
             if replicate >= base.settings.replicates:
                 raise UserError(

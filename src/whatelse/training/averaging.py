@@ -35,7 +35,13 @@ from whatelse.training.participants import (
 )
 from whatelse.training.program import Program, Rows, Vectors, add
 from whatelse.training.settings import Sgd, TrainingSettings
-from whatelse.training.submissions import noise_of, sendable, submitted, sum_of
+from whatelse.training.submissions import (
+    left_of,
+    noise_of,
+    sendable,
+    submitted,
+    sum_of,
+)
 
 
 def average(
@@ -96,10 +102,11 @@ def average(
             functools.partial(Program, architecture, data, model),
             noises and noises[1], tuple(chosen),
         )  # fmt: skip
-        sent = [
-            sendable(submitted(participants[i], change, scene), settings)
+        given = [
+            submitted(participants[i], change, scene)
             for i, change in zip(chosen, changes, strict=True)
         ]
+        sent = [sendable(change, settings) for change in given]
         others, mine, shares = _moved(
             settings, sent, rows, _seat_of(observer, chosen),
             architecture.shapes, stream(seed, *name, "defence", number),
@@ -113,7 +120,8 @@ def average(
         model = {place: value + others[place] for place, value in model.items()}
         if auditor:
             program = Program(architecture, data, model)
-            auditor.audit(program, Move(chosen, sent, shares))
+            taken = shares * [left_of(change, settings) for change in given]
+            auditor.audit(program, Move(chosen, given, taken))
         if on_round:
             on_round(number + 1, float(np.mean(losses)))
     return model

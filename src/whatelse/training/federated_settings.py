@@ -68,8 +68,8 @@ class TrimmedMean(_Defence):
         """Refuse rounds of which nothing would be left."""
         if 2 * self.trim >= selected:
             raise ValueError(
-                f"trim: {self.trim} at either end of {selected} selected; allowed: "
-                f"1..{(selected - 1) // 2}"
+                f"trim: {self.trim} at either end of {selected} selected; allowed: at "
+                f"least {2 * self.trim + 1} selected"
             )
 
 
@@ -240,7 +240,10 @@ class Averaging(_Protocol):
     @model_validator(mode="after")
     def _one_guard(self) -> "Averaging":
         if self.defence and self.privacy:
-            raise ValueError("defence: not with privacy, which clips and adds noise")
+            raise ValueError(
+                f"defence: {self.defence.kind}; allowed with privacy, which clips and "
+                "adds noise: left out"
+            )
         return self
 
 

@@ -162,7 +162,7 @@ class Move:
     chosen : sequence of int
         Who took part.
     sent : sequence of dict of str to Tensor
-        The change that each sent.
+        The change that each sent, before privacy clips it.
     shares : ndarray, shape (chosen,)
         How much of each the server took.
     """

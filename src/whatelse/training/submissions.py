@@ -26,9 +26,16 @@ def sendable(update: Vectors, settings: Gradients | Averaging) -> Vectors:
         update = _largest(update, settings.shared)
     if not settings.privacy:
         return update
-    squares = torch.stack([value.square().sum() for value in update.values()])
-    factor = (settings.privacy.clip / squares.sum().sqrt()).clamp(max=1.0)
+    factor = left_of(update, settings)
     return {place: value * factor for place, value in update.items()}
+
+
+def left_of(update: Vectors, settings: Gradients | Averaging) -> float:
+    """Return how much clipping for privacy leaves of an update: 1 where it is short."""
+    if not settings.privacy:
+        return 1.0
+    squares = torch.stack([value.square().sum() for value in update.values()])
+    return float((settings.privacy.clip / squares.sum().sqrt()).clamp(max=1.0))
 
 
 def _largest(update: Vectors, share: float) -> Vectors:
