@@ -231,8 +231,8 @@ class BackdoorAdversary(_Settings):
         if isinstance(self.backdoor, Sentence):
             if self.target is not None:
                 raise ValueError(
-                    f"target: {self.target!r}; allowed with a sentence, whose last word "
-                    "it is: left out"
+                    f"target: {self.target!r}; allowed with a sentence, whose last "
+                    "word it is: left out"
                 )
         elif self.target is None:
             raise ValueError("target: left out; allowed: a class")
