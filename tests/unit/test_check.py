@@ -157,6 +157,26 @@ def test_a_wrong_file_ends_it(
     assert not (tmp_path / "s.json").exists()
 
 
+@pytest.mark.parametrize("name", ["backdoors-blogs", "backdoors-cifar10"])
+def test_what_was_tried_starts_from_the_same_models(
+    repository: Path, name: str
+) -> None:
+    """An edit of one study alone would train hundreds of rounds anew."""
+    studies = repository / "config" / "studies"
+    own, tried = (
+        load_study(studies / f"{file}.yaml", Path("results"))
+        for file in (name, f"{name}-tried")
+    )
+    known = {joint.folder for joint in own.of("collaborate")}
+    started = {
+        joint.folder
+        for joint in tried.of("collaborate")
+        if joint.labels["entry"] in ("converged", "fine", "settled")
+    }
+    assert len(started) >= 2
+    assert started <= known
+
+
 def test_the_manuals_studies_are_studies(repository: Path, tmp_path: Path) -> None:
     manual = (repository / "config" / "README.md").read_text()
     found = [
