@@ -45,7 +45,8 @@ def draw(
         If the records are no images.
     """
     tables = [_first(settings, result) for result in results]
-    downs = [-(-len(table) // settings.columns) for table in tables]
+    columns = _columns(settings, tables)
+    downs = [-(-len(table) // columns) for table in tables]
     figure, part = style.sheet(
         settings.title,
         f"{data_words(results)} · replicate {settings.replicate} alone",
@@ -67,7 +68,7 @@ def draw(
     ):
         if len(results) > 1:
             sheet.suptitle(name, fontsize=8, parse_math=False)
-        panels = sheet.subplots(down, settings.columns, squeeze=False).ravel()
+        panels = sheet.subplots(down, columns, squeeze=False).ravel()
         wanted = result.replicates[settings.replicate]["backdoor"]["target"]
         for panel in panels:
             panel.set_axis_off()
@@ -82,6 +83,17 @@ def draw(
         ],
         ignore_index=True,
     )
+
+
+def _columns(settings: BackdoorSheet, tables: Sequence[pd.DataFrame]) -> int:
+    """Return as many columns as are asked for, or as the words below leave room for."""
+    longest = max(
+        len(str(said))
+        for table in tables
+        for said in (*table["before"], *table["after"])
+    )
+    inches = (len("before:  ") + longest) * _WORDS * 0.6 / 72
+    return max(1, min(settings.columns, int(style.WIDTH / inches)))
 
 
 def _about(tables: Sequence[pd.DataFrame], results: Sequence[AttackResult]) -> str:
