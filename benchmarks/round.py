@@ -41,13 +41,18 @@ AUTO_BAR = 1.0
 # records and epochs of a client
 CASES: dict[str, dict[str, Any]] = {
     "digits": {
-        "studies": ["backdoors-digits", "backdoors-defences-digits"],
+        "studies": [
+            "backdoors-digits", "backdoors-clusters-digits",
+            "backdoors-defences-digits",
+        ],
         "net": Mlp(kind="mlp", hidden=(256,), activation="relu"),
         "shape": (1, 8, 8), "records": 140, "epochs": 2, "batch": 32,
     },
     "cifar10": {
-        "studies": ["backdoors-cifar10"],
-        "net": Cnn(kind="cnn", channels=(16, 32, 64), hidden=64, activation="relu"),
+        "studies": ["backdoors-cifar10", "backdoors-cifar10-tried"],
+        "net": Cnn(
+            kind="cnn", channels=(16, 32, 64), hidden=64, activation="relu", start="he"
+        ),
         "shape": (3, 32, 32), "records": 256, "batch": 64, "momentum": 0.9,
     },
     "cifar10-full": {
@@ -64,7 +69,7 @@ CASES: dict[str, dict[str, Any]] = {
         "shape": (3, 32, 32), "records": 64, "batch": 64, "momentum": 0.9,
     },
     "blogs": {
-        "studies": ["backdoors-blogs"],
+        "studies": ["backdoors-blogs", "backdoors-blogs-tried"],
         "net": Lstm(kind="lstm", embedding=128, hidden=128, layers=2),
         "shape": (20,), "records": 50, "batch": 20, "words": 5000,
         "loss": "next-word", "clip": 0.25,
