@@ -23,7 +23,7 @@ from whatelse.training.device import generator_of
 from whatelse.training.ensemble import learning_rate
 from whatelse.training.next_word import mean_losses, targets_of
 from whatelse.training.participants import Honest, Scene
-from whatelse.training.program import Program, Rows, Vectors
+from whatelse.training.program import Program, Rows, Vectors, finite
 
 _THERE = 0.9  # of their own records: the backdoor is in the joint model
 
@@ -97,7 +97,7 @@ class Attackers:
             self._seed, name,
         )  # fmt: skip
         self.trained, self.when = program.vectors(), scene.number
-        if not all(torch.isfinite(value).all() for value in self.trained.values()):
+        if not finite(self.trained):
             raise UserError(
                 f"adversary.training.optimizer.learning_rate: attackers diverged in "
                 f"round {scene.number} (weights are not finite); allowed: a lower rate"

@@ -26,7 +26,12 @@ from pydantic import (
 )
 
 from whatelse.arguments import validation_line
-from whatelse.backdoors.adversary_settings import BackdoorAdversary, Cars, Records
+from whatelse.backdoors.adversary_settings import (
+    BackdoorAdversary,
+    Cars,
+    Cluster,
+    Records,
+)
 from whatelse.backdoors.cars import CLASS as CARS_ARE
 from whatelse.backdoors.settings import BackdoorAttack
 from whatelse.claims.settings import Claim
@@ -381,10 +386,9 @@ class Collaborative(_Entry):
         chosen = self.adversary.backdoor
         if isinstance(chosen, Records):
             return {"rows": {*chosen.train, *chosen.held_out, *chosen.excluded}}
-        # all groups of cars, and the whole cluster; a pattern or a sentence needs none
-        return chosen.model_dump(include={"of", "clusters", "which"}) | (
-            {"cars": True} if isinstance(chosen, Cars) else {}
-        )
+        if isinstance(chosen, Cars | Cluster):  # all groups, and the whole cluster
+            return chosen.model_dump(include={"kind", "of", "clusters", "which"})
+        return {}  # a pattern or a sentence needs none
 
 
 class External(_Entry):

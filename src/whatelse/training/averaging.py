@@ -120,8 +120,10 @@ def average(
         model = {place: value + others[place] for place, value in model.items()}
         if auditor:
             program = Program(architecture, data, model)
-            taken = shares * [left_of(change, settings) for change in given]
-            auditor.audit(program, Move(chosen, given, taken))
+            if settings.privacy:
+                clip = settings.privacy.clip
+                shares = shares * [float(left_of(change, clip)) for change in given]
+            auditor.audit(program, Move(chosen, given, shares))
         if on_round:
             on_round(number + 1, float(np.mean(losses)))
     return model

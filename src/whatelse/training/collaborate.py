@@ -35,7 +35,7 @@ from whatelse.training.federated_settings import (
 )
 from whatelse.training.observations import ABOUT, OBSERVATIONS
 from whatelse.training.plan import Plan
-from whatelse.training.program import Program, Vectors
+from whatelse.training.program import Program, Vectors, finite
 
 _CURVE_POINTS = 200
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
         observer=cast.observer, auditor=cast.auditor, invited=cast.invited,
         on_round=keep,
     )  # fmt: skip
-    if not all(torch.isfinite(tensor).all() for tensor in model.values()):
+    if not finite(model):
         raise UserError(
             f"protocol.learning_rate: replicate {spec.replicate} diverged (weights are "
             "not finite); allowed: a lower rate"

@@ -180,6 +180,11 @@ class Dropout:
         return torch.where(drawn < self._share, 0.0, output / (1 - self._share))
 
 
+def finite(model: Vectors) -> bool:
+    """Return whether all values are numbers: what diverged has some that are not."""
+    return all(bool(torch.isfinite(value).all()) for value in model.values())
+
+
 def add(total: Vectors, update: Vectors) -> None:
     """Add an update to a sum, place by place."""
     for place, value in update.items():

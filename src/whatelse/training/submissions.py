@@ -26,16 +26,14 @@ def sendable(update: Vectors, settings: Gradients | Averaging) -> Vectors:
         update = _largest(update, settings.shared)
     if not settings.privacy:
         return update
-    factor = left_of(update, settings)
+    factor = left_of(update, settings.privacy.clip)
     return {place: value * factor for place, value in update.items()}
 
 
-def left_of(update: Vectors, settings: Gradients | Averaging) -> float:
-    """Return how much clipping for privacy leaves of an update: 1 where it is short."""
-    if not settings.privacy:
-        return 1.0
+def left_of(update: Vectors, clip: float) -> torch.Tensor:
+    """Return how much clipping to a length leaves of an update: 1 where it is short."""
     squares = torch.stack([value.square().sum() for value in update.values()])
-    return float((settings.privacy.clip / squares.sum().sqrt()).clamp(max=1.0))
+    return (clip / squares.sum().sqrt()).clamp(max=1.0)
 
 
 def _largest(update: Vectors, share: float) -> Vectors:
