@@ -102,7 +102,8 @@ def _measured(
     learned = _timed(
         _whatelse(
             "collaborate", "--spec", json.dumps(spec), "--data", str(data),
-            "--out", str(out), "--device", "cpu", *threads,
+            "--progress", str(place / "progress"), "--out", str(out),
+            "--device", "cpu", *threads,
         )
     )  # fmt: skip
     attack = {

@@ -112,6 +112,7 @@ _FILES: dict[str, Any] = {
     "dataset": _dataset,
     "synthesise": _dataset,
     "train": _train,
+    "collaborate": _train,
     "query": lambda artefact, folder: [],
     "attack": _attack,
     "figure": _figure,
@@ -165,7 +166,7 @@ def metrics(members: int) -> dict[str, Any]:
 def make_progress(
     artefact: Artefact, epochs: int, finished: Iterable[int] = (), code: str = ""
 ) -> Path:
-    """Leave a block of models as a job in work does; return its folder."""
+    """Leave a block or a joint model as a job in work does; return its folder."""
     block = Path(artefact.folder)
     folder = block.parents[2] / "progress" / artefact.labels["key"] / block.name
     folder.mkdir(parents=True, exist_ok=True)

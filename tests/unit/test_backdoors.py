@@ -757,6 +757,7 @@ def test_who_goes_on_twice_draws_anew_each_time(data: Path, tmp_path: Path) -> N
         out = tmp_path / name
         words = ["--base", str(tmp_path / base)] if base else []
         words += ["--data", str(data), "--out", str(out), "--device", "cpu"]
+        words += ["--progress", str(tmp_path / f"{name}-progress")]
         assert main(["collaborate", "--spec", json.dumps(spec), *words]) == 0
         return out
 

@@ -496,6 +496,7 @@ def test_pearsons_r_by_hand() -> None:
 def run(place: Path, data: Path, name: str = "joint", **changes: Any) -> int:
     spec = json.dumps({**SPEC, **changes})
     words = ["--data", str(data), "--out", str(place / name), "--device", "cpu"]
+    words += ["--progress", str(place / f"{name}-progress")]
     return main(["collaborate", "--spec", spec, *words])
 
 
@@ -643,6 +644,10 @@ def test_a_joint_model_is_a_block_and_repeats_to_the_byte(
     for name in ("record.json", "models.safetensors", "observations.safetensors"):
         ours, theirs = tmp_path / "joint" / name, joint / "joint" / name
         assert ours.read_bytes() == theirs.read_bytes()
+    curve = (tmp_path / "joint" / "history.jsonl").read_text()
+    assert len(curve.splitlines()) == 60
+    # each round was written there when it was over
+    assert (tmp_path / "joint-progress" / "history.jsonl").read_text() == curve
     # another replicate is another draw
     assert run(tmp_path, data, "other", replicate=1) == 0
     other = load_block(tmp_path / "other")

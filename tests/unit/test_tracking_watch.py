@@ -27,6 +27,23 @@ from whatelse.tracking.watch import Watch, announced
 ONE = STUDY.replace("[10, 20]", "[10]").replace("replicates: 2", "replicates: 1")
 TARGET = "target net · members 10 · replicate 0"
 SHADOWS = "shadows of net · members 10 · replicate 0"
+JOINT = """
+study: tiny
+question: properties
+title: A joint model
+seed: 7
+datasets:
+  digits: {source: digits}
+models:
+  joint:
+    dataset: digits
+    architecture: {kind: mlp, hidden: [4]}
+    collaboration: {kind: gradients, iterations: 200}
+    participants: 2
+    adversary: {kind: property, property: {attribute: label, values: ["3"]}}
+attacks:
+  passive: {kind: properties.passive, models: joint}
+"""
 
 
 @pytest.fixture
@@ -135,6 +152,25 @@ def test_curves_appear_and_the_live_run_becomes_the_finished_one(
     results = str(study.path.parent / "results")
     assert main(["track", str(study.path), "--results", results]) == 0
     assert seen(study) == watched
+
+
+def test_a_joint_models_rounds_appear(tmp_path: Path, empty_database: bytes) -> None:
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+    study = load_study(make_study(tmp_path, JOINT), tmp_path / "results")
+    (joint,) = study.of("collaborate")
+    make_artefact(study.of("dataset")[0])
+    make_progress(joint, epochs=2)
+    mirror = watcher(study)
+    mirror.go_through()
+    name = "target joint · replicate 0"
+    live = runs_of(study)[name]
+    assert live.info.status == "RUNNING"
+    assert history(study, live, "train/loss") == [(1, 1.0), (2, 0.5)]
+    finish(study, joint)
+    mirror.go_through()
+    after = runs_of(study)[name]
+    assert after.info.run_id == live.info.run_id
+    assert len(history(study, after, "train/loss")) == 3
 
 
 def test_mean_of_shadows_is_logged_when_all_have_it(study: Resolved) -> None:

@@ -143,6 +143,7 @@ def test_bags_and_coverage_by_hand() -> None:
 def run(place: Path, data: Path, name: str = "joint", **changes: Any) -> int:
     spec = json.dumps({**SPEC, **changes})
     words = ["--data", str(data), "--out", str(place / name), "--device", "cpu"]
+    words += ["--progress", str(place / f"{name}-progress")]
     return main(["collaborate", "--spec", spec, *words])
 
 

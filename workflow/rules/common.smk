@@ -258,7 +258,7 @@ def title_of(wildcards):
 
 
 def progress(artefact):
-    """Return where a block keeps its finished models while it is in work."""
+    """Return where a block in work keeps its finished models and its curves."""
     block = Path(artefact.folder).name
     return Path("results/progress", artefact.labels["key"], block)
 
@@ -272,7 +272,7 @@ def clear_leavings():
             path.unlink()
         for path in folder.parent.glob(f".{folder.name}.*.tmp"):
             shutil.rmtree(path)
-        if artefact.kind == "train":
+        if artefact.kind in ("train", "collaborate"):
             shutil.rmtree(progress(artefact), ignore_errors=True)
             with suppress(OSError):
                 progress(artefact).parent.rmdir()

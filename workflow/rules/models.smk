@@ -78,10 +78,12 @@ rule collaborate:
         data=folders(JOINT, "data"),
         base=optional_arguments(JOINT, "base"),
         out=subpath(output.record, parent=True),
+        progress="results/progress/{key}/joint",
     shell:
         """
         whatelse collaborate --spec {params.spec:q} --data {params.data:q} \
-            {params.base:q} --out {params.out:q} --threads {threads} >{log:q} 2>&1
+            {params.base:q} --progress {params.progress:q} --out {params.out:q} \
+            --threads {threads} >{log:q} 2>&1
         """
 
 

@@ -192,7 +192,7 @@ def _token(path: str | Path) -> _Token | None:
 def _facts(folder: Path) -> Facts:
     record = records.read_json(folder / records.RECORD)
     identity = ""
-    if record["kind"] == "train":
+    if record["kind"] in ("train", "collaborate"):
         spec = {name: value for name, value in record["spec"].items()
                 if name != "models"}  # fmt: skip
         data = record["inputs"].get("data")

@@ -159,7 +159,7 @@ class _Reader:
         if work is None:
             return found
         loss = _loss_of_target(work.losses)
-        note = "In training. `train/loss` is the loss over the epochs so far."
+        note = "In training. `train/loss` is the loss over the epochs or rounds so far."
         content = Content(spec, loss, note=note, whole=False)
         return self._live("target", block.folder, [block], name, [work], content)
 

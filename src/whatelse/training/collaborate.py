@@ -5,10 +5,8 @@ adversary among the participants kept (``observations.safetensors``).
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +34,7 @@ from whatelse.training.federated_settings import (
 from whatelse.training.observations import ABOUT, OBSERVATIONS
 from whatelse.training.plan import Plan
 from whatelse.training.program import Program, Vectors, finite
+from whatelse.training.progress import Progress, identity_of
 
 _CURVE_POINTS = 200
 
@@ -49,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="data set artefact")
     parser.add_argument("--base", type=Path, help="joint model to start from")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--progress", type=Path, required=True,
+        help="folder for the curve of a model in work",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help=DEVICES)
     parser.add_argument("--threads", type=int, default=1)
 
@@ -69,13 +72,16 @@ def run(args: argparse.Namespace) -> None:
     data = with_planted(resident(dataset, device), cast.planted)
     start = load_start(args.base, architecture) if args.base else None
     stages = _stages(args.base)
-    points: list[dict[str, Any]] = []
+    inputs = {"data": args.data} | ({"base": args.base} if args.base else {})
+    code = code_of(spec)
+    identity = {**identity_of(inputs, code), "spec": spec.model_dump(mode="json")}
+    progress = Progress(args.progress, identity)
     rounds = rounds_of(spec.protocol)
     every = max(1, rounds // _CURVE_POINTS)
 
     def keep(number: int, loss: float) -> None:
         if number % every == 0 or number in (1, rounds):
-            points.append({"model": 0, "epoch": number, "loss": round(loss, 6)})
+            progress.log([{"model": 0, "epoch": number, "loss": round(loss, 6)}])
 
     model = collaborate(
         architecture, spec.protocol, data, cast.participants, seed=spec.seed,
@@ -110,15 +116,14 @@ def run(args: argparse.Namespace) -> None:
     )
     save_tensors(args.out / OBSERVATIONS, cast.watching.kept() if cast.watching else {})
     records.write_json(args.out / ABOUT, about)
-    with records.atomic(args.out / "history.jsonl") as file:
-        file.write("".join(f"{json.dumps(point)}\n" for point in points))
+    progress.hand_over(args.out)
     telemetry.write(args.out, device=str(device), rounds=rounds)
     records.write_record(
         args.out,
         kind="collaborate",
         spec=spec.model_dump(mode="json"),
-        inputs={"data": args.data} | ({"base": args.base} if args.base else {}),
-        code=code_of(spec),
+        inputs=inputs,
+        code=code,
         outputs=[*written, OBSERVATIONS, ABOUT],
     )
 

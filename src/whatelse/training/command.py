@@ -1,7 +1,6 @@
 """``whatelse train``: train some models of a family and store them as a block."""
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,7 @@ from whatelse.training.blocks import (
     Block,
     describe,
     load_block,
-    load_tensors,
     save_block,
-    save_tensors,
 )
 from whatelse.training.device import (
     DEVICES,
@@ -35,6 +32,7 @@ from whatelse.training.device import (
 from whatelse.training.ensemble import OnEpoch, Strategy, choose_strategy, train
 from whatelse.training.plan import Plan, draw_plan, expected_members, hold_back
 from whatelse.training.private import mechanism_of, train_privately
+from whatelse.training.progress import Progress, identity_of
 from whatelse.training.settings import TrainSpec
 from whatelse.training.tampering import Host, Tampering, module_of, tampering
 
@@ -104,11 +102,7 @@ def run(args: argparse.Namespace) -> None:
         strategy = choose_strategy(architecture, device)
     code = code_of(spec)
     inputs = {"data": args.data, **({"base": args.base} if args.base else {})}
-    identity = {
-        **{role: records.artefact_digest(path) for role, path in inputs.items()},
-        "code": records.files_digest(code),
-        "versions": records.versions(),
-    }
+    identity = identity_of(inputs, code)
     given = spec.split in ("given", "coins")
     parts_of_split = given_split(dataset) if given else None
     tossed = canaries(dataset) if spec.split == "coins" else None
@@ -130,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
             plan, held = hold_back(
                 plan, dataset.labels, share, seed=own.seed, replicate=replicate
             )
-        return _Part(own, plan, held, _Progress(progress, stamp))
+        return _Part(own, plan, held, Progress(progress, stamp))
 
     mine = part(spec.replicate, args.models, args.progress)
     size = expected_members(mine.plan, tossed)
@@ -314,7 +308,7 @@ def _curves(group: list[tuple["_Part", int]], epochs: int) -> OnEpoch:
     def hook(epoch: int, losses: np.ndarray[Any, Any]) -> None:
         if epoch % every and epoch not in (1, epochs):
             return
-        points: dict[_Progress, list[dict[str, Any]]] = {}
+        points: dict[Progress, list[dict[str, Any]]] = {}
         for (part, model), loss in zip(group, losses, strict=True):
             point = {"model": model, "epoch": epoch, "loss": round(float(loss), 6)}
             points.setdefault(part.progress, []).append(point)
@@ -331,7 +325,7 @@ class _Part:
     spec: TrainSpec
     plan: Plan
     held: NDArray[np.bool_]
-    progress: "_Progress"
+    progress: Progress
 
     def missing(self) -> list[int]:
         """Return the models that are not finished."""
@@ -348,56 +342,3 @@ class _Part:
 
     def _row(self, model: int) -> int:
         return model - int(self.plan.models[0])
-
-
-class _Progress:
-    """Finished models and curves of a block in work, outside Snakemake's outputs.
-
-    Snakemake deletes the outputs of a job that was killed; what lies here stays, and
-    is used if spec, data and code are still the same.
-    """
-
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        self.folder = folder
-        stamp = folder / "identity.json"
-        if not stamp.exists() or records.read_json(stamp) != identity:
-            self.clear()
-            records.write_json(stamp, identity)
-        self._history = folder / "history.jsonl"
-        if self._history.exists() and not self._history.read_bytes().endswith(b"\n"):
-            # a job was killed in the middle of a line: it stays alone
-            with open(self._history, "a", encoding="utf-8") as file:
-                file.write("\n")
-        self.finished = {
-            int(path.stem.removeprefix("model_")): path
-            for path in folder.glob("model_*.safetensors")
-        }
-
-    def log(self, points: list[dict[str, Any]]) -> None:
-        """Append points of the loss curves."""
-        with open(self._history, "a", encoding="utf-8") as file:
-            file.write("".join(f"{json.dumps(point)}\n" for point in points))
-
-    def keep(self, model: int, tensors: dict[str, torch.Tensor]) -> None:
-        """Store a finished model in a file of its own."""
-        path = self.folder / f"model_{model}.safetensors"
-        save_tensors(path, tensors)
-        self.finished[model] = path
-
-    def stacked(self, models: range) -> dict[str, torch.Tensor]:
-        """Return the parameters of some finished models, stacked."""
-        loaded = [load_tensors(self.finished[model]) for model in models]
-        return {name: torch.stack([m[name] for m in loaded]) for name in loaded[0]}
-
-    def hand_over(self, folder: Path) -> None:
-        """Copy the curves beside the finished block."""
-        text = (
-            self._history.read_text(encoding="utf-8") if self._history.exists() else ""
-        )
-        with records.atomic(folder / "history.jsonl") as file:
-            file.write(text)
-
-    def clear(self) -> None:
-        """Remove everything."""
-        for path in [*self.folder.glob("*.safetensors"), *self.folder.glob("*.json*")]:
-            path.unlink()
