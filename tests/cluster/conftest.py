@@ -12,11 +12,12 @@ from slurm import STEADY, Slurm, missing_tools
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> Iterator[Slurm]:
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """Return a running cluster."""
     if missing := missing_tools():
         pytest.skip(f"{', '.join(missing)} not installed (Debian: slurm-wlm, munge)")
-    cluster = Slurm(tmp_path / "slurm")
+    # a short path, without the test's name: sockets allow 108 characters
+    cluster = Slurm(tmp_path_factory.mktemp("slurm"))
     try:
         cluster.start()
         yield cluster

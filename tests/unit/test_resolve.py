@@ -1174,6 +1174,7 @@ def test_joint_models_start_one_from_the_other(tmp_path: Path) -> None:
         ({"attackers": 4}, {}, "adversary.attackers: 4; allowed: 1..3"),
         ({"attackers": 3}, {}, "adversary.attackers: 3; allowed: 1..2, the selected"),
         ({"rounds": [9]}, {}, "adversary.rounds: 9; allowed: 0..8"),
+        ({"rounds": [1, 1]}, {}, "adversary.rounds: [1, 1]; allowed: each round once"),
         ({"attackers": 4, "share": 0.3}, {}, "adversary.attackers: 4; allowed: 1..3"),
         ({"backdoor": {"kind": "records", "train": [1], "held_out": [7]}}, {},
          "models.attacked.from: 'converged' has no adversary that keeps the same "),

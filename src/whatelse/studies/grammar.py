@@ -361,6 +361,10 @@ class Collaborative(_Entry):
                 f"adversary.rounds: {max(adversary.rounds)}; allowed: "
                 f"0..{protocol.rounds - 1}"
             )
+        if adversary.rounds and len({*adversary.rounds}) < len(adversary.rounds):
+            raise ValueError(
+                f"adversary.rounds: {list(adversary.rounds)}; allowed: each round once"
+            )
         return self
 
     @model_validator(mode="after")
