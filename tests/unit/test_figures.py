@@ -491,6 +491,27 @@ def test_classes_are_drawn_as_they_are_reported(sizes: list[Path]) -> None:
     assert row["tpr_low"] <= row["tpr"] <= row["tpr_high"]
 
 
+def test_classes_are_told_apart_where_a_replicate_lacks_one(tmp_path: Path) -> None:
+    folder = make_attack(tmp_path / "few", grid={"members": 9})
+    path = folder / "metrics.json"
+    metrics = read_json(path)
+    lacking = metrics["replicates"][0]["per_class"]
+    assert lacking.pop(2)["class"] == 2
+    write_json(path, metrics)
+    _, data = draw("class_leakage", [folder], rate=0.1)
+    assert data["class"].tolist() == sorted([*(row["class"] for row in lacking), 2])
+    for number in (2, 3):
+        own = [
+            row["auc"]["value"]
+            for report in metrics["replicates"]
+            for row in report["per_class"]
+            if row["class"] == number
+        ]
+        assert len(own) == len(metrics["replicates"]) - (number == 2)
+        row = data[data["class"] == number].iloc[0]
+        assert row["auc"] == pytest.approx(np.mean(own))
+
+
 def test_classes_say_what_is_refused(sizes: list[Path]) -> None:
     figure, data = draw("class_leakage", sizes, rate=0.001)
     assert data["tpr"].isna().all()

@@ -189,6 +189,22 @@ def test_a_reference_model_that_knows_the_targets_half_is_caught() -> None:
     assert found["p_value"] < 1e-6
 
 
+def test_another_target_is_the_control_and_costs_no_reference_model() -> None:
+    def told(targets: Any, there: Any) -> Any:
+        known = 3 * targets[0].train[0][:, None].astype(np.float32)
+        return [
+            targets[0],
+            replace(targets[1], values=targets[1].values + known),
+        ], there
+
+    how: dict[str, Any] = {"leak": 2.0, "references": 4, "replicates": 2}
+    for changed, low, high in ((None, 0.01, 1.0), (told, 0.0, 1e-6)):
+        first = run("lira", changed=changed, **how).metrics["replicates"][0]
+        control = first["controls"]["negative"]
+        assert "another target" in control["what"]
+        assert low <= control["p_value"] <= high
+
+
 def test_the_negative_control_is_level_over_many_draws() -> None:
     """Its p-values are those of a true null hypothesis: one in ten below .1."""
     reports = [
@@ -237,8 +253,11 @@ def test_replicates_are_judged_one_by_one() -> None:
     both = run("lira", leak=2.0, replicates=2)
     assert both.scores.groupby("replicate").size().tolist() == [400, 400]
     assert both.metrics["summary"]["auc"]["count"] == 2
-    first = run("lira", leak=2.0)
-    assert both.metrics["replicates"][0] == one(first)
+    alone, first = one(run("lira", leak=2.0)), both.metrics["replicates"][0]
+    # but for the negative control, for which there is another target
+    for report in (alone, first):
+        report["controls"] = report["controls"]["positive"]
+    assert first == alone
 
 
 @pytest.mark.parametrize(

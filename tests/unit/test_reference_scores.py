@@ -252,19 +252,29 @@ def test_rmia_is_the_share_of_pairs_that_are_won(
         assert (found[row] >= beta) == (votes > queries / 2)
 
 
-def test_rmia_decides_by_what_the_population_beats() -> None:
-    given = case("log_probability", others=200)
+def test_rmia_orders_those_who_beat_as_many_by_their_likelihoods() -> None:
+    given = case("log_probability", rows=400, others=5)
+    found = scores("rmia", given)
+    expecting = rmia.expected(given.references, given.inside, online=True, a=0.3)
+    ratio = (given.observed - expecting)[:, 0]
+    shares = np.round(found, 6)
+    assert len(np.unique(shares)) <= 6
+    np.testing.assert_array_equal(np.lexsort((ratio, shares)), np.argsort(found))
+
+
+@pytest.mark.parametrize("references", [2, 8])
+def test_rmia_keeps_its_level_offline(references: int) -> None:
+    """As many as `level` says are called members whom the target never saw."""
+    given = case("log_probability", references=references, rows=4000, others=4000)
     offline = settings("rmia", gamma=1.0, mode="offline")
-    called = rmia.decide(offline, rmia.score(offline, given), given)
-    # of the population itself, at most one in twenty
-    others = Compared(
-        given.others, given.references_on_others,
-        np.zeros(given.references_on_others.shape[:2], dtype=bool),
-        given.others, given.references_on_others,
-    )  # fmt: skip
-    share = rmia.decide(offline, rmia.score(offline, others), given).mean()
-    assert 0.03 <= share <= 0.05
-    assert called.mean() > share
+    members = rmia.decide(offline, rmia.score(offline, given), given).mean()
+    margin = np.random.default_rng(1).normal(size=(4000, 1), scale=3)
+    given = dataclasses.replace(
+        given, observed=-np.logaddexp(0, -margin).astype(np.float32)
+    )
+    others = rmia.decide(offline, rmia.score(offline, given), given).mean()
+    assert others == pytest.approx(0.05, abs=0.012)
+    assert members > 1.5 * others
 
 
 def test_rmia_of_balanced_references_expects_their_mean() -> None:

@@ -196,11 +196,12 @@ def test_a_block_is_stopped_and_says_whom_it_saw(tmp_path: Path) -> None:
     assert plan.test.sum(1).tolist() == [64, 64, 64]
 
 
-def test_halves_are_not_stopped() -> None:
+@pytest.mark.parametrize("split", ["halves", "coins"])
+def test_who_is_in_exactly_is_not_held_back(split: str) -> None:
     with pytest.raises(ValidationError, match="early_stopping: holds records back"):
         TrainSpec.model_validate(
             train_spec(
-                split="halves",
+                split=split,
                 training={**train_spec()["training"], "early_stopping": STOP},
             )
         )

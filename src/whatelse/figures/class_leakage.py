@@ -102,8 +102,13 @@ def _line(
 def _table(settings: ClassLeakage, result: AttackResult) -> pd.DataFrame:
     name = f"{settings.rate:g}"
     rows = []
-    for number, row in enumerate(result.replicates[0]["per_class"]):
-        own = [replicate["per_class"][number] for replicate in result.replicates]
+    by_class: dict[int, list[dict[str, Any]]] = {}
+    # a class of few records is not in every replicate
+    for replicate in result.replicates:
+        for row in replicate["per_class"]:
+            by_class.setdefault(row["class"], []).append(row)
+    for _, own in sorted(by_class.items()):
+        row = own[0]
         if name not in row["tpr_at_fpr"]:
             known = ", ".join(row["tpr_at_fpr"])
             raise UserError(

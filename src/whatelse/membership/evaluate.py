@@ -130,16 +130,17 @@ def evaluate(
         If the outputs lack what the attack needs.
     """
     attacked = [
-        _attack(make_scorer, settings, number, outputs, needs_shadows, seed)
-        for number, outputs in enumerate(replicates)
+        _attack(make_scorer, settings, number, replicates, needs_shadows, seed)
+        for number in range(len(replicates))
     ]
     return findings(replicates[0].about, settings.false_positive_rates, attacked)
 
 
 def _attack(
-    make_scorer: MakeScorer, settings: Any, number: int, outputs: Outputs,
+    make_scorer: MakeScorer, settings: Any, number: int, replicates: Sequence[Outputs],
     needs_shadows: bool, seed: int,
 ) -> Attacked:  # fmt: skip
+    outputs, other = replicates[number], replicates[number - 1]
     rows = outputs.of(outputs.model == TARGET)
     shadows = outputs.of(outputs.model > TARGET)
     if needs_shadows and not len(shadows.model):
@@ -152,7 +153,7 @@ def _attack(
     return Attacked(
         _target(rows), score, scorer.decide(score, rows),
         controls={
-            "negative": _negative(scorer, outputs, seed, number),
+            "negative": _negative(scorer, outputs, other, seed, number),
             "positive": _positive(make_scorer, settings, rows, shadows, seed, number),
         },
         # a row is an answer; of users, one for each word
@@ -170,23 +171,38 @@ def _target(rows: Outputs) -> Target:
     )  # fmt: skip
 
 
-def _negative(scorer: Any, outputs: Outputs, seed: int, number: int) -> Control:
+def _negative(
+    scorer: Any, outputs: Outputs, other: Outputs, seed: int, number: int
+) -> Control:
     """Send records that a model never saw through the attack as "members".
 
     The model is a shadow and the "members" are the target's: drawn like members, in
     their proportion and place, yet unseen. If shadows had been trained on the target's
     data, or if members and non-members differed by how they were drawn, this fails.
-    Outputs that a user brings lack such a model: there, random halves of the
-    non-members stand against each other.
+    Reference models saw half of the target's members each: there, the model is the
+    target of another replicate. Outputs that a user brings have neither: random halves
+    of the non-members stand against each other.
     """
-    control = outputs.of(outputs.model == CONTROL)
     kind = "a model that saw neither, on the target's members and non-members"
+    target = outputs.of(outputs.model == TARGET)
+    control = outputs.of(outputs.model == CONTROL)
     if not len(control.model):
+        kind = f"{kind}: another target"
+        control = _unseen(target, other.of(other.model == TARGET))
+    if not 0 < control.member.sum() < len(control.member):
         kind = "random halves of the target's non-members"
-        control = outputs.of((outputs.model == TARGET) & ~outputs.member)
+        control = target.of(~target.member)
         control = replace(control, member=_halves(control, seed, number))
     score = scorer.score(control)
     return control_of(kind, score, control.member)
+
+
+def _unseen(target: Outputs, other: Outputs) -> Outputs:
+    """Return another target's rows of records that it never saw, by whose ours are."""
+    if not np.array_equal(target.record, other.record):
+        return other.of(np.zeros(len(other.record), dtype=bool))
+    unseen = ~other.member
+    return replace(other.of(unseen), member=target.member[unseen])
 
 
 def _positive(

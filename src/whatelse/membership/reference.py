@@ -81,26 +81,30 @@ def evaluate(
             f"is trained on, and {settings.kind} compares with such; allowed: fewer"
         )
     attacked = [
-        _attack(module, settings, number, signals, references, seed)
-        for number, signals in enumerate(targets)
+        _attack(module, settings, number, targets, references, seed)
+        for number in range(len(targets))
     ]
     return findings(targets[0].about, settings.false_positive_rates, attacked)
 
 
 def _attack(
-    module: Any, settings: Any, number: int, signals: Signals, references: Signals,
-    seed: int,
+    module: Any, settings: Any, number: int, targets: Sequence[Signals],
+    references: Signals, seed: int,
 ) -> Attacked:  # fmt: skip
+    signals = targets[number]
     pool = np.flatnonzero(signals.pool)
     compared = compare(signals, references, pool)
     score = module.score(settings, compared)
-    given = (module, settings, signals, references, seed, number)
+    common = (module, settings)
     return Attacked(
         Target(
             pool, signals.label[pool], signals.train[0, pool], signals.correct[0, pool]
         ),
         score, module.decide(settings, score, compared),
-        controls={"negative": _negative(*given), "positive": _positive(*given)},
+        controls={
+            "negative": _negative(*common, targets, references, seed, number),
+            "positive": _positive(*common, signals, references, seed, number),
+        },
         queries=float(compared.observed.shape[-1]),
         more=promised(signals.about),
     )  # fmt: skip
@@ -149,27 +153,29 @@ def compare(
 
 
 def _negative(
-    module: Any, settings: Any, signals: Signals, references: Signals, seed: int,
-    number: int,
+    module: Any, settings: Any, targets: Sequence[Signals], references: Signals,
+    seed: int, number: int,
 ) -> Control:  # fmt: skip
     """Send records that a model never saw through the attack as "members".
 
-    The model is a reference model, which no longer serves as one, nor its complement;
-    the "members" are those of the target: drawn like members, yet unseen. If signals
-    told more of the target's half than they may, this fails. Where too few reference
-    models would be left, random halves of the target's non-members stand against each
-    other.
+    The model is another target, and the "members" are those of this one: drawn like
+    members, yet unseen. If signals told more of the target's half than they may, this
+    fails. A single target has a reference model in the other's place, which no longer
+    serves as one, nor its complement. Where too few would be left, random halves of
+    the target's non-members stand against each other.
     """
-    kind = "a reference model that saw neither, on the target's members and non-members"
-    member = signals.train[0]
-    if len(references.model) - 2 >= max(2, settings.least_references):
-        asked, left = references.of(slice(1)), references.of(slice(2, None))
-        chosen = np.flatnonzero(signals.pool & ~asked.train[0])
-        member = member[chosen]
+    signals, left = targets[number], references
+    kind = "{} that saw neither, on the target's members and non-members"
+    if len(targets) > 1:
+        kind, asked = kind.format("another target"), targets[number - 1]
+    elif len(references.model) - 2 >= max(2, settings.least_references):
+        kind, asked = kind.format("a reference model"), references.of(slice(1))
+        left = references.of(slice(2, None))
     else:
-        kind = "random halves of the target's non-members"
-        asked, left = signals, references
-        chosen = np.flatnonzero(signals.pool & ~member)
+        kind, asked = "random halves of the target's non-members", signals
+    chosen = np.flatnonzero(signals.pool & ~asked.train[0])
+    member = signals.train[0, chosen]
+    if asked is signals:
         member = halves(seed, number, signals.label[chosen])
     score = module.score(settings, compare(asked, left, chosen))
     return control_of(kind, score, member)

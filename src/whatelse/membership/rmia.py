@@ -14,6 +14,7 @@ from whatelse.membership.settings import Rmia
 from whatelse.models.signals import Signal
 
 SIGNAL: Signal = "log_probability"
+_TIES = 1e-7  # far less than a record of the population
 
 
 class Likelihoods(NamedTuple):
@@ -62,7 +63,9 @@ def shares(likelihoods: Likelihoods, gamma: float) -> NDArray[np.float64]:
     """Return the share of the population that each record beats, shape (rows, queries).
 
     A record beats another if its likelihood is at least `gamma` times the other's. The
-    population is sorted once, so that no pair is formed.
+    population is sorted once, so that no pair is formed. Records that beat as many, in
+    some data most of them, are ordered by their own likelihoods, of which the share is
+    a step function.
     """
     records, population = likelihoods
     found = np.empty(records.shape)
@@ -70,7 +73,7 @@ def shares(likelihoods: Likelihoods, gamma: float) -> NDArray[np.float64]:
         ranked = np.sort(population[:, query])
         limits = records[:, query] - np.log(gamma)
         found[:, query] = np.searchsorted(ranked, limits, "right") / len(ranked)
-    return found
+    return found + _TIES * (1 + records / (1 + np.abs(records))) / 2
 
 
 def majority(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -81,7 +84,7 @@ def majority(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def score(settings: Rmia, compared: Compared) -> NDArray[np.float64]:
-    """Return the share of the population that is beaten, shape (rows,)."""
+    """Return the share of the population that is beaten, shape (rows,), ties broken."""
     expecting = expected(
         compared.references, compared.inside,
         online=settings.mode == "online", a=settings.a,
@@ -92,19 +95,26 @@ def score(settings: Rmia, compared: Compared) -> NDArray[np.float64]:
 def decide(
     settings: Rmia, scores: NDArray[np.float64], compared: Compared
 ) -> NDArray[np.bool_]:
-    """Return who beats more than all but a share `level` of the population does."""
-    theirs = _beaten(settings, _population(settings, compared), compared)
+    """Return who beats more than all but a share `level` of the population does.
+
+    Offline, the population is judged as records are, by half of the models. Online it
+    cannot be: of the population nobody was trained on.
+    """
+    half = compared.references_on_others[:: 2 if settings.mode == "offline" else 1]
+    theirs = _beaten(settings, _population(settings, compared, half), compared)
     return above_most(scores, theirs, settings.level)
 
 
 def _beaten(
     settings: Rmia, likelihoods: NDArray[np.float64], compared: Compared
 ) -> NDArray[np.float64]:
-    both = Likelihoods(likelihoods, _population(settings, compared))
+    every = compared.references_on_others
+    both = Likelihoods(likelihoods, _population(settings, compared, every))
     return majority(shares(both, settings.gamma))
 
 
-def _population(settings: Rmia, compared: Compared) -> NDArray[np.float64]:
-    references = compared.references_on_others
+def _population(
+    settings: Rmia, compared: Compared, references: Floats
+) -> NDArray[np.float64]:
     nobody = np.zeros(references.shape[:2], dtype=bool)
     return compared.others - expected(references, nobody, online=False, a=settings.a)

@@ -67,7 +67,7 @@ from whatelse.training.federated_settings import (
 from whatelse.training.settings import (
     CentralTraining,
     TrainingSettings,
-    refuse_stopped_halves,
+    refuse_to_hold_back,
     refuse_unprivate,
 )
 
@@ -181,8 +181,8 @@ class Trained(_Entry):
         return self
 
     @model_validator(mode="after")
-    def _halves_stay_whole(self) -> "Trained":
-        refuse_stopped_halves(self.split, self.training)
+    def _holds_nothing_back(self) -> "Trained":
+        refuse_to_hold_back(self.split, self.training)
         return self
 
     @model_validator(mode="after")

@@ -284,21 +284,25 @@ class TrainSpec(_Settings):
         return self
 
     @model_validator(mode="after")
-    def _halves_stay_whole(self) -> "TrainSpec":
-        refuse_stopped_halves(self.split, self.training)
+    def _holds_nothing_back(self) -> "TrainSpec":
+        refuse_to_hold_back(self.split, self.training)
         return self
 
 
-def refuse_stopped_halves(split: str, training: TrainingSettings | None) -> None:
-    """Refuse to hold records back where each is to be in exactly half of the models.
+def refuse_to_hold_back(split: str, training: TrainingSettings | None) -> None:
+    """Refuse to hold records back where the split says exactly who is trained on what.
 
     Raises
     ------
     ValueError
         If that is asked for.
     """
-    if split == "halves" and training and training.early_stopping:
+    each = {
+        "halves": "each is in exactly half of the models",
+        "coins": "each canary is in where its coin says so",
+    }
+    if split in each and training and training.early_stopping:
         raise ValueError(
-            "training.early_stopping: holds records back, and with halves each is in "
-            "exactly half of the models; allowed: left out, or another split"
+            f"training.early_stopping: holds records back, and with {split} "
+            f"{each[split]}; allowed: left out, or another split"
         )
