@@ -187,6 +187,14 @@ def test_what_is_chosen_is_the_canary_that_tells() -> None:
     assert bounds[threshold] == max(bounds.values()) > 1
 
 
+def test_where_nothing_is_proved_the_threshold_tells_most() -> None:
+    # so few models prove nothing at any threshold
+    scores = np.arange(10.0)[:, None]
+    inside = scores >= 4
+    assert choose(scores[[3, 4]], inside[[3, 4]], delta=DELTA) == (0, 4.0)
+    assert choose(scores[2:6], inside[2:6], delta=DELTA) == (0, 4.0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

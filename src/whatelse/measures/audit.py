@@ -193,7 +193,8 @@ def choose(
     """Choose a canary and a threshold, on models that then are not judged by.
 
     The canary whose scores lie furthest apart, in standard deviations; its threshold is
-    the score with the largest bound.
+    the score with the largest bound, of equal ones (where these models prove nothing)
+    the one that tells most.
 
     Parameters
     ----------
@@ -240,7 +241,8 @@ def choose(
     bounds = _of_counts(
         hits, kind.sum(), alarms, (~kind).sum(), delta, confidence
     )  # fmt: skip
-    return canary, float(ranked[last[bounds.argmax()]])
+    told = hits / kind.sum() - alarms / (~kind).sum()
+    return canary, float(ranked[last[np.lexsort((told, bounds))[-1]]])
 
 
 def _of_counts(
