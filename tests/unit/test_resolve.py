@@ -263,6 +263,10 @@ def test_registered_data_is_fetched_and_bundled_data_is_not(tmp_path: Path) -> N
             "figures.f: 'shadows' is no attack of this study; allowed: shadow",
         ),
         (
+            {"figures": {"f": {"kind": "rounds", "title": "t", "attacks": ["shadow"]}}},
+            "figures.f.attacks: 'shadow' is of kind membership.shadow, which this ",
+        ),
+        (
             {
                 "claims": [
                     {

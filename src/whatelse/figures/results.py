@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from whatelse.errors import UserError
+from whatelse.figures.settings import refuse_undrawn
 from whatelse.records import RECORD, read_json
 
 
@@ -144,12 +145,7 @@ def load(
                 f"attacks: {result.folder} holds {result.name!r}, which this figure "
                 f"does not draw ({', '.join(attacks)})"
             )
-        if not result.kind.startswith(draws):
-            allowed = [f"{own}*" if own.endswith(".") else own for own in draws]
-            raise UserError(
-                f"attacks: {result.name!r} is of kind {result.kind}, which this figure "
-                f"cannot draw; allowed: {', '.join(allowed)}"
-            )
+        refuse_undrawn(draws, result.name, result.kind)
     for name in attacks:
         if all(result.name != name for result in results):
             raise UserError(f"attacks: no result of {name!r} was given")

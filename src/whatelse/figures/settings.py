@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from whatelse.errors import UserError
 from whatelse.measures.names import Metric
 
 # Attacks that say member or not; risks of records are no such test.
@@ -29,6 +30,22 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     if twice:
         raise ValueError(f"named more than once: {', '.join(twice)}")
     return value
+
+
+def refuse_undrawn(draws: tuple[str, ...], name: str, kind: str) -> None:
+    """Refuse an attack of a kind that a figure cannot draw.
+
+    Raises
+    ------
+    UserError
+        If the kind begins with none of `draws`.
+    """
+    if not kind.startswith(draws):
+        allowed = [f"{own}*" if own.endswith(".") else own for own in draws]
+        raise UserError(
+            f"attacks: {name!r} is of kind {kind}, which this figure cannot draw; "
+            f"allowed: {', '.join(allowed)}"
+        )
 
 
 class Figure(BaseModel):
@@ -158,7 +175,7 @@ class Trend(Figure):
 class ROC(Figure):
     """ROC curves, linear and log-log."""
 
-    draws = (*_TESTS, "properties.passive", "properties.membership")
+    draws = (*_TESTS, "membership.audit", "properties.passive", "properties.membership")
 
     kind: Annotated[
         Literal["roc"],

@@ -23,7 +23,7 @@ from whatelse.claims.settings import Claim, FallsWith, GrowsWith, Several
 from whatelse.datasets.loaders import LOADERS, OWN
 from whatelse.datasets.registry import FETCHED
 from whatelse.errors import UserError
-from whatelse.figures.settings import shown_by
+from whatelse.figures.settings import refuse_undrawn, shown_by
 from whatelse.models.settings import Label, Queries, Ranks, Signals
 from whatelse.records import canonical_json, key_of
 from whatelse.shadow_data import SHADOW_DATA
@@ -1060,6 +1060,14 @@ class _Resolver:
         self, name: str, settings: Any, attacks: Mapping[str, list[Artefact]]
     ) -> None:
         drawn = self._named(f"figures.{name}", settings.attacks, attacks)
+        for attack in drawn:
+            try:
+                refuse_undrawn(
+                    settings.draws, attack.labels["name"],
+                    attack.spec["settings"]["kind"],
+                )  # fmt: skip
+            except UserError as error:
+                raise UserError(f"{self.path}: figures.{name}.{error}") from None
         self._add(
             Artefact(
                 "figure",
