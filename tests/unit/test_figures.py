@@ -339,6 +339,21 @@ def test_trend_takes_classes_from_the_data_set(tmp_path: Path) -> None:
     assert figure.subfigs[1].legends == []
 
 
+def test_trend_shows_bits_beyond_one(tmp_path: Path) -> None:
+    """All seeds at the most that can be measured: no empty panel, no loom of nothing."""
+    folder = make_attack(tmp_path / "a", grid={"copies": 4})
+    metrics = read_json(folder / "metrics.json")
+    metrics["summary"]["exposure"] = {
+        "mean": 13.3, "std": 0.0, "count": 3, "low": 13.3, "high": 13.3,
+        "values": [13.3] * 3,
+    }  # fmt: skip
+    write_json(folder / "metrics.json", metrics)
+    figure, _ = draw("trend", [folder], x="copies", metrics=["exposure"])
+    low, high = figure.subfigs[1].axes[0].get_ylim()
+    assert low < 13.3 < high
+    assert high - low > 3
+
+
 def test_trend_along_words(tmp_path: Path) -> None:
     folders = [
         make_attack(tmp_path / word, grid={"defence": word}, num_seeds=2)

@@ -117,6 +117,7 @@ _Y_LABELS = {
 _CHANGES = ("accuracy_change", "scrub_change", "main_change")
 _LEVELS = (0.0, 255.0)
 _SIGNED = (-1.0, 1.0)
+_BITS = (0.0, np.inf)
 _GAINS = (
     "property_gain", "property_gain_random", "property_gain_neighbours",
     "property_gain_neighbours_random",
@@ -132,9 +133,14 @@ _RANGES = {
     "task_pearson": _SIGNED,
     "risk_agreement": _SIGNED,
     "lossless_bits": (0.0, 31.0),
+    "exposure": _BITS,
+    "exposure_unseen": _BITS,
 }
 # Axes are never narrower, so that noise does not loom.
-_LEAST_SPANS = {**dict.fromkeys(_CHANGES, 0.01), "mape": 4.0, "lossless_bits": 4.0}
+_LEAST_SPANS = {
+    **dict.fromkeys(_CHANGES, 0.01),
+    **dict.fromkeys(("mape", "lossless_bits", "exposure", "exposure_unseen"), 4.0),
+}
 _UNBOUNDED = (
     "epsilon", "epsilon_lower", "words_seen", "rounds_kept", "norm_ratio", "queries",
     "synthesis_queries",
