@@ -340,7 +340,7 @@ def test_trend_takes_classes_from_the_data_set(tmp_path: Path) -> None:
 
 
 def test_trend_shows_bits_beyond_one(tmp_path: Path) -> None:
-    """All seeds at the most that can be measured: no empty panel, no loom of nothing."""
+    """All seeds at the most that can be measured: neither empty nor narrow."""
     folder = make_attack(tmp_path / "a", grid={"copies": 4})
     metrics = read_json(folder / "metrics.json")
     metrics["summary"]["exposure"] = {
