@@ -11,7 +11,7 @@ import torch
 
 from core_samples import dataset, train_block, train_spec
 from whatelse.records import read_json
-from whatelse.training import command
+from whatelse.training import command, progress
 from whatelse.training.blocks import load_block
 
 
@@ -118,7 +118,7 @@ def test_a_stack_that_resumes_is_the_same_bytes(
 ) -> None:
     """Killed while models were being kept: some are finished, some are not."""
     train_block(tmp_path, data, "0:5", name="undisturbed")
-    real, kept = command.save_tensors, []
+    real, kept = progress.save_tensors, []
 
     def save(path: Path, tensors: Any) -> None:
         if len(kept) == 3:
@@ -127,7 +127,7 @@ def test_a_stack_that_resumes_is_the_same_bytes(
         real(path, tensors)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "save_tensors", save)
+        patch.setattr(progress, "save_tensors", save)
         with pytest.raises(Killed):
             train_block(tmp_path, data, "0:5")
     with monkeypatch.context() as patch:
@@ -244,7 +244,7 @@ def test_a_block_in_work_shows_its_curves(
     spec = train_spec()
     spec["training"] = {**spec["training"], "epochs": 200}
     with monkeypatch.context() as patch:
-        patch.setattr(command, "save_tensors", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(progress, "save_tensors", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             train_block(tmp_path, data, "0:2", spec=spec)
     lines = (tmp_path / "b-progress" / "history.jsonl").read_text().splitlines()
