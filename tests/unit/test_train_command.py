@@ -244,7 +244,9 @@ def test_a_block_in_work_shows_its_curves(
     spec = train_spec()
     spec["training"] = {**spec["training"], "epochs": 200}
     with monkeypatch.context() as patch:
-        patch.setattr(progress, "save_tensors", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(
+            progress, "save_tensors", lambda *_: (_ for _ in ()).throw(Killed)
+        )
         with pytest.raises(Killed):
             train_block(tmp_path, data, "0:2", spec=spec)
     lines = (tmp_path / "b-progress" / "history.jsonl").read_text().splitlines()
