@@ -73,7 +73,7 @@ def shares(likelihoods: Likelihoods, gamma: float) -> NDArray[np.float64]:
         ranked = np.sort(population[:, query])
         limits = records[:, query] - np.log(gamma)
         found[:, query] = np.searchsorted(ranked, limits, "right") / len(ranked)
-    return found + _TIES * (1 + records / (1 + np.abs(records))) / 2
+    return found + _TIES * (0.5 + np.arctan(records) / np.pi)
 
 
 def majority(scores: NDArray[np.float64]) -> NDArray[np.float64]:
