@@ -95,15 +95,14 @@ def _attack(
     pool = np.flatnonzero(signals.pool)
     compared = compare(signals, references, pool)
     score = module.score(settings, compared)
-    common = (module, settings)
     return Attacked(
         Target(
             pool, signals.label[pool], signals.train[0, pool], signals.correct[0, pool]
         ),
         score, module.decide(settings, score, compared),
         controls={
-            "negative": _negative(*common, targets, references, seed, number),
-            "positive": _positive(*common, signals, references, seed, number),
+            "negative": _negative(module, settings, targets, references, seed, number),
+            "positive": _positive(module, settings, signals, references, seed, number),
         },
         queries=float(compared.observed.shape[-1]),
         more=promised(signals.about),
